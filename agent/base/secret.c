@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/secret.h"
+
+#include <assert.h>
+#include <openssl/crypto.h>
+#include <string.h>
+
+/* Room for a hundred opened keys and the replies in flight; it counts against LimitMEMLOCK=. */
+#define HEAP_SIZE       (256u * 1024u)
+#define HEAP_MIN_BLOCK  64u
+#define SECRET_SIZE_MAX 65536u
+
+struct wla_secret {
+        size_t size;
+        uint8_t data[];
+};
+
+static bool heap_locked;
+
+int wla_secret_heap_init(bool allow_unlocked, struct wla_error *err) {
+        int outcome = CRYPTO_secure_malloc_init(HEAP_SIZE, HEAP_MIN_BLOCK);
+
+        if (outcome == 0)
+                return wla_fail(err, WLA_E_SYSTEM, "cannot make the secure heap for keys");
+
+        heap_locked = outcome == 1;
+        if (heap_locked || allow_unlocked)
+                return 0;
+
+        (void)CRYPTO_secure_malloc_done();
+        return wla_fail_hint(err, WLA_E_SYSTEM,
+                             "raise LimitMEMLOCK= of the service, or 'ulimit -l', to 1 MiB or more; "
+                             "AllowUnlockedMemory=yes accepts that keys may be swapped to disk",
+                             "the kernel refuses to lock %u KiB of memory for keys",
+                             HEAP_SIZE / 1024);
+}
+
+bool wla_secret_heap_locked(void) {
+        return heap_locked;
+}
+
+size_t wla_secret_heap_used(void) {
+        return CRYPTO_secure_used();
+}
+
+size_t wla_secret_heap_size(void) {
+        return HEAP_SIZE;
+}
+
+int wla_secret_new(size_t size, struct wla_secret **ret, struct wla_error *err) {
+        assert(size > 0);
+
+        if (size > SECRET_SIZE_MAX)
+                return wla_fail(err, WLA_E_INPUT, "a secret of %zu bytes is too large", size);
+
+        struct wla_secret *secret = OPENSSL_secure_zalloc(sizeof(*secret) + size);
+        if (!secret || !CRYPTO_secure_allocated(secret)) {
+                /* Without a heap, OpenSSL hands out ordinary memory. */
+                OPENSSL_secure_clear_free(secret, sizeof(*secret) + size);
+                return wla_fail_hint(err, WLA_E_BUSY, "try again when other requests have finished",
+                                     "the locked memory for keys is exhausted");
+        }
+
+        secret->size = size;
+        *ret = secret;
+        return 0;
+}
+
+struct wla_bytes wla_secret_view(const struct wla_secret *secret) {
+        return (struct wla_bytes){.data = secret->data, .size = secret->size};
+}
+
+uint8_t *wla_secret_fill(struct wla_secret *secret) {
+        return secret->data;
+}
+
+void wla_secret_truncate(struct wla_secret *secret, size_t size) {
+        assert(size <= secret->size);
+        OPENSSL_cleanse(secret->data + size, secret->size - size);
+        secret->size = size;
+}
+
+struct wla_secret *wla_secret_free(struct wla_secret *secret) {
+        if (secret)
+                OPENSSL_secure_clear_free(secret, sizeof(*secret) + secret->size);
+        return NULL;
+}

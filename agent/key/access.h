@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The front of the key pipeline on the loop thread: policy, cache, single flight.
+ *
+ * A key in the cache is handed over at once.  Otherwise the request joins the flight of that key, or
+ * starts one on the worker pool; all who wait get the one result.  When the last of them has gone,
+ * the flight's deadline is cancelled, and work still queued is dropped.
+ *
+ * Threads:   all functions on the loop thread.
+ * Ownership: the key is lent to key_ready_fn for the time of the call.
+ * Failure:   through key_ready_fn, exactly one call a ticket: key or error, never both.
+ */
+
+#include "base/secret.h"
+#include "key/request.h"
+#include "key/resolve.h"
+
+struct pool;
+struct key_access;
+struct key_ticket;
+
+/* key is NULL on failure; err is NULL on success.  Must not call back into key_access. */
+typedef void (*key_ready_fn)(void *userdata, const struct wla_secret *key,
+                             const struct wla_error *err);
+
+struct key_access_settings {
+        uint64_t cache_usec;     /* how long an opened key stays; 0: not at all */
+        size_t flights_max;      /* distinct keys being fetched at one time */
+        size_t cached_keys_max;
+};
+
+int key_access_new(const struct key_routes *routes, struct pool *pool,
+                   const struct key_access_settings *settings, struct key_access **ret,
+                   struct wla_error *err) _must_check_;
+
+/* Wipes the cache.  All tickets must have ended, and the pool must have been drained. */
+struct key_access *key_access_free(struct key_access *access);
+
+/* New settings after a reload; entries that live too long under them are wiped. */
+void key_access_configure(struct key_access *access, const struct key_access_settings *settings);
+
+/* Either calls ready before it returns and gives *ret = NULL, or gives a ticket that is valid until
+ * ready is called or the ticket is cancelled. */
+void key_access_begin(struct key_access *access, const struct key_id *id,
+                      const struct key_peer *peer, uint64_t deadline_usec, key_ready_fn ready,
+                      void *userdata, struct key_ticket **ret);
+
+/* The peer has gone or its time is up: ready will not be called. */
+void key_ticket_cancel(struct key_ticket *ticket);
+
+/* Wipes keys whose time is up; key_access_next_usec() tells when to call again (UINT64_MAX: never).
+ * Both in CLOCK_MONOTONIC. */
+void key_access_expire(struct key_access *access, uint64_t now_usec);
+uint64_t key_access_next_usec(const struct key_access *access);
+
+/* Wipes all cached keys now, as at stop and reload. */
+void key_access_forget(struct key_access *access);
+
+struct key_access_counts {
+        size_t cached;
+        size_t flights;
+        size_t waiting;
+};
+struct key_access_counts key_access_count(const struct key_access *access);

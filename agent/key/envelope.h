@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* A wrapped key on its way from a source to the opener of its kind: ciphertext only. */
+
+#include "base/buf.h"
+#include "base/rsa_wrap.h"
+
+enum envelope_kind {
+        ENVELOPE_TPM_BOUND, /* RSA-OAEP to this host's binding key: RSA_WRAPPED_SIZE bytes */
+        _ENVELOPE_KIND_MAX,
+};
+
+struct envelope {
+        enum envelope_kind kind;
+        struct buf bytes;
+        char binding_key[KEY_FINGERPRINT_SIZE]; /* TPM_BOUND: whom it is for; "" when the source does
+                                                   not say */
+};
+
+#define ENVELOPE_SIZE_MAX 65536u
+
+static inline void envelope_clear(struct envelope *envelope) {
+        buf_clear(&envelope->bytes);
+}
+
+#define _cleanup_envelope_ __attribute__((cleanup(envelope_clear)))

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "key/resolve.h"
+
+static const char hint_configure[] = "this agent serves keys named local:///NAME";
+
+int key_resolve(const struct key_routes *routes, const struct key_request *request,
+                struct wla_secret **ret, struct wla_error *err) {
+        _cleanup_envelope_ struct envelope envelope = {.bytes.limit = ENVELOPE_SIZE_MAX};
+
+        const struct key_source *source = &routes->sources[request->id.scheme];
+        if (!source->ops)
+                return wla_fail_hint(err, WLA_E_NOT_FOUND, hint_configure,
+                                     "no source is configured for %s keys: %s",
+                                     key_scheme_name(request->id.scheme), request->id.text);
+
+        if (source->ops->fetch(source->self, request, &envelope, err) < 0)
+                return wla_wrap(err, "fetching %s", request->id.text);
+
+        const struct key_opener *opener = &routes->openers[envelope.kind];
+        if (opener->ops->open(opener->self, &envelope, &request->deadline, ret, err) < 0)
+                return wla_wrap(err, "opening %s", request->id.text);
+
+        return 0;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The TPM as the rest of the agent sees it: a device with a binding key that opens what was wrapped to
+ * it.
+ *
+ * Threads:   struct tpm belongs to one thread, the TPM lane; wlagent setup uses it on its only one.
+ * Failure:   WLA_E_UNAVAILABLE no device, or it stopped answering; WLA_E_TPM it answered with an error
+ *            that an operator has to mend; WLA_E_DENIED its policy refuses (PCRs); WLA_E_INPUT the
+ *            ciphertext was not made for this key; WLA_E_NOT_FOUND no binding key was set up.
+ * Source:    TPM 2.0 Library, Parts 2 and 3, revision 1.59; tpm2-tss 3.2.
+ */
+
+#include "base/clock.h"
+#include "base/rsa_wrap.h"
+#include "base/secret.h"
+#include "wlagent/error.h"
+
+struct tpm;
+
+/* tcti: a TCTI string such as "device:/dev/tpmrm0".  state_directory holds binding-key.json, which
+ * wlagent setup wrote.  Touches no device: the context is made on first use and made again after an
+ * I/O error or a TPM reset. */
+int tpm_new(const char *tcti, const char *state_directory, struct tpm **ret, struct wla_error *err)
+        _must_check_;
+struct tpm *tpm_free(struct tpm *tpm);
+
+/* Opens wrapped (RSA_WRAPPED_SIZE bytes, see rsa_wrap.h) with the binding key.  fingerprint: the
+ * binding key it was wrapped for, compared before the TPM is asked; NULL or "" when not known. */
+int tpm_unbind(struct tpm *tpm, struct wla_bytes wrapped, const char *fingerprint,
+               const struct deadline *deadline, struct wla_secret **ret, struct wla_error *err)
+        _must_check_;
+
+/* Connects, loads the binding key and opens the session, so that the first request does not pay. */
+int tpm_prepare(struct tpm *tpm, struct wla_error *err) _must_check_;
+
+struct tpm_facts {
+        char manufacturer[8];    /* TPM2_PT_MANUFACTURER as text */
+        char vendor[20];         /* TPM2_PT_VENDOR_STRING_1..4 */
+        uint32_t firmware[2];
+        bool sha256_bank;        /* PCRs are allocated in the SHA-256 bank */
+        bool in_lockout;
+        uint32_t lockout_counter;
+        uint32_t lockout_recovery_sec;
+};
+int tpm_facts(struct tpm *tpm, struct tpm_facts *ret, struct wla_error *err) _must_check_;
+
+/* The binding key as setup left it; read from the state directory, no TPM needed. */
+struct binding_key_info {
+        char fingerprint[KEY_FINGERPRINT_SIZE];
+        char pem[800];
+        uint32_t handle; /* 0: kept as blobs */
+        uint32_t pcrs;   /* bit n: bound to PCR n of the SHA-256 bank; 0: not bound */
+};
+int binding_key_info_read(const char *state_directory, struct binding_key_info *ret,
+                          struct wla_error *err) _must_check_;
+
+struct tpm_setup_options {
+        uint32_t handle; /* 0: keep blobs; else persist the binding key there */
+        uint32_t pcrs;   /* bit n: bind the key to PCR n as it is now */
+        bool replace;    /* make a new binding key although there is one */
+};
+
+/* Makes the storage key if there is none at 0x81000001, and the binding key; writes binding-key.json
+ * and binding-key.pem.  Without replace an existing, usable binding key is kept and *ret_created is
+ * false. */
+int tpm_setup(struct tpm *tpm, const struct tpm_setup_options *options, bool *ret_created,
+              struct wla_error *err) _must_check_;
