@@ -55,8 +55,8 @@ int h2_connection_feed(struct h2_connection *connection, const uint8_t *data, si
                        uint64_t now_usec, struct wla_error *err) _must_check_;
 
 /* Appends what is ready to be sent to out, up to out's limit. */
-int h2_connection_drain(struct h2_connection *connection, struct buf *out, struct wla_error *err)
-        _must_check_;
+int h2_connection_drain(struct h2_connection *connection, struct buf *out,
+                        struct wla_error *err) _must_check_;
 
 /* Ends calls whose time is up; closes an idle connection.  next_usec: when to call again. */
 void h2_connection_tick(struct h2_connection *connection, uint64_t now_usec);

@@ -18,9 +18,9 @@ static inline size_t base64_encoded_size(size_t size) {
 
 /* Writes exactly base64_encoded_size(size) characters, without a terminating zero. */
 void base64_encode(const uint8_t *data, size_t size, char *to);
-int base64_append(struct buf *to, const uint8_t *data, size_t size, struct wla_error *err)
-        _must_check_;
+int base64_append(struct buf *to, const uint8_t *data, size_t size,
+                  struct wla_error *err) _must_check_;
 
 /* Appends the decoded bytes.  WLA_E_INPUT when text is not strict base64. */
-int base64_decode(const char *text, size_t size, struct buf *to, struct wla_error *err)
-        _must_check_;
+int base64_decode(const char *text, size_t size, struct buf *to,
+                  struct wla_error *err) _must_check_;

@@ -14,9 +14,9 @@
 
 struct buf {
         uint8_t *data;
-        size_t size;      /* bytes in use */
+        size_t size; /* bytes in use */
         size_t allocated;
-        size_t limit;     /* size never exceeds it */
+        size_t limit; /* size never exceeds it */
 };
 
 #define BUF_WITH_LIMIT(bytes) ((struct buf){.limit = (bytes)})

@@ -7,10 +7,9 @@
 static const struct {
         const char *token;
         int grpc_status;
-} codes[_WLA_CODE_MAX] = {
-        [WLA_OK] = {"ok", 0},
+} codes[_WLA_CODE_MAX] = {[WLA_OK] = {"ok", 0},
 #define CODE_ROW(name, token, grpc) [WLA_E_##name] = {token, grpc},
-        WLA_CODES(CODE_ROW)
+                          WLA_CODES(CODE_ROW)
 #undef CODE_ROW
 };
 

@@ -14,19 +14,19 @@
 
 #define _cleanup_close_ __attribute__((cleanup(file_closep)))
 #define _cleanup_free_  __attribute__((cleanup(file_freep)))
-#define TAKE_FD(fd)                                                                                \
-        ({                                                                                         \
-                int *_fd = &(fd);                                                                  \
-                int _taken = *_fd;                                                                 \
-                *_fd = -1;                                                                         \
-                _taken;                                                                            \
+#define TAKE_FD(fd)                \
+        ({                         \
+                int *_fd = &(fd);  \
+                int _taken = *_fd; \
+                *_fd = -1;         \
+                _taken;            \
         })
-#define TAKE_PTR(pointer)                                                                          \
-        ({                                                                                         \
-                __typeof__(pointer) *_pointer = &(pointer);                                        \
-                __typeof__(pointer) _taken = *_pointer;                                            \
-                *_pointer = NULL;                                                                  \
-                _taken;                                                                            \
+#define TAKE_PTR(pointer)                                   \
+        ({                                                  \
+                __typeof__(pointer) *_pointer = &(pointer); \
+                __typeof__(pointer) _taken = *_pointer;     \
+                *_pointer = NULL;                           \
+                _taken;                                     \
         })
 
 /* Keep errno. */
@@ -35,8 +35,8 @@ void file_freep(void *pointer);
 
 /* Appends the content of a regular file to content, whose limit is the size limit.  A symbolic link
  * is refused. */
-int file_read(int dir_fd, const char *path, struct buf *content, struct wla_error *err)
-        _must_check_;
+int file_read(int dir_fd, const char *path, struct buf *content,
+              struct wla_error *err) _must_check_;
 
 /* Like file_read(), and refuses a file that group or others may write, or that belongs neither to
  * root nor to the caller. */

@@ -18,10 +18,10 @@
 #include "base/secret.h"
 #include "wlagent/error.h"
 
-#define JSON_DEPTH_MAX 32u
+#define JSON_DEPTH_MAX 16u
 
 /* Members of one object, so that the search for duplicates stays cheap. */
-#define JSON_MEMBERS_MAX 256u
+#define JSON_MEMBERS_MAX 64u
 
 enum json_type {
         JSON_ABSENT = 0,
@@ -41,8 +41,8 @@ struct json_value {
 };
 
 /* Validates all of text, which must hold exactly one value. */
-int json_check(const char *text, size_t size, struct json_value *ret, struct wla_error *err)
-        _must_check_;
+int json_check(const char *text, size_t size, struct json_value *ret,
+               struct wla_error *err) _must_check_;
 
 /* The member of that exact name, or type JSON_ABSENT; JSON_ABSENT too when object is none. */
 struct json_value json_member(const struct json_value *object, const char *name);
@@ -59,21 +59,20 @@ bool json_next_member(const struct json_value *object, size_t *at, struct json_v
                       struct json_value *ret);
 
 /* Appends the decoded string, escapes resolved, as UTF-8. */
-int json_string(const struct json_value *value, struct buf *to, struct wla_error *err)
-        _must_check_;
+int json_string(const struct json_value *value, struct buf *to, struct wla_error *err) _must_check_;
 
 /* Decodes into a fixed text; refuses control characters, NUL and what does not fit. */
-int json_string_copy(const struct json_value *value, char *to, size_t size, struct wla_error *err)
-        _must_check_;
+int json_string_copy(const struct json_value *value, char *to, size_t size,
+                     struct wla_error *err) _must_check_;
 
 /* An integer of 0..max, written without fraction or exponent. */
 int json_unsigned(const struct json_value *value, uint64_t max, uint64_t *ret,
                   struct wla_error *err) _must_check_;
 
 /* Appends the bytes of an array of integers 0..255, as serde writes Vec<u8>. */
-int json_byte_array(const struct json_value *array, struct buf *to, struct wla_error *err)
-        _must_check_;
+int json_byte_array(const struct json_value *array, struct buf *to,
+                    struct wla_error *err) _must_check_;
 
 /* Appends text as a JSON string with quotes; bytes that are not UTF-8 become U+FFFD. */
-int json_write_string(struct buf *to, const char *text, size_t size, struct wla_error *err)
-        _must_check_;
+int json_write_string(struct buf *to, const char *text, size_t size,
+                      struct wla_error *err) _must_check_;

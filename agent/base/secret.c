@@ -28,11 +28,11 @@ int wla_secret_heap_init(bool allow_unlocked, struct wla_error *err) {
                 return 0;
 
         (void)CRYPTO_secure_malloc_done();
-        return wla_fail_hint(err, WLA_E_SYSTEM,
-                             "raise LimitMEMLOCK= of the service, or 'ulimit -l', to 1 MiB or more; "
-                             "AllowUnlockedMemory=yes accepts that keys may be swapped to disk",
-                             "the kernel refuses to lock %u KiB of memory for keys",
-                             HEAP_SIZE / 1024);
+        return wla_fail_hint(
+                err, WLA_E_SYSTEM,
+                "raise LimitMEMLOCK= of the service, or 'ulimit -l', to 1 MiB or more; "
+                "AllowUnlockedMemory=yes accepts that keys may be swapped to disk",
+                "the kernel refuses to lock %u KiB of memory for keys", HEAP_SIZE / 1024);
 }
 
 bool wla_secret_heap_locked(void) {

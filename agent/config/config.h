@@ -59,8 +59,8 @@ struct config {
 
 /* Reads path, or only the defaults when path is NULL.  Each fault is appended to faults, a line each
  * ("FILE:LINE: text"). */
-int config_read(const char *path, struct config **ret, struct buf *faults, struct wla_error *err)
-        _must_check_;
+int config_read(const char *path, struct config **ret, struct buf *faults,
+                struct wla_error *err) _must_check_;
 
 struct config *config_free(struct config *config);
 

@@ -25,8 +25,8 @@ typedef void (*key_ready_fn)(void *userdata, const struct wla_secret *key,
                              const struct wla_error *err);
 
 struct key_access_settings {
-        uint64_t cache_usec;     /* how long an opened key stays; 0: not at all */
-        size_t flights_max;      /* distinct keys being fetched at one time */
+        uint64_t cache_usec; /* how long an opened key stays; 0: not at all */
+        size_t flights_max;  /* distinct keys being fetched at one time */
         size_t cached_keys_max;
 };
 

@@ -14,7 +14,8 @@ enum envelope_kind {
 struct envelope {
         enum envelope_kind kind;
         struct buf bytes;
-        char binding_key[KEY_FINGERPRINT_SIZE]; /* TPM_BOUND: whom it is for; "" when the source does
+        char binding_key
+                [KEY_FINGERPRINT_SIZE]; /* TPM_BOUND: whom it is for; "" when the source does
                                                    not say */
 };
 

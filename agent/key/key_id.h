@@ -30,12 +30,12 @@ enum key_scheme {
 
 struct key_id {
         enum key_scheme scheme;
-        char text[KEY_ID_TEXT_MAX + 1];   /* canonical: equal ids have equal texts */
+        char text[KEY_ID_TEXT_MAX + 1];    /* canonical: equal ids have equal texts */
         char local_name[KEY_NAME_MAX + 1]; /* KEY_SCHEME_LOCAL only */
 };
 
-int key_id_parse(const char *text, size_t size, struct key_id *ret, struct wla_error *err)
-        _must_check_;
+int key_id_parse(const char *text, size_t size, struct key_id *ret,
+                 struct wla_error *err) _must_check_;
 
 /* The id of a key in the local store. */
 int key_id_local(const char *name, struct key_id *ret, struct wla_error *err) _must_check_;

@@ -17,6 +17,6 @@ struct key_peer {
 
 struct key_request {
         struct key_id id;
-        struct key_peer peer;      /* the first that asked; later ones share its fetch */
-        struct deadline deadline;  /* the latest of all that wait; 0 when nobody waits any more */
+        struct key_peer peer;     /* the first that asked; later ones share its fetch */
+        struct deadline deadline; /* the latest of all that wait; 0 when nobody waits any more */
 };

@@ -26,8 +26,8 @@ struct pool_job {
         bool dropped;          /* the pool's */
 };
 
-int pool_new(unsigned workers, size_t queue_max, struct pool **ret, struct wla_error *err)
-        _must_check_;
+int pool_new(unsigned workers, size_t queue_max, struct pool **ret,
+             struct wla_error *err) _must_check_;
 
 /* Waits for running jobs, then calls done for every job that has not come back. */
 struct pool *pool_free(struct pool *pool);

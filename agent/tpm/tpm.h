@@ -21,24 +21,24 @@ struct tpm;
 /* tcti: a TCTI string such as "device:/dev/tpmrm0".  state_directory holds binding-key.json, which
  * wlagent setup wrote.  Touches no device: the context is made on first use and made again after an
  * I/O error or a TPM reset. */
-int tpm_new(const char *tcti, const char *state_directory, struct tpm **ret, struct wla_error *err)
-        _must_check_;
+int tpm_new(const char *tcti, const char *state_directory, struct tpm **ret,
+            struct wla_error *err) _must_check_;
 struct tpm *tpm_free(struct tpm *tpm);
 
 /* Opens wrapped (RSA_WRAPPED_SIZE bytes, see rsa_wrap.h) with the binding key.  fingerprint: the
  * binding key it was wrapped for, compared before the TPM is asked; NULL or "" when not known. */
 int tpm_unbind(struct tpm *tpm, struct wla_bytes wrapped, const char *fingerprint,
-               const struct deadline *deadline, struct wla_secret **ret, struct wla_error *err)
-        _must_check_;
+               const struct deadline *deadline, struct wla_secret **ret,
+               struct wla_error *err) _must_check_;
 
 /* Connects, loads the binding key and opens the session, so that the first request does not pay. */
 int tpm_prepare(struct tpm *tpm, struct wla_error *err) _must_check_;
 
 struct tpm_facts {
-        char manufacturer[8];    /* TPM2_PT_MANUFACTURER as text */
-        char vendor[20];         /* TPM2_PT_VENDOR_STRING_1..4 */
+        char manufacturer[8]; /* TPM2_PT_MANUFACTURER as text */
+        char vendor[20];      /* TPM2_PT_VENDOR_STRING_1..4 */
         uint32_t firmware[2];
-        bool sha256_bank;        /* PCRs are allocated in the SHA-256 bank */
+        bool sha256_bank; /* PCRs are allocated in the SHA-256 bank */
         bool in_lockout;
         uint32_t lockout_counter;
         uint32_t lockout_recovery_sec;

@@ -19,16 +19,16 @@
 
 /*    name            token            gRPC  meaning
  * gRPC numbers: https://grpc.github.io/grpc/core/md_doc_statuscodes.html */
-#define WLA_CODES(CODE)                                                                            \
-        CODE(INPUT, "invalid-input", 3)       /* what the peer sent is malformed */                \
-        CODE(TIMEOUT, "timed-out", 4)         /* the deadline of the request has passed */         \
-        CODE(NOT_FOUND, "not-found", 5)       /* no such key, or no source for it */               \
-        CODE(DENIED, "denied", 7)             /* policy, or the TPM's own policy, says no */       \
-        CODE(BUSY, "busy", 8)                 /* a limit is reached; the same request may pass later */ \
-        CODE(TPM, "tpm-refused", 9)           /* the TPM answered, and an operator has to act */   \
-        CODE(UNSUPPORTED, "unsupported", 12)  /* well formed, but switched off or unknown */       \
-        CODE(SYSTEM, "system-error", 13)      /* the kernel or a library failed us */              \
-        CODE(UNAVAILABLE, "unavailable", 14)  /* TPM or broker cannot be reached */
+#define WLA_CODES(CODE)                                                                           \
+        CODE(INPUT, "invalid-input", 3) /* what the peer sent is malformed */                     \
+        CODE(TIMEOUT, "timed-out", 4)   /* the deadline of the request has passed */              \
+        CODE(NOT_FOUND, "not-found", 5) /* no such key, or no source for it */                    \
+        CODE(DENIED, "denied", 7)       /* policy, or the TPM's own policy, says no */            \
+        CODE(BUSY, "busy", 8)           /* a limit is reached; the same request may pass later */ \
+        CODE(TPM, "tpm-refused", 9)     /* the TPM answered, and an operator has to act */        \
+        CODE(UNSUPPORTED, "unsupported", 12) /* well formed, but switched off or unknown */       \
+        CODE(SYSTEM, "system-error", 13)     /* the kernel or a library failed us */              \
+        CODE(UNAVAILABLE, "unavailable", 14) /* TPM or broker cannot be reached */
 
 enum wla_code {
         WLA_OK = 0,
@@ -40,8 +40,8 @@ enum wla_code {
 
 struct wla_error {
         enum wla_code code;
-        const char *hint;  /* literal, or NULL */
-        size_t start;      /* text begins here and ends at the buffer's last byte */
+        const char *hint; /* literal, or NULL */
+        size_t start;     /* text begins here and ends at the buffer's last byte */
         char buffer[512];
 };
 

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "suite.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "base/wiping_alloc.h"
+#include "fail_allocation.h"
+
+void *__real_malloc(size_t size);
+void __wrap_free(void *block);
+void __real_free(void *block);
+
+static const char mark[] = "MARKED-REQUEST-BODY";
+static bool watching;
+static bool mark_seen;
+
+/* Looks at what is given back to malloc: a block of ours starts with its header. */
+void __wrap_free(void *block) {
+        if (watching && block && memmem(block, 64, mark, sizeof(mark)))
+                mark_seen = true;
+        __real_free(block);
+}
+
+START_TEST(freed_and_moved_blocks_are_wiped) {
+        char *block = wiping_malloc(100);
+
+        memcpy(block, mark, sizeof(mark));
+        watching = true;
+        block = wiping_realloc(block, 5000);
+        ck_assert_str_eq(block, mark);
+        wiping_free(block);
+        wiping_free(NULL);
+        watching = false;
+        ck_assert(!mark_seen);
+}
+END_TEST
+
+START_TEST(the_watch_sees_a_leak) {
+        char *block = malloc(100);
+
+        memcpy(block, mark, sizeof(mark));
+        watching = true;
+        free(block);
+        watching = false;
+        ck_assert(mark_seen);
+}
+END_TEST
+
+START_TEST(overflow_and_failure) {
+        ck_assert_ptr_null(wiping_malloc(SIZE_MAX));
+        ck_assert_ptr_null(wiping_calloc(SIZE_MAX / 2, 3));
+
+        char *block = wiping_calloc(4, 25);
+        ck_assert_int_eq(block[99], 0);
+        block[0] = 'k';
+        ck_assert(fail_allocation_arm(1));
+        ck_assert_ptr_null(wiping_realloc(block, 1000));
+        fail_allocation_disarm();
+        ck_assert_int_eq(block[0], 'k');
+        wiping_free(block);
+
+        char *fresh = wiping_realloc(NULL, 10);
+        ck_assert_ptr_nonnull(fresh);
+        wiping_free(fresh);
+}
+END_TEST
+
+SUITE_MAIN("wiping_alloc", freed_and_moved_blocks_are_wiped, the_watch_sees_a_leak,
+           overflow_and_failure)

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Fails the Nth allocation of the code under test, for every N.
+ *
+ *   for (size_t n = 1; fail_allocation_arm(n); n++)
+ *           ck_assert(thing_under_test() < 0 || !fail_allocation_hit());
+ *   fail_allocation_disarm();
+ *
+ * fail_allocation_arm() returns false once a whole round has passed without reaching the Nth
+ * allocation: then every site has failed once.  Calls from shared libraries are not counted.
+ * Threads: allocations of the arming thread only.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+bool fail_allocation_arm(size_t n);
+void fail_allocation_disarm(void);
+
+/* Whether an allocation has been failed since the last arm. */
+bool fail_allocation_hit(void);
