@@ -13,8 +13,8 @@ static const struct {
 #undef CODE_ROW
 };
 
-static void set_root_cause(struct wla_error *err, enum wla_code code, const char *hint,
-                           const char *format, va_list args) {
+static _printf_(4, 0) void set_root_cause(struct wla_error *err, enum wla_code code,
+                                          const char *hint, const char *format, va_list args) {
         char text[sizeof(err->buffer)];
 
         int size = vsnprintf(text, sizeof(text), format, args);

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""suite.py [--results FILE] [--logs DIRECTORY] DIRECTORY [PATTERN]
+
+Runs the unittest cases of DIRECTORY/test_*.py whose name contains PATTERN: a line for each test, the
+reason of each failure, and with --results the outcomes for tests/run."""
+
+import argparse
+import os
+import signal
+import sys
+import time
+import traceback
+import unittest
+
+TEST_SECONDS_MAX = 180
+
+
+class Report(unittest.TestResult):
+    def __init__(self, suite, results):
+        super().__init__()
+        self.suite = suite
+        self.results = results
+        self.ran = 0
+        self.started = 0.0
+        self.reported = False
+
+    def name(self, test):
+        parts = test.id().split(".")
+        return f"{self.suite}/{'.'.join(parts[-2:]) if parts[0].startswith('test_') else test.id()}"
+
+    def report(self, outcome, test, detail=""):
+        seconds = time.monotonic() - self.started
+        print(f"{outcome:4} {self.name(test)}{detail} ({seconds:.1f} s)", flush=True)
+        self.reported = True
+        self.ran += 1
+        if self.results:
+            with open(self.results, "a", encoding="utf-8") as out:
+                out.write(f"{outcome}\t{self.name(test)}{detail}\n")
+
+    def startTest(self, test):
+        super().startTest(test)
+        self.started = time.monotonic()
+        self.reported = False
+        signal.alarm(TEST_SECONDS_MAX)
+
+    def stopTest(self, test):
+        signal.alarm(0)
+        super().stopTest(test)
+
+    def addSuccess(self, test):
+        super().addSuccess(test)
+        self.report("pass", test)
+
+    def addSkip(self, test, reason):
+        super().addSkip(test, reason)
+        self.report("skip", test, f": {reason}")
+
+    def failed(self, test, err):
+        if not self.reported:
+            self.report("FAIL", test)
+        text = "".join(traceback.format_exception(*err))
+        print("".join(f"        | {line}\n" for line in text.splitlines()[-60:]), end="", flush=True)
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        self.failed(test, err)
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        self.failed(test, err)
+
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err:
+            print(f"        | in {subtest.id()}")
+            self.failed(test, err)
+
+
+def selected(tests, pattern):
+    for test in tests:
+        if isinstance(test, unittest.TestSuite):
+            yield from selected(test, pattern)
+        elif pattern in test.id():
+            yield test
+
+
+def on_alarm(_number, _frame):
+    raise TimeoutError(f"the test took more than {TEST_SECONDS_MAX} s")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results")
+    parser.add_argument("--logs")
+    parser.add_argument("directory")
+    parser.add_argument("pattern", nargs="?", default="")
+    arguments = parser.parse_args()
+
+    directory = os.path.abspath(arguments.directory)
+    tests = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:0] = [directory, os.path.join(tests, "integration")]
+    if arguments.logs:
+        os.environ["WLAGENT_TEST_LOGS"] = os.path.abspath(arguments.logs)
+    signal.signal(signal.SIGALRM, on_alarm)
+
+    suite = unittest.TestSuite(selected(unittest.TestLoader().discover(directory, top_level_dir=directory), arguments.pattern))
+    report = Report(os.path.basename(directory), arguments.results)
+    suite.run(report)
+    bad = len(report.failures) + len(report.errors)
+    print(f"{report.ran} ran, {bad} failed", flush=True)
+    return 0 if report.ran and not bad else 1
+
+
+sys.exit(main())
