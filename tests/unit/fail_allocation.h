@@ -3,9 +3,14 @@
 
 /* Fails the Nth allocation of the code under test, for every N.
  *
- *   for (size_t n = 1; fail_allocation_arm(n); n++)
- *           ck_assert(thing_under_test() < 0 || !fail_allocation_hit());
- *   fail_allocation_disarm();
+ *   for (size_t n = 1; fail_allocation_arm(n); n++) {
+ *           int outcome = thing_under_test();
+ *
+ *           fail_allocation_disarm();
+ *           ck_assert_int_eq(outcome, fail_allocation_hit() ? -1 : 0);
+ *   }
+ *
+ * Check's own assertions allocate: none between arm and disarm.
  *
  * fail_allocation_arm() returns false once a whole round has passed without reaching the Nth
  * allocation: then every site has failed once.  Calls from shared libraries are not counted.
