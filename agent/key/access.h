@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* The front of the key pipeline on the loop thread: policy, cache, single flight.
+/* The front of the key pipeline on the loop thread: cache and single flight.
  *
  * A key in the cache is handed over at once.  Otherwise the request joins the flight of that key, or
  * starts one on the worker pool; all who wait get the one result.  When the last of them has gone,
@@ -20,9 +20,16 @@ struct pool;
 struct key_access;
 struct key_ticket;
 
-/* key is NULL on failure; err is NULL on success.  Must not call back into key_access. */
+/* key is NULL on failure; err is NULL on success. */
 typedef void (*key_ready_fn)(void *userdata, const struct wla_secret *key,
                              const struct wla_error *err);
+
+/* Who waits for a key, and until when. */
+struct key_waiter {
+        uint64_t deadline_usec; /* CLOCK_MONOTONIC */
+        key_ready_fn ready;
+        void *userdata;
+};
 
 struct key_access_settings {
         uint64_t cache_usec; /* how long an opened key stays; 0: not at all */
@@ -37,14 +44,14 @@ int key_access_new(const struct key_routes *routes, struct pool *pool,
 /* Wipes the cache.  All tickets must have ended, and the pool must have been drained. */
 struct key_access *key_access_free(struct key_access *access);
 
-/* New settings after a reload; entries that live too long under them are wiped. */
-void key_access_configure(struct key_access *access, const struct key_access_settings *settings);
+/* After a reload; keys that would live too long under the new setting are wiped earlier. */
+void key_access_configure(struct key_access *access, uint64_t cache_usec);
 
 /* Either calls ready before it returns and gives *ret = NULL, or gives a ticket that is valid until
  * ready is called or the ticket is cancelled. */
 void key_access_begin(struct key_access *access, const struct key_id *id,
-                      const struct key_peer *peer, uint64_t deadline_usec, key_ready_fn ready,
-                      void *userdata, struct key_ticket **ret);
+                      const struct key_peer *peer, const struct key_waiter *waiter,
+                      struct key_ticket **ret);
 
 /* The peer has gone or its time is up: ready will not be called. */
 void key_ticket_cancel(struct key_ticket *ticket);

@@ -29,10 +29,11 @@ START_TEST(freed_and_moved_blocks_are_wiped) {
         memcpy(block, mark, sizeof(mark));
         watching = true;
         block = wiping_realloc(block, 5000);
-        ck_assert_str_eq(block, mark);
+        bool moved = strcmp(block, mark) == 0;
         wiping_free(block);
         wiping_free(NULL);
         watching = false;
+        ck_assert(moved);
         ck_assert(!mark_seen);
 }
 END_TEST
