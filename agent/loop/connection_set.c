@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "loop/connection_state.h"
+
+#define TIMER_ACCURACY (100 * USEC_PER_MSEC)
+
+void connection_set_arm(struct connection_set *set, uint64_t at_usec) {
+        if (at_usec >= set->timer_usec)
+                return;
+
+        set->timer_usec = at_usec;
+        (void)sd_event_source_set_time(set->timer, at_usec);
+        (void)sd_event_source_set_enabled(set->timer, SD_EVENT_ONESHOT);
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct connection_set *set = userdata;
+        struct connection *next;
+        uint64_t now_usec = clock_now_usec();
+
+        (void)source;
+        (void)usec;
+        set->timer_usec = UINT64_MAX;
+        for (struct connection *connection = LIST_FIRST(&set->connections); connection;
+             connection = next) {
+                next = LIST_NEXT(connection, entry);
+                if (!connection->self)
+                        continue;
+
+                uint64_t at_usec = connection_due_usec(connection);
+                if (at_usec <= now_usec)
+                        connection_tick(connection, now_usec);
+                else
+                        connection_set_arm(set, at_usec);
+        }
+        return 0;
+}
+
+static int on_wake(sd_event_source *source, void *userdata) {
+        struct connection_set *set = userdata;
+        struct connection *next;
+        uint64_t now_usec = clock_now_usec();
+
+        (void)source;
+        for (struct connection *connection = LIST_FIRST(&set->connections); connection;
+             connection = next) {
+                next = LIST_NEXT(connection, entry);
+                if (!connection->woken)
+                        continue;
+                connection->woken = false;
+                connection_flush(connection, now_usec);
+        }
+        return 0;
+}
+
+static int add_sources(struct connection_set *set) {
+        sd_event *event = set->options.event;
+
+        int r = sd_event_add_time(event, &set->timer, CLOCK_MONOTONIC, 0, TIMER_ACCURACY, on_timer,
+                                  set);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_enabled(set->timer, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
+        r = sd_event_add_defer(event, &set->wake, on_wake, set);
+        if (r < 0)
+                return r;
+        return sd_event_source_set_enabled(set->wake, SD_EVENT_OFF);
+}
+
+int connection_set_new(const struct connection_set_options *options, struct connection_set **ret,
+                       struct wla_error *err) {
+        struct connection_set *set = calloc(1, sizeof(*set));
+        if (!set)
+                return wla_fail(err, WLA_E_BUSY, "out of memory");
+
+        LIST_INIT(&set->connections);
+        set->options = *options;
+        set->timer_usec = UINT64_MAX;
+        set->out.limit = CONNECTION_OUTPUT_MAX;
+
+        int r = add_sources(set);
+        if (r < 0) {
+                (void)connection_set_free(set);
+                return wla_fail_errno(err, -r, "preparing for connections");
+        }
+
+        *ret = set;
+        return 0;
+}
+
+struct connection_set *connection_set_free(struct connection_set *set) {
+        if (!set)
+                return NULL;
+
+        set->options.closed = NULL;
+        while (!LIST_EMPTY(&set->connections))
+                connection_close(LIST_FIRST(&set->connections));
+        (void)sd_event_source_disable_unref(set->timer);
+        (void)sd_event_source_disable_unref(set->wake);
+        buf_clear(&set->out);
+        free(set);
+        return NULL;
+}
+
+size_t connection_set_count(const struct connection_set *set) {
+        return set->count;
+}
+
+void connection_set_limit(struct connection_set *set, size_t connections_max) {
+        set->options.connections_max = connections_max;
+}
+
+void connection_set_shutdown(struct connection_set *set) {
+        struct connection *next;
+        uint64_t now_usec = clock_now_usec();
+
+        for (struct connection *connection = LIST_FIRST(&set->connections); connection;
+             connection = next) {
+                next = LIST_NEXT(connection, entry);
+                if (connection->self)
+                        connection_shutdown(connection, now_usec);
+        }
+}
