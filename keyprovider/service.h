@@ -7,7 +7,9 @@
  * ({kid, wrapped_data, iv, wrap_type}) and Intel SecL ({key_url, wrapped_key, wrap_type}).
  *
  * Threads:   the loop thread.
- * Ownership: a call belongs to the service from begin to done or cancel.
+ * Ownership: a call belongs to the service from begin to done or cancel.  The service must outlive all
+ *            its calls.
+ * Failure:   through done or the gRPC status; each call ends with one event in the log.
  */
 
 #include "base/buf.h"
@@ -35,8 +37,8 @@ void keyprovider_service_configure(struct keyprovider_service *service,
 /* The handler for h2_connection. */
 const struct grpc_handler *keyprovider_service_handler(struct keyprovider_service *service);
 
-/* The same for bare JSON (ocicrypt's cmd transport).  done gets the reply JSON or an error, exactly
- * once, perhaps before begin returns (then *ret is NULL); json is wiped. */
+/* The same for bare JSON (ocicrypt's cmd transport).  done gets the reply JSON, which it then
+ * owns, or an error; exactly once, perhaps before begin returns (then *ret is NULL).  json is wiped. */
 typedef void (*keyprovider_done_fn)(void *userdata, struct wla_secret *reply,
                                     const struct wla_error *err);
 void keyprovider_service_begin(struct keyprovider_service *service, struct buf *json,
