@@ -5,6 +5,7 @@
  * it.
  *
  * Threads:   struct tpm belongs to one thread, the TPM lane; wlagent setup uses it on its only one.
+ *            tpm_unbind_count() from any.
  * Failure:   WLA_E_UNAVAILABLE no device, or it stopped answering; WLA_E_TPM it answered with an error
  *            that an operator has to mend; WLA_E_DENIED its policy refuses (PCRs); WLA_E_INPUT the
  *            ciphertext was not made for this key; WLA_E_NOT_FOUND no binding key was set up.
@@ -18,9 +19,10 @@
 
 struct tpm;
 
-/* tcti: a TCTI string such as "device:/dev/tpmrm0".  state_directory holds binding-key.json, which
+/* tcti: a TCTI string such as "device:/dev/tpmrm0" or "swtpm:path=SOCKET".  state_directory holds binding-key.json, which
  * wlagent setup wrote.  Touches no device: the context is made on first use and made again after an
- * I/O error or a TPM reset. */
+ * I/O error or a TPM reset.  Silences the log of tpm2-tss by setting TSS2_LOG unless it is set, so it is
+ * called before the first thread. */
 int tpm_new(const char *tcti, const char *state_directory, struct tpm **ret,
             struct wla_error *err) _must_check_;
 struct tpm *tpm_free(struct tpm *tpm);
@@ -30,6 +32,9 @@ struct tpm *tpm_free(struct tpm *tpm);
 int tpm_unbind(struct tpm *tpm, struct wla_bytes wrapped, const char *fingerprint,
                const struct deadline *deadline, struct wla_secret **ret,
                struct wla_error *err) _must_check_;
+
+/* How often the TPM was asked to open a key. */
+uint64_t tpm_unbind_count(const struct tpm *tpm);
 
 /* Connects, loads the binding key and opens the session, so that the first request does not pay. */
 int tpm_prepare(struct tpm *tpm, struct wla_error *err) _must_check_;
@@ -41,7 +46,7 @@ struct tpm_facts {
         bool sha256_bank; /* PCRs are allocated in the SHA-256 bank */
         bool in_lockout;
         uint32_t lockout_counter;
-        uint32_t lockout_recovery_sec;
+        uint32_t lockout_recovery_sec; /* until one more wrong authorisation is allowed */
 };
 int tpm_facts(struct tpm *tpm, struct tpm_facts *ret, struct wla_error *err) _must_check_;
 

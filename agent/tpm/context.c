@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tpm/context.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <tss2/tss2_tctildr.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "tpm/properties.h"
+#include "tpm/swtpm_tcti.h"
+
+/* The slowest command is making an RSA key: up to 20 s on old chips, well below 1 s in software. */
+#define ANSWER_LIMIT_MSEC 20000
+
+#define WAITS_MAX         10u
+#define WAIT_FIRST_USEC   (20 * USEC_PER_MSEC)
+#define WAIT_LONGEST_USEC (200 * USEC_PER_MSEC)
+
+/* systemd and FAPI settled on few restarts too: a PCR that never rests is a fault of the host. */
+#define POLICY_RESTARTS_MAX 3u
+
+#define DEVICE_PREFIX "device:"
+
+int tpm_new(const char *tcti, const char *state_directory, struct tpm **ret,
+            struct wla_error *err) {
+        struct tpm *tpm = calloc(1, sizeof(*tpm));
+
+        if (!tpm)
+                return wla_fail(err, WLA_E_BUSY, "out of memory");
+
+        *tpm = (struct tpm){
+                .tcti = strdup(tcti),
+                .state_directory = strdup(state_directory),
+                .answer_limit_msec = ANSWER_LIMIT_MSEC,
+                .storage = ESYS_TR_NONE,
+                .binding = ESYS_TR_NONE,
+                .session = ESYS_TR_NONE,
+        };
+        if (!tpm->tcti || !tpm->state_directory) {
+                (void)tpm_free(tpm);
+                return wla_fail(err, WLA_E_BUSY, "out of memory");
+        }
+
+        /* Our errors say it better, and libtss2 would write to stderr behind the log. */
+        (void)setenv("TSS2_LOG", "all+NONE", false);
+
+        *ret = tpm;
+        return 0;
+}
+
+struct tpm *tpm_free(struct tpm *tpm) {
+        if (tpm) {
+                tpm_disconnect(tpm, true);
+                free(tpm->tcti);
+                free(tpm->state_directory);
+                free(tpm);
+        }
+        return NULL;
+}
+
+static int connection_errno(const struct tpm *tpm) {
+        if (swtpm_tcti_takes(tpm->tcti))
+                return tpm->tcti_context ? swtpm_tcti_errno(tpm->tcti_context) : 0;
+
+        /* The loader of tpm2-tss does not tell why a device would not open. */
+        size_t prefix = strlen(DEVICE_PREFIX);
+        if (strncmp(tpm->tcti, DEVICE_PREFIX, prefix) == 0 &&
+            access(tpm->tcti + prefix, R_OK | W_OK) < 0)
+                return errno;
+        return 0;
+}
+
+static int fail_locked_out(struct tpm *tpm, TSS2_RC rc, const char *doing, struct wla_error *err) {
+        struct tpm_lockout lockout;
+
+        (void)tpm_rc_fail(err, rc, 0);
+        if (tpm_lockout_read(tpm, &lockout) == TSS2_RC_SUCCESS)
+                (void)wla_fail_hint(
+                        err, err->code, err->hint,
+                        "the TPM is locked out after %u wrong authorisations and allows "
+                        "another one every %u s (0x%x)",
+                        lockout.counter, lockout.interval_sec, rc);
+        return wla_wrap(err, "%s", doing);
+}
+
+int tpm_check(struct tpm *tpm, TSS2_RC rc, const char *doing, struct wla_error *err) {
+        if (rc == TSS2_RC_SUCCESS)
+                return 0;
+
+        tpm->remedy = tpm_rc_remedy(rc);
+        if (tpm_rc_base(rc) == TPM2_RC_LOCKOUT)
+                return fail_locked_out(tpm, rc, doing, err);
+
+        bool broken = (rc & TSS2_RC_LAYER_MASK) == TSS2_TCTI_RC_LAYER;
+        (void)tpm_rc_fail(err, rc, broken ? connection_errno(tpm) : 0);
+        if (broken)
+                return wla_wrap(err, "%s through %s", doing, tpm->tcti);
+        return wla_wrap(err, "%s", doing);
+}
+
+void tpm_flush(struct tpm *tpm, ESYS_TR *handle) {
+        if (*handle != ESYS_TR_NONE)
+                (void)Esys_FlushContext(tpm->esys, *handle);
+        *handle = ESYS_TR_NONE;
+}
+
+void tpm_disconnect(struct tpm *tpm, bool polite) {
+        if (tpm->esys && polite) {
+                tpm_flush(tpm, &tpm->session);
+                if (tpm->binding_is_transient)
+                        tpm_flush(tpm, &tpm->binding);
+        }
+        tpm->storage = tpm->binding = tpm->session = ESYS_TR_NONE;
+
+        Esys_Finalize(&tpm->esys);
+        if (swtpm_tcti_takes(tpm->tcti))
+                tpm->tcti_context = swtpm_tcti_free(tpm->tcti_context);
+        else
+                Tss2_TctiLdr_Finalize(&tpm->tcti_context);
+}
+
+static int open_tcti(struct tpm *tpm, struct wla_error *err) {
+        if (swtpm_tcti_takes(tpm->tcti))
+                return swtpm_tcti_new(tpm->tcti, tpm->answer_limit_msec, &tpm->tcti_context, err);
+
+        TSS2_RC rc = Tss2_TctiLdr_Initialize(tpm->tcti, &tpm->tcti_context);
+        if (rc == TSS2_RC_SUCCESS)
+                return 0;
+
+        int error = connection_errno(tpm);
+        (void)tpm_rc_fail(err, TSS2_TCTI_RC_NO_CONNECTION, error);
+        if (error == EACCES || error == EPERM)
+                err->hint = "the agent's user has to be in the group 'tss'";
+        return wla_wrap(err, "connecting to %s", tpm->tcti);
+}
+
+static int flush_all(struct tpm *tpm, TPM2_HANDLE first, struct wla_error *err) {
+        _cleanup_esys_ TPMS_CAPABILITY_DATA *found = NULL;
+        TPMI_YES_NO more = TPM2_NO;
+
+        TSS2_RC rc = Esys_GetCapability(tpm->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,
+                                        TPM2_CAP_HANDLES, first, TPM2_MAX_CAP_HANDLES, &more,
+                                        &found);
+        if (tpm_check(tpm, rc, "listing what is loaded in the TPM", err) < 0)
+                return -1;
+
+        const TPML_HANDLE *handles = &found->data.handles;
+        for (uint32_t i = 0; i < handles->count && i < TPM2_MAX_CAP_HANDLES; i++) {
+                ESYS_TR handle = ESYS_TR_NONE;
+
+                if (Esys_TR_FromTPMPublic(tpm->esys, handles->handle[i], ESYS_TR_NONE, ESYS_TR_NONE,
+                                          ESYS_TR_NONE, &handle) == TSS2_RC_SUCCESS)
+                        tpm_flush(tpm, &handle);
+        }
+        return 0;
+}
+
+/* Behind a resource manager this sees nothing but what is ours.  Without one the agent is alone with
+ * the TPM, or should be. */
+static int make_room(struct tpm *tpm, struct wla_error *err) {
+        if (flush_all(tpm, TPM2_TRANSIENT_FIRST, err) < 0)
+                return -1;
+        return flush_all(tpm, TPM2_LOADED_SESSION_FIRST, err);
+}
+
+static int start_up(struct tpm *tpm, struct wla_error *err) {
+        TSS2_RC rc = Esys_Startup(tpm->esys, TPM2_SU_CLEAR);
+
+        if (tpm_rc_base(rc) == TPM2_RC_INITIALIZE) /* somebody was faster */
+                return 0;
+        return tpm_check(tpm, rc, "starting the TPM", err);
+}
+
+static int connect_tpm(struct tpm *tpm, struct wla_error *err) {
+        if (tpm->esys)
+                return 0;
+
+        if (open_tcti(tpm, err) < 0)
+                return -1;
+
+        TSS2_RC rc = Esys_Initialize(&tpm->esys, tpm->tcti_context, NULL);
+        if (tpm_check(tpm, rc, "preparing the TPM software stack", err) < 0) {
+                tpm_disconnect(tpm, false);
+                return -1;
+        }
+
+        bool starting = tpm->start_up;
+        bool clearing = tpm->make_room;
+        tpm->start_up = tpm->make_room = false;
+        if (starting && start_up(tpm, err) < 0)
+                return -1;
+        return clearing ? make_room(tpm, err) : 0;
+}
+
+/* False when the deadline would pass meanwhile. */
+static bool pause_before(unsigned waits, const struct deadline *deadline) {
+        uint64_t usec = WAIT_FIRST_USEC << waits;
+
+        if (usec > WAIT_LONGEST_USEC)
+                usec = WAIT_LONGEST_USEC;
+        if (deadline && deadline_left_usec(deadline) <= usec)
+                return false;
+
+        struct timespec pause = {.tv_nsec = (long)(usec * 1000)};
+        while (nanosleep(&pause, &pause) < 0 && errno == EINTR)
+                ;
+        return true;
+}
+
+struct attempts {
+        unsigned waits;
+        unsigned policy_restarts;
+        bool reconnected;
+};
+
+static bool try_again(struct tpm *tpm, struct attempts *attempts, const struct deadline *deadline) {
+        switch (tpm->remedy) {
+        case TPM_WAIT:
+                return attempts->waits < WAITS_MAX && pause_before(attempts->waits++, deadline);
+        case TPM_RESTART_POLICY:
+                return attempts->policy_restarts++ < POLICY_RESTARTS_MAX;
+        case TPM_RECONNECT:
+        case TPM_MAKE_ROOM:
+        case TPM_START_UP:
+                tpm->make_room = tpm->remedy == TPM_MAKE_ROOM;
+                tpm->start_up = tpm->remedy == TPM_START_UP;
+                tpm_disconnect(tpm, tpm->make_room);
+                if (attempts->reconnected)
+                        return false;
+                attempts->reconnected = true;
+                return !deadline || deadline_left_usec(deadline) > 0;
+        case TPM_DROP:
+                tpm_disconnect(tpm, true);
+                return false;
+        case TPM_GIVE_UP:
+        case TPM_SUSPECT_INPUT:
+                return false;
+        }
+        return false;
+}
+
+int tpm_run(struct tpm *tpm, const struct deadline *deadline,
+            int (*step)(struct tpm *tpm, void *arg, struct wla_error *err), void *arg,
+            struct wla_error *err) {
+        struct attempts attempts = {0};
+
+        do {
+                if (deadline && deadline_left_usec(deadline) == 0)
+                        return wla_fail(err, WLA_E_TIMEOUT,
+                                        "the request timed out before the TPM was free");
+
+                tpm->remedy = TPM_GIVE_UP;
+                if (connect_tpm(tpm, err) == 0 && step(tpm, arg, err) == 0)
+                        return 0;
+        } while (try_again(tpm, &attempts, deadline));
+
+        return -1;
+}

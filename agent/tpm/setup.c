@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+#include <string.h>
+#include <sys/file.h>
+
+#include "base/file.h"
+#include "tpm/load.h"
+#include "tpm/pcr.h"
+#include "tpm/templates.h"
+#include "tpm/unbind.h"
+
+#define PROOF_SIZE 32u
+
+static const char hint_replace[] = "'wlagent setup --replace' makes a new one; keys wrapped for "
+                                   "the old one are lost to this host";
+static const char hint_handle[] = "choose another with BindingKeyHandle=; 'tpm2_getcap "
+                                  "handles-persistent' lists those in use";
+
+static int check_options(const struct tpm_setup_options *options, struct wla_error *err) {
+        if (options->pcrs & ~PCR_MASK)
+                return wla_fail(err, WLA_E_INPUT, "a TPM has PCRs 0 to %u", PCR_COUNT - 1);
+        if (options->handle != 0 &&
+            (options->handle < OWNER_HANDLE_FIRST || options->handle > OWNER_HANDLE_LAST ||
+             options->handle == STORAGE_KEY_HANDLE))
+                return wla_fail_hint(err, WLA_E_INPUT, "0x81010010 is a good choice",
+                                     "0x%08x cannot hold the binding key", options->handle);
+        return 0;
+}
+
+/* Two setups at once would each make a key, and one would be lost.  The lock goes with the fd. */
+static int lock_directory(const char *path, int *ret_fd, struct wla_error *err) {
+        _cleanup_close_ int fd = -1;
+
+        if (file_open_directory(path, true, 0750, &fd, err) < 0)
+                return -1;
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+                if (errno == EWOULDBLOCK)
+                        return wla_fail(err, WLA_E_BUSY, "another setup is running in %s", path);
+                return wla_fail_errno(err, errno, "cannot lock %s", path);
+        }
+
+        *ret_fd = TAKE_FD(fd);
+        return 0;
+}
+
+static int ensure_storage_step(struct tpm *tpm, void *arg, struct wla_error *err) {
+        bool found = false;
+
+        (void)arg;
+        if (tpm->storage != ESYS_TR_NONE)
+                return 0;
+        if (storage_key_find(tpm, &found, err) < 0)
+                return -1;
+        if (!found && storage_key_make(tpm, err) < 0)
+                return -1;
+        return 0;
+}
+
+static int pin_storage(struct tpm *tpm, struct binding_key *key, struct wla_error *err) {
+        _cleanup_esys_ TPM2B_NAME *name = NULL;
+
+        if (tpm_check(tpm, Esys_TR_GetName(tpm->esys, tpm->storage, &name),
+                      "pinning the storage key", err) < 0)
+                return -1;
+
+        key->storage_handle = STORAGE_KEY_HANDLE;
+        key->storage_name = *name;
+        return 0;
+}
+
+/* The salted session proves that the public part comes from the TPM that holds the storage key. */
+static int create_key(struct tpm *tpm, struct binding_key *key, struct wla_error *err) {
+        static const TPM2B_SENSITIVE_CREATE no_password;
+        static const TPM2B_DATA no_data;
+        static const TPML_PCR_SELECTION no_pcrs;
+        const TPM2B_PUBLIC template = binding_key_template(&key->pcr_policy);
+        _cleanup_esys_ TPM2B_PRIVATE *private = NULL;
+        _cleanup_esys_ TPM2B_PUBLIC *public = NULL;
+
+        TSS2_RC rc = Esys_Create(tpm->esys, tpm->storage, tpm->session, ESYS_TR_NONE, ESYS_TR_NONE,
+                                 &no_password, &template, &no_data, &no_pcrs, &private, &public,
+                                 NULL, NULL, NULL);
+        if (tpm_check(tpm, rc, "making the binding key", err) < 0)
+                return -1;
+
+        key->private = *private;
+        key->public = *public;
+        return binding_key_identify(key, err);
+}
+
+static int make_key_step(struct tpm *tpm, void *arg, struct wla_error *err) {
+        uint32_t pcrs = *(const uint32_t *)arg;
+        struct binding_key key = {.pcrs = pcrs};
+
+        if (ensure_storage_step(tpm, NULL, err) < 0 || pin_storage(tpm, &key, err) < 0)
+                return -1;
+
+        if (pcrs != 0 && (pcr_read(tpm, pcrs, key.pcr_values, err) < 0 ||
+                          pcr_policy_compute(pcrs, key.pcr_values, &key.pcr_policy, err) < 0))
+                return -1;
+
+        if (session_open(tpm, TPM2_SE_HMAC, err) < 0 || create_key(tpm, &key, err) < 0)
+                return -1;
+
+        tpm->key = key;
+        return 0;
+}
+
+/* Wraps a random secret as an owner would, and has the TPM open it. */
+static int prove_key(struct tpm *tpm, struct wla_error *err) {
+        _cleanup_secret_ struct wla_secret *secret = NULL;
+        _cleanup_secret_ struct wla_secret *opened = NULL;
+        _cleanup_buf_ struct buf wrapped = BUF_WITH_LIMIT(RSA_WRAPPED_SIZE);
+        _cleanup_buf_ struct buf pem = BUF_WITH_LIMIT(800);
+
+        if (wla_secret_new(PROOF_SIZE, &secret, err) < 0)
+                return -1;
+        if (RAND_priv_bytes(wla_secret_fill(secret), PROOF_SIZE) != 1)
+                return wla_fail(err, WLA_E_SYSTEM, "no random numbers");
+
+        if (binding_key_pem(&tpm->key, &pem, err) < 0 ||
+            rsa_wrap((const char *)pem.data, pem.size, secret, &wrapped, err) < 0 ||
+            unbind(tpm, (struct wla_bytes){.data = wrapped.data, .size = wrapped.size}, NULL,
+                   &opened, err) < 0)
+                return wla_wrap(err, "proving the binding key");
+
+        struct wla_bytes a = wla_secret_view(secret);
+        struct wla_bytes b = wla_secret_view(opened);
+        if (a.size != b.size || CRYPTO_memcmp(a.data, b.data, a.size) != 0)
+                return wla_fail(err, WLA_E_TPM, "the binding key opens to something else");
+        return 0;
+}
+
+struct persist {
+        uint32_t handle;
+        const TPM2B_NAME *old_name; /* that may be evicted; NULL for none */
+};
+
+static int evict(struct tpm *tpm, ESYS_TR object, uint32_t handle, ESYS_TR *ret,
+                 struct wla_error *err) {
+        TSS2_RC rc = Esys_EvictControl(tpm->esys, ESYS_TR_RH_OWNER, object, ESYS_TR_PASSWORD,
+                                       ESYS_TR_NONE, ESYS_TR_NONE, handle, ret);
+        if (tpm_check(tpm, rc, "writing a persistent handle", err) == 0)
+                return 0;
+        if (tpm_rc_base(rc) == TPM2_RC_BAD_AUTH || tpm_rc_base(rc) == TPM2_RC_AUTH_FAIL)
+                err->hint = "the owner hierarchy has a password; keep the key as blobs (no "
+                            "BindingKeyHandle=)";
+        return -1;
+}
+
+/* Evicts the old binding key, and nothing else. */
+static int free_handle(struct tpm *tpm, uint32_t handle, const TPM2B_NAME *old_name,
+                       struct wla_error *err) {
+        ESYS_TR found = ESYS_TR_NONE;
+        ESYS_TR gone = ESYS_TR_NONE;
+        bool is_there = false;
+        TPM2B_NAME name;
+
+        if (persistent_find(tpm, handle, &is_there, &found, &name, err) < 0)
+                return -1;
+        if (!is_there)
+                return 0;
+        if (!old_name || !tpm_name_equal(&name, old_name))
+                return wla_fail_hint(err, WLA_E_TPM, hint_handle,
+                                     "the persistent handle 0x%08x holds another key", handle);
+        return evict(tpm, found, handle, &gone, err);
+}
+
+static int persist_step(struct tpm *tpm, void *arg, struct wla_error *err) {
+        const struct persist *persist = arg;
+        ESYS_TR made = ESYS_TR_NONE;
+
+        if (storage_key_open(tpm, err) < 0 || binding_key_open(tpm, err) < 0 ||
+            free_handle(tpm, persist->handle, persist->old_name, err) < 0 ||
+            evict(tpm, tpm->binding, persist->handle, &made, err) < 0)
+                return -1;
+
+        tpm_flush(tpm, &tpm->binding);
+        tpm->key.handle = persist->handle;
+        tpm->key.private.size = 0;
+        return 0;
+}
+
+static int free_step(struct tpm *tpm, void *arg, struct wla_error *err) {
+        const struct persist *persist = arg;
+
+        return free_handle(tpm, persist->handle, persist->old_name, err);
+}
+
+static int keep_key(struct tpm *tpm, const struct tpm_setup_options *options, int dir_fd,
+                    struct wla_error *err) {
+        char have[96];
+
+        pcr_list_format(tpm->key.pcrs, have, sizeof(have));
+        if (options->pcrs != 0 && options->pcrs != tpm->key.pcrs)
+                return wla_fail_hint(err, WLA_E_INPUT, hint_replace,
+                                     "this host has a binding key already, and it is bound to %s%s",
+                                     tpm->key.pcrs != 0 ? "PCR " : "no PCR", have);
+        if (options->handle != 0 && options->handle != tpm->key.handle)
+                return wla_fail_hint(err, WLA_E_INPUT, hint_replace,
+                                     "this host has a binding key already, and it is not kept at "
+                                     "0x%08x",
+                                     options->handle);
+
+        if (prove_key(tpm, err) < 0)
+                return wla_wrap(err, "this host has a binding key, but it does not work");
+        return binding_key_write(dir_fd, &tpm->key, err);
+}
+
+static int replace_key(struct tpm *tpm, const struct tpm_setup_options *options, int dir_fd,
+                       const struct binding_key *old, struct wla_error *err) {
+        uint32_t pcrs = options->pcrs;
+        const TPM2B_NAME *old_name = old ? &old->name : NULL;
+        struct persist persist = {.handle = options->handle, .old_name = old_name};
+
+        if (tpm_run(tpm, NULL, make_key_step, &pcrs, err) < 0 || prove_key(tpm, err) < 0)
+                return -1;
+
+        if (options->handle != 0 &&
+            (tpm_run(tpm, NULL, persist_step, &persist, err) < 0 || prove_key(tpm, err) < 0))
+                return -1;
+
+        if (binding_key_write(dir_fd, &tpm->key, err) < 0)
+                return -1;
+
+        if (!old || old->handle == 0 || old->handle == options->handle)
+                return 0;
+        persist.handle = old->handle;
+        if (tpm_run(tpm, NULL, free_step, &persist, err) < 0)
+                return wla_wrap(err,
+                                "the new binding key is in place, but the old one stays at "
+                                "0x%08x",
+                                old->handle);
+        return 0;
+}
+
+/* WLA_E_NOT_FOUND is no failure here: *ret_found tells. */
+static int read_old(struct tpm *tpm, const struct tpm_setup_options *options,
+                    struct binding_key *old, bool *ret_found, struct wla_error *err) {
+        *ret_found = binding_key_read(tpm->state_directory, old, NULL, err) == 0;
+        if (*ret_found || err->code == WLA_E_NOT_FOUND || options->replace)
+                return 0;
+        return -1;
+}
+
+int tpm_setup(struct tpm *tpm, const struct tpm_setup_options *options, bool *ret_created,
+              struct wla_error *err) {
+        _cleanup_close_ int dir_fd = -1;
+        struct binding_key old;
+        bool found = false;
+        int r;
+
+        if (check_options(options, err) < 0 ||
+            lock_directory(tpm->state_directory, &dir_fd, err) < 0 ||
+            read_old(tpm, options, &old, &found, err) < 0)
+                return -1;
+
+        tpm_disconnect(tpm, true);
+        bool keep = found && !options->replace;
+        if (keep) {
+                tpm->key = old;
+                r = keep_key(tpm, options, dir_fd, err);
+        } else {
+                r = replace_key(tpm, options, dir_fd, found ? &old : NULL, err);
+        }
+
+        /* What is loaded now need not be what the file says: the next use reads it. */
+        tpm->have_key = false;
+        tpm_disconnect(tpm, true);
+        if (r < 0)
+                return -1;
+
+        *ret_created = !keep;
+        return 0;
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "host.h"
+
+#include <check.h>
+#include <openssl/rand.h>
+#include <string.h>
+
+#include "base/file.h"
+
+void host_begin_through(struct host *host, const char *tcti) {
+        ck_assert_int_eq(wla_secret_heap_init(true, &host->err), 0);
+
+        /* OpenSSL keeps the state of its random numbers there, once it has one. */
+        uint8_t random = 0;
+        ck_assert_int_eq(RAND_priv_bytes(&random, 1), 1);
+        ck_assert_int_eq(RAND_bytes(&random, 1), 1);
+        host->heap_used = wla_secret_heap_used();
+
+        test_directory(host->state, sizeof(host->state));
+        ck_assert_int_eq(tpm_new(tcti, host->state, &host->tpm, &host->err), 0);
+}
+
+void host_begin(struct host *host) {
+        *host = (struct host){0};
+        swtpm_begin(&host->swtpm);
+        host_begin_through(host, host->swtpm.tcti);
+}
+
+void host_end(struct host *host) {
+        host->tpm = tpm_free(host->tpm);
+        swtpm_stop(&host->swtpm);
+        ck_assert_uint_eq(wla_secret_heap_used(), host->heap_used);
+}
+
+void host_setup(struct host *host, uint32_t handle, uint32_t pcrs) {
+        const struct tpm_setup_options options = {.handle = handle, .pcrs = pcrs};
+        bool created = false;
+        int r = tpm_setup(host->tpm, &options, &created, &host->err);
+
+        ck_assert_msg(r == 0, "%s", wla_error_text(&host->err));
+        ck_assert(created);
+}
+
+struct wla_bytes bytes_of(const struct buf *buf) {
+        return (struct wla_bytes){.data = buf->data, .size = buf->size};
+}
+
+void host_wrap(struct host *host, const char *key, struct buf *wrapped) {
+        _cleanup_secret_ struct wla_secret *secret = NULL;
+        struct binding_key_info info;
+        size_t size = strlen(key);
+
+        ck_assert_int_eq(binding_key_info_read(host->state, &info, &host->err), 0);
+        ck_assert_int_eq(wla_secret_new(size, &secret, &host->err), 0);
+        memcpy(wla_secret_fill(secret), key, size);
+
+        *wrapped = BUF_WITH_LIMIT(RSA_WRAPPED_SIZE);
+        ck_assert_int_eq(rsa_wrap(info.pem, strlen(info.pem), secret, wrapped, &host->err), 0);
+}
+
+void host_expect(struct host *host, const struct buf *wrapped, const char *key) {
+        _cleanup_secret_ struct wla_secret *opened = NULL;
+        struct deadline deadline;
+
+        deadline_init(&deadline, clock_now_usec() + 60 * USEC_PER_SEC);
+        int r = tpm_unbind(host->tpm, bytes_of(wrapped), NULL, &deadline, &opened, &host->err);
+        ck_assert_msg(r == 0, "%s", wla_error_text(&host->err));
+
+        struct wla_bytes plain = wla_secret_view(opened);
+        ck_assert_uint_eq(plain.size, strlen(key));
+        ck_assert_mem_eq(plain.data, key, plain.size);
+}
+
+void host_expect_failure(struct host *host, const struct buf *wrapped, enum wla_code code,
+                         const char *text) {
+        struct wla_secret *opened = NULL;
+        struct deadline deadline;
+
+        deadline_init(&deadline, clock_now_usec() + 60 * USEC_PER_SEC);
+        int r = tpm_unbind(host->tpm, bytes_of(wrapped), NULL, &deadline, &opened, &host->err);
+
+        ck_assert_int_eq(r, -1);
+        ck_assert_ptr_null(opened);
+        ck_assert_msg(strstr(wla_error_text(&host->err), text) != NULL, "'%s' lacks '%s'",
+                      wla_error_text(&host->err), text);
+        ck_assert_str_eq(wla_code_token(host->err.code), wla_code_token(code));
+}
+
+void other_user_run(const char *tcti,
+                    int (*step)(struct tpm *tpm, void *arg, struct wla_error *err), void *arg) {
+        struct tpm *tpm = NULL;
+        struct wla_error err = {0};
+
+        ck_assert_int_eq(tpm_new(tcti, "/nowhere", &tpm, &err), 0);
+        int r = tpm_run(tpm, NULL, step, arg, &err);
+        ck_assert_msg(r == 0, "%s", wla_error_text(&err));
+        (void)tpm_free(tpm);
+}
+
+static int extend_step(struct tpm *tpm, void *arg, struct wla_error *err) {
+        TPML_DIGEST_VALUES digests = {
+                .count = 1,
+                .digests[0] = {.hashAlg = TPM2_ALG_SHA256, .digest.sha256 = {0x5a}},
+        };
+        TSS2_RC rc = Esys_PCR_Extend(tpm->esys, *(const uint32_t *)arg, ESYS_TR_PASSWORD,
+                                     ESYS_TR_NONE, ESYS_TR_NONE, &digests);
+
+        return tpm_check(tpm, rc, "extending", err);
+}
+
+void other_user_extend(const char *tcti, uint32_t pcr) {
+        other_user_run(tcti, extend_step, &pcr);
+}

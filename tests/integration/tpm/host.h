@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What most tests begin with: a TPM, a state directory and struct tpm on both, and what an owner does. */
+
+#include "base/buf.h"
+#include "base/secret.h"
+#include "swtpm.h"
+#include "tpm/context.h"
+
+struct host {
+        struct swtpm swtpm;
+        char state[64];
+        struct tpm *tpm;
+        struct wla_error err;
+        size_t heap_used; /* before the test */
+};
+
+void host_begin(struct host *host);
+
+/* The same with another TCTI string for struct tpm. */
+void host_begin_through(struct host *host, const char *tcti);
+
+/* Ends struct tpm and its TPM. */
+void host_end(struct host *host);
+
+/* Runs setup, which has to succeed. */
+void host_setup(struct host *host, uint32_t handle, uint32_t pcrs);
+
+/* What an owner does with binding-key.pem. */
+void host_wrap(struct host *host, const char *key, struct buf *wrapped);
+
+/* Opens it and compares. */
+void host_expect(struct host *host, const struct buf *wrapped, const char *key);
+
+/* tpm_unbind() that has to fail with this code, and with this in its text. */
+void host_expect_failure(struct host *host, const struct buf *wrapped, enum wla_code code,
+                         const char *text);
+
+struct wla_bytes bytes_of(const struct buf *buf);
+
+/* As another user of the same TPM. */
+void other_user_run(const char *tcti,
+                    int (*step)(struct tpm *tpm, void *arg, struct wla_error *err), void *arg);
+void other_user_extend(const char *tcti, uint32_t pcr);
