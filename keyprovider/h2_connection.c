@@ -70,6 +70,8 @@ static int drain_pending(struct h2_connection *connection, struct buf *out, stru
         size_t room = out->limit - out->size;
         size_t size = connection->pending_size < room ? connection->pending_size : room;
 
+        if (size == 0)
+                return 0;
         if (buf_append(out, connection->pending, size, err) < 0)
                 return -1;
 

@@ -37,9 +37,9 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         memcpy(text, value, value_size);
         text[value_size] = '\0';
         if (name_size == 7 && memcmp(name, ":status", 7) == 0)
-                reply->http_status = (int)strtol(text, NULL, 10);
+                reply->http_status = (int)strtoul(text, NULL, 10);
         else if (name_size == 11 && memcmp(name, "grpc-status", 11) == 0)
-                reply->grpc_status = (int)strtol(text, NULL, 10);
+                reply->grpc_status = (int)strtoul(text, NULL, 10);
         else if (name_size == 12 && memcmp(name, "grpc-message", 12) == 0)
                 memcpy(reply->grpc_message, text, value_size + 1);
         else if (name_size == 12 && memcmp(name, "content-type", 12) == 0)
