@@ -1,0 +1,381 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of the running agent stand on: a software TPM, the agent in a directory of its own, and
+a client of its keyprovider.
+
+WLAGENT_BUILD names the build directory (default: build). Nothing here waits for a fixed time: readiness
+is polled, with a limit."""
+
+import base64
+import collections
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+
+import grpc
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.abspath(os.environ.get("WLAGENT_BUILD", os.path.join(TOP, "build")))
+WLAGENTD = os.path.join(BUILD, "agent", "wlagentd")
+WLAGENT = os.path.join(BUILD, "agent", "cli", "wlagent")
+
+READY_SECONDS = 20
+POLL_SECONDS = 0.002
+
+UNWRAP = "/keyprovider.KeyProviderService/UnWrapKey"
+WRAP = "/keyprovider.KeyProviderService/WrapKey"
+
+
+def poll(condition, what, seconds=READY_SECONDS):
+    """Returns the first true value of condition(); fails when there is none in time."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {seconds} s for: {what}")
+        time.sleep(POLL_SECONDS)
+
+
+def connects(path):
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True
+
+
+class Swtpm:
+    """A software TPM with state of its own."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.socket = os.path.join(directory, "tpm.sock")
+        self.process = None
+        os.makedirs(directory, exist_ok=True)
+
+    @property
+    def tcti(self):
+        return f"swtpm:path={self.socket}"
+
+    def start(self):
+        self.process = subprocess.Popen(
+            ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.directory}",
+             "--server", f"type=unixio,path={self.socket}",
+             "--ctrl", f"type=unixio,path={self.socket}.ctrl",
+             "--flags", "not-need-init,startup-clear"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        poll(lambda: os.path.exists(self.socket) and os.path.exists(self.socket + ".ctrl"), "swtpm")
+        return self
+
+    def stop(self):
+        if self.process:
+            self.process.terminate()
+            self.process.wait()
+            self.process = None
+        for path in (self.socket, self.socket + ".ctrl"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def reset(self):
+        """What a reboot does: volatile state gone, PCRs as at power-on."""
+        self.stop()
+        return self.start()
+
+    def tool(self, *command):
+        """Runs a tpm2-tools command against it."""
+        done = subprocess.run(command, env={**os.environ, "TPM2TOOLS_TCTI": self.tcti},
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise AssertionError(f"{' '.join(command)}: {done.stderr}")
+        return done.stdout
+
+
+def wrap_packet(kid, kek, plaintext, nonce=None, **changes):
+    """An annotation in the form of Confidential Containers."""
+    nonce = nonce or os.urandom(12)
+    packet = {"kid": kid, "wrapped_data": base64.b64encode(AESGCM(kek).encrypt(nonce, plaintext, None)).decode(),
+              "iv": base64.b64encode(nonce).decode(), "wrap_type": "A256GCM"}
+    packet.update(changes)
+    return json.dumps({name: value for name, value in packet.items() if value is not None}).encode()
+
+
+def wrap_packet_isecl(key_url, kek, plaintext, nonce=None):
+    """An annotation in the form of Intel SecL."""
+    nonce = nonce or os.urandom(12)
+    inner = {"cipher_text": base64.b64encode(AESGCM(kek).encrypt(nonce, plaintext, None)).decode(),
+             "nonce": base64.b64encode(nonce).decode()}
+    return json.dumps({"key_url": key_url, "wrapped_key": base64.b64encode(json.dumps(inner).encode()).decode(),
+                       "wrap_type": "AES"}).encode()
+
+
+def varint(number):
+    out = bytearray()
+    while number > 0x7f:
+        out.append(number & 0x7f | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def protobuf(payload):
+    """The one message of the protocol: field 1, bytes."""
+    return b"\x0a" + varint(len(payload)) + payload
+
+
+def unprotobuf(message):
+    assert message[:1] == b"\x0a", message[:1]
+    size = shift = 0
+    for at in range(1, len(message)):
+        size |= (message[at] & 0x7f) << shift
+        shift += 7
+        if not message[at] & 0x80:
+            break
+    body = message[at + 1:]
+    assert len(body) == size
+    return body
+
+
+def unwrap_request(annotation, dc=None, encode=None):
+    encode = encode or (lambda data: base64.b64encode(data).decode())
+    return json.dumps({"op": "keyunwrap", "keywrapparams": {"ec": None, "optsdata": None},
+                       "keyunwrapparams": {"dc": dc, "annotation": encode(annotation)}}).encode()
+
+
+def wrap_request(optsdata, *parameters, provider="wlagent"):
+    values = [base64.b64encode(value.encode()).decode() for value in parameters]
+    return json.dumps({"op": "keywrap", "keywrapparams": {
+        "ec": {"Parameters": {provider: values}, "DecryptConfig": {"Parameters": {}}},
+        "optsdata": base64.b64encode(optsdata).decode()},
+        "keyunwrapparams": {"dc": None, "annotation": None}}).encode()
+
+
+def as_bytes(value):
+    """base64 text or an array of numbers, as both families of ocicrypt write bytes."""
+    return bytes(value) if isinstance(value, list) else base64.b64decode(value, validate=True)
+
+
+class Client:
+    """A gRPC client of the keyprovider: one channel."""
+
+    def __init__(self, path, options=()):
+        self.channel = grpc.insecure_channel(f"unix:{path}", options=[
+            ("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0), *options])
+
+    def close(self):
+        self.channel.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def method(self, path):
+        return self.channel.unary_unary(path, request_serializer=None, response_deserializer=None)
+
+    def call(self, path, body, timeout=30, **options):
+        """Returns the reply's JSON; raises grpc.RpcError."""
+        return json.loads(unprotobuf(self.method(path)(protobuf(body), timeout=timeout, **options)))
+
+    def unwrap(self, annotation, timeout=30, dc=None):
+        reply = self.call(UNWRAP, unwrap_request(annotation, dc), timeout)
+        return as_bytes(reply["keyunwrapresults"]["optsdata"])
+
+    def wrap(self, optsdata, *parameters, timeout=30):
+        reply = self.call(WRAP, wrap_request(optsdata, *parameters), timeout)
+        return as_bytes(reply["keywrapresults"]["annotation"])
+
+
+Counts = collections.namedtuple("Counts", "unwraps tpm")
+
+
+class Agent:
+    """wlagentd and wlagent with a configuration, a state and a runtime directory below directory."""
+
+    def __init__(self, directory, tcti, build=None):
+        self.directory = directory
+        self.config = os.path.join(directory, "wlagent.conf")
+        self.state = os.path.join(directory, "state")
+        self.run_directory = os.path.join(directory, "run")
+        self.socket = os.path.join(self.run_directory, "wlagent.sock")
+        self.control = os.path.join(self.run_directory, "control.sock")
+        self.log = os.path.join(directory, "wlagentd.log")
+        self.daemon = WLAGENTD if build is None else os.path.join(build, "agent", "wlagentd")
+        self.options = {"Agent": {"StateDirectory": self.state, "RuntimeDirectory": self.run_directory},
+                        "KeyProvider": {"AllowWrap": "yes"}, "TPM": {"Device": tcti}, "Keys": {}}
+        self.user = None
+        self.process = None
+        for path in (directory, self.state, self.run_directory):
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        self.write_config()
+
+    def write_config(self, text=None, **sections):
+        for section, values in sections.items():
+            self.options.setdefault(section, {}).update(values)
+        if text is None:
+            text = "".join(f"[{section}]\n" + "".join(f"{name}={value}\n" for name, value in values.items())
+                           for section, values in self.options.items())
+        with open(self.config, "w", encoding="utf-8") as out:
+            out.write(text)
+        os.chmod(self.config, 0o600)
+
+    def run(self, *arguments, stdin=b"", check=True, **options):
+        """Runs wlagent; returns the finished process with text output."""
+        done = subprocess.run([WLAGENT, "--config", self.config, *arguments], input=stdin,
+                              capture_output=True, timeout=60, check=False, **options)
+        if check and done.returncode:
+            raise AssertionError(f"wlagent {' '.join(arguments)}: exit code {done.returncode}: "
+                                 f"{done.stderr.decode(errors='replace')}")
+        return done
+
+    def output(self, *arguments, **options):
+        return self.run(*arguments, **options).stdout.decode()
+
+    def start(self, wait=True, **options):
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen([self.daemon, "--config", self.config], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, user=self.user, **options)
+        if wait:
+            poll(self.ready, "wlagentd to listen")
+        return self
+
+    def ready(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"wlagentd ended with {self.process.returncode}:\n{self.log_text()}")
+        return connects(self.socket) and connects(self.control)
+
+    def stop(self, signal_number=signal.SIGTERM, seconds=20):
+        """Returns the exit code."""
+        if not self.process:
+            return None
+        if self.process.poll() is None:
+            self.process.send_signal(signal_number)
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"wlagentd did not stop in {seconds} s") from None
+        finally:
+            self.process = None
+        return code
+
+    def log_text(self):
+        try:
+            with open(self.log, encoding="utf-8", errors="replace") as log:
+                return log.read()
+        except FileNotFoundError:
+            return ""
+
+    def client(self, **options):
+        return Client(self.socket, **options)
+
+    def metrics(self):
+        """{"name{labels}": value}"""
+        found = {}
+        for line in self.output("metrics").splitlines():
+            if line and not line.startswith("#"):
+                name, value = line.rsplit(" ", 1)
+                found[name] = float(value)
+        return found
+
+    def counts(self):
+        """What the daemon has done since its start."""
+        metrics = self.metrics()
+
+        def total(name, *labels):
+            return int(sum(value for key, value in metrics.items()
+                           if key.split("{")[0] == name and all(label in key for label in labels)))
+
+        return Counts(unwraps=total("wlagent_keyprovider_requests_total", 'operation="unwrap"'),
+                      tpm=total("wlagent_tpm_operations_total", 'operation="unbind"'))
+
+    def status(self):
+        return json.loads(self.output("status", "--json"))
+
+    def import_key(self, name, kek):
+        """Puts a key that the test knows into the store, the way an owner does."""
+        pem = os.path.join(self.state, "binding-key.pem")
+        wrapped = self.run("key", "wrap", "--to", pem, name, stdin=kek).stdout
+        self.run("key", "import", name, stdin=wrapped)
+
+
+class AgentTest(unittest.TestCase):
+    """A test with a software TPM and an agent that has been set up; start() starts the daemon."""
+
+    prepared = True  # run wlagent setup
+
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="wlagent-test.")
+        self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
+        self.addCleanup(self.keep_logs)
+        self.tpm = Swtpm(os.path.join(self.directory, "tpm")).start()
+        self.addCleanup(self.tpm.stop)
+        self.agent = self.new_agent("agent")
+        if self.prepared:
+            self.agent.run("setup")
+
+    def new_agent(self, name, tcti=None, **options):
+        agent = Agent(os.path.join(self.directory, name), tcti or self.tpm.tcti, **options)
+        self.addCleanup(self.end, agent)
+        return agent
+
+    @staticmethod
+    def end(agent):
+        if agent.process:
+            agent.process.kill()
+            agent.process.wait()
+
+    def keep_logs(self):
+        kept = os.environ.get("WLAGENT_TEST_LOGS")
+        if not kept or not self.has_failed():
+            return
+        for root, _, names in os.walk(self.directory):
+            for name in names:
+                if name.endswith(".log"):
+                    agent = os.path.basename(root)
+                    with contextlib.suppress(OSError):
+                        shutil.copy(os.path.join(root, name), os.path.join(kept, f"{self.id()}-{agent}-{name}"))
+
+    def has_failed(self):
+        result = self._outcome.result
+        return any(test is self for test, _ in result.failures + result.errors)
+
+    def refused(self, call, code, pattern):
+        """call must fail with this gRPC status and a message that matches; returns the message."""
+        with self.assertRaises(grpc.RpcError) as caught:
+            call()
+        self.assertEqual(caught.exception.code(), code, caught.exception.details())
+        self.assertRegex(caught.exception.details(), pattern)
+        return caught.exception.details()
+
+    def fails(self, done, pattern):
+        """A command that must have failed and said this."""
+        self.assertNotEqual(done.returncode, 0)
+        self.assertRegex(done.stderr.decode(), pattern)
+
+
+def memory_of(pid):
+    """Yields (name, bytes) for each readable mapping of a process."""
+    with open(f"/proc/{pid}/maps", encoding="utf-8") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in maps:
+            match = re.match(r"([0-9a-f]+)-([0-9a-f]+) r\S* \S+ \S+ \S+\s*(.*)", line)
+            if not match or match[3] in ("[vvar]", "[vvar_vclock]", "[vsyscall]"):
+                continue
+            start, end = int(match[1], 16), int(match[2], 16)
+            try:
+                memory.seek(start)
+                yield match[3], memory.read(end - start)
+            except OSError:
+                continue
