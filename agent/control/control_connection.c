@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "control/control_connection.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/secret.h"
+
+struct control_connection {
+        struct control_connection_options options;
+        uint64_t deadline_usec;
+        struct buf request; /* header and payload */
+        struct buf reply;
+        struct wla_secret *secret_reply; /* follows reply; from the keyprovider */
+        size_t secret_sent;
+        struct keyprovider_call *call;
+        bool answered;
+};
+
+int control_connection_new(const struct control_connection_options *options, uint64_t now_usec,
+                           struct control_connection **ret, struct wla_error *err) {
+        struct control_connection *connection = calloc(1, sizeof(*connection));
+
+        if (!connection)
+                return wla_fail(err, WLA_E_BUSY, "out of memory");
+
+        connection->options = *options;
+        connection->deadline_usec = now_usec + options->timeout_usec;
+        connection->request = BUF_WITH_LIMIT(sizeof(struct control_header) + CONTROL_PAYLOAD_MAX);
+        connection->reply = BUF_WITH_LIMIT(sizeof(struct control_header) + CONTROL_PAYLOAD_MAX);
+        *ret = connection;
+        return 0;
+}
+
+struct control_connection *control_connection_free(struct control_connection *connection) {
+        if (!connection)
+                return NULL;
+
+        if (connection->call)
+                keyprovider_call_cancel(connection->call);
+        wla_secret_free(connection->secret_reply);
+        buf_clear(&connection->request);
+        buf_clear(&connection->reply);
+        free(connection);
+        return NULL;
+}
+
+/* Fills in the header in front of what has been appended behind its place. */
+static void finish_reply(struct control_connection *connection, enum wla_code code) {
+        size_t size = connection->reply.size - sizeof(struct control_header);
+        const struct control_header header = {
+                .magic = CONTROL_MAGIC,
+                .code = (uint16_t)code,
+                .size = (uint32_t)(size + (connection->secret_reply
+                                                   ? wla_secret_view(connection->secret_reply).size
+                                                   : 0)),
+        };
+
+        memcpy(connection->reply.data, &header, sizeof(header));
+        connection->answered = true;
+        connection->options.wake(connection->options.userdata);
+}
+
+static int reserve_header(struct control_connection *connection, struct wla_error *err) {
+        buf_reset(&connection->reply);
+        uint8_t *header = buf_extend(&connection->reply, sizeof(struct control_header), err);
+        if (!header)
+                return -1;
+
+        memset(header, 0, sizeof(struct control_header));
+        return 0;
+}
+
+/* Without memory for the text the code alone goes out; without any, the connection just closes. */
+static void reply_error(struct control_connection *connection, const struct wla_error *cause) {
+        struct wla_error err = {0};
+        char text[768];
+
+        if (reserve_header(connection, &err) < 0) {
+                connection->answered = true;
+                return;
+        }
+        wla_error_format(cause, text, sizeof(text));
+        if (buf_append_text(&connection->reply, text, &err) < 0)
+                connection->reply.size = sizeof(struct control_header);
+        finish_reply(connection, cause->code);
+}
+
+static void keyprovider_done(void *userdata, struct wla_secret *reply,
+                             const struct wla_error *err) {
+        struct control_connection *connection = userdata;
+        struct wla_error own = {0};
+
+        connection->call = NULL;
+        if (err) {
+                reply_error(connection, err);
+                return;
+        }
+
+        connection->secret_reply = reply;
+        if (reserve_header(connection, &own) < 0)
+                connection->answered = true;
+        else
+                finish_reply(connection, WLA_OK);
+}
+
+static void begin_keyprovider(struct control_connection *connection) {
+        struct keyprovider_call *call = NULL;
+
+        keyprovider_service_begin(connection->options.handlers->keyprovider, &connection->request,
+                                  &connection->options.peer, connection->deadline_usec,
+                                  keyprovider_done, connection, &call);
+        connection->call = call;
+}
+
+static int run_command(struct control_connection *connection, uint16_t command,
+                       struct wla_error *err) {
+        const struct control_handlers *handlers = connection->options.handlers;
+
+        if (!connection->options.may_administer)
+                return wla_fail_hint(err, WLA_E_DENIED, "run the command as root",
+                                     "user %ju may not ask wlagentd for this",
+                                     (uintmax_t)connection->options.peer.uid);
+
+        switch (command) {
+        case CONTROL_STATUS:
+                return handlers->status(handlers->self, &connection->reply, err);
+        case CONTROL_METRICS:
+                return handlers->metrics(handlers->self, &connection->reply, err);
+        case CONTROL_FORGET:
+                handlers->forget(handlers->self);
+                return 0;
+        default:
+                return wla_fail_hint(err, WLA_E_UNSUPPORTED,
+                                     "wlagent and wlagentd may be of different versions",
+                                     "wlagentd does not know the control command %u", command);
+        }
+}
+
+static void handle_request(struct control_connection *connection, uint16_t command) {
+        struct wla_error err = {0};
+
+        buf_consume(&connection->request, sizeof(struct control_header));
+        if (command == CONTROL_KEYPROVIDER) {
+                begin_keyprovider(connection);
+                return;
+        }
+
+        if (reserve_header(connection, &err) < 0 || run_command(connection, command, &err) < 0)
+                reply_error(connection, &err);
+        else
+                finish_reply(connection, WLA_OK);
+}
+
+int control_connection_feed(struct control_connection *connection, const uint8_t *data, size_t size,
+                            struct wla_error *err) {
+        struct control_header header;
+
+        if (connection->answered || connection->call)
+                return wla_fail(err, WLA_E_INPUT, "bytes behind the control request");
+        if (buf_append(&connection->request, data, size, err) < 0)
+                return wla_wrap(err, "reading a control request");
+        if (connection->request.size < sizeof(header))
+                return 0;
+
+        memcpy(&header, connection->request.data, sizeof(header));
+        if (header.magic != CONTROL_MAGIC || header.code != 0 || header.reserved != 0 ||
+            header.size > CONTROL_PAYLOAD_MAX)
+                return wla_fail(err, WLA_E_INPUT, "this is no control request");
+
+        size_t whole = sizeof(header) + header.size;
+        if (connection->request.size > whole)
+                return wla_fail(err, WLA_E_INPUT, "bytes behind the control request");
+        if (connection->request.size == whole)
+                handle_request(connection, header.command);
+        return 0;
+}
+
+static size_t smaller(size_t a, size_t b) {
+        return a < b ? a : b;
+}
+
+int control_connection_drain(struct control_connection *connection, struct buf *out,
+                             struct wla_error *err) {
+        if (!connection->answered)
+                return 0;
+
+        size_t size = smaller(out->limit - out->size, connection->reply.size);
+        if (buf_append(out, connection->reply.data, size, err) < 0)
+                return -1;
+        buf_consume(&connection->reply, size);
+        if (!connection->secret_reply || connection->reply.size > 0)
+                return 0;
+
+        struct wla_bytes secret = wla_secret_view(connection->secret_reply);
+        size = smaller(out->limit - out->size, secret.size - connection->secret_sent);
+        if (buf_append(out, secret.data + connection->secret_sent, size, err) < 0)
+                return -1;
+        connection->secret_sent += size;
+        if (connection->secret_sent == secret.size)
+                connection->secret_reply = wla_secret_free(connection->secret_reply);
+        return 0;
+}
+
+void control_connection_shutdown(struct control_connection *connection) {
+        if (!connection->call)
+                connection->answered = true;
+}
+
+void control_connection_tick(struct control_connection *connection, uint64_t now_usec) {
+        struct wla_error err = {0};
+
+        if (connection->answered || now_usec < connection->deadline_usec)
+                return;
+
+        if (connection->call)
+                keyprovider_call_cancel(connection->call);
+        connection->call = NULL;
+        (void)wla_fail_hint(&err, WLA_E_TIMEOUT, "see 'wlagent status' and the journal of wlagentd",
+                            "wlagentd did not finish this within %ju seconds",
+                            (uintmax_t)(connection->options.timeout_usec / USEC_PER_SEC));
+        reply_error(connection, &err);
+}
+
+uint64_t control_connection_next_usec(const struct control_connection *connection) {
+        return connection->answered ? UINT64_MAX : connection->deadline_usec;
+}
+
+bool control_connection_finished(const struct control_connection *connection) {
+        return connection->answered && connection->reply.size == 0 && !connection->secret_reply;
+}

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "suite.h"
+
+#include <openssl/crypto.h>
+#include <string.h>
+
+#include "control/control_connection.h"
+#include "fail_allocation.h"
+#include "loop/pool.h"
+
+#define START_USEC 1000u
+#define TIMEOUT    (30 * USEC_PER_SEC)
+
+static int wakes;
+static int forgotten;
+
+static void wake(void *userdata) {
+        (void)userdata;
+        wakes++;
+}
+
+static int write_status(void *self, struct buf *reply, struct wla_error *err) {
+        return buf_append_text(reply, self, err);
+}
+
+static int write_metrics(void *self, struct buf *reply, struct wla_error *err) {
+        (void)self;
+        if (buf_append_text(reply, "half a reply", err) < 0)
+                return -1;
+        return wla_fail_hint(err, WLA_E_BUSY, "wait", "no metrics");
+}
+
+static void forget(void *self) {
+        (void)self;
+        forgotten++;
+}
+
+static char status_text[] = "{\"ok\":true}";
+
+struct fixture {
+        struct control_handlers handlers;
+        struct key_routes routes;
+        struct pool *pool;
+        struct key_access *access;
+        struct control_connection *connection;
+};
+
+static void setup(struct fixture *fixture, bool may_administer) {
+        const struct key_access_settings access_settings = {.flights_max = 1, .cached_keys_max = 1};
+        const struct keyprovider_settings keyprovider_settings = {0};
+        const struct control_connection_options options = {
+                .handlers = &fixture->handlers,
+                .peer = {.uid = 1000},
+                .may_administer = may_administer,
+                .timeout_usec = TIMEOUT,
+                .wake = wake,
+        };
+        struct wla_error err = {0};
+
+        *fixture = (struct fixture){.handlers = {
+                                            .status = write_status,
+                                            .metrics = write_metrics,
+                                            .forget = forget,
+                                            .self = status_text,
+                                    }};
+        ck_assert_int_eq(wla_secret_heap_init(true, &err), 0);
+        ck_assert_int_eq(pool_new(1, 4, &fixture->pool, &err), 0);
+        ck_assert_int_eq(key_access_new(&fixture->routes, fixture->pool, &access_settings,
+                                        &fixture->access, &err),
+                         0);
+        ck_assert_int_eq(keyprovider_service_new(fixture->access, &keyprovider_settings,
+                                                 &fixture->handlers.keyprovider, &err),
+                         0);
+        ck_assert_int_eq(control_connection_new(&options, START_USEC, &fixture->connection, &err),
+                         0);
+}
+
+static void teardown(struct fixture *fixture) {
+        control_connection_free(fixture->connection);
+        pool_free(fixture->pool);
+        keyprovider_service_free(fixture->handlers.keyprovider);
+        key_access_free(fixture->access);
+}
+
+/* Feeds byte by byte, so that every split is seen. */
+static int send_request(struct fixture *fixture, uint16_t command, const char *payload) {
+        struct control_header header = {
+                .magic = CONTROL_MAGIC, .command = command, .size = (uint32_t)strlen(payload)};
+        struct wla_error err = {0};
+        uint8_t bytes[1024];
+        size_t size = sizeof(header) + header.size;
+
+        memcpy(bytes, &header, sizeof(header));
+        memcpy(bytes + sizeof(header), payload, header.size);
+        for (size_t i = 0; i < size; i++)
+                if (control_connection_feed(fixture->connection, bytes + i, 1, &err) < 0)
+                        return -1;
+        return 0;
+}
+
+struct reply {
+        struct control_header header;
+        char text[1024];
+};
+
+static void read_reply(struct fixture *fixture, struct reply *ret) {
+        _cleanup_buf_ struct buf out = BUF_WITH_LIMIT(2048);
+        struct wla_error err = {0};
+
+        /* A small window first: the rest has to follow. */
+        _cleanup_buf_ struct buf window = BUF_WITH_LIMIT(20);
+        while (!control_connection_finished(fixture->connection)) {
+                ck_assert_int_eq(control_connection_drain(fixture->connection, &window, &err), 0);
+                ck_assert_uint_gt(window.size, 0);
+                ck_assert_int_eq(buf_append(&out, window.data, window.size, &err), 0);
+                buf_reset(&window);
+        }
+        ck_assert_uint_ge(out.size, sizeof(ret->header));
+        memcpy(&ret->header, out.data, sizeof(ret->header));
+        ck_assert_uint_eq(ret->header.magic, CONTROL_MAGIC);
+        ck_assert_uint_eq(ret->header.size, out.size - sizeof(ret->header));
+        memcpy(ret->text, out.data + sizeof(ret->header), ret->header.size);
+        ret->text[ret->header.size] = '\0';
+}
+
+START_TEST(status_is_answered) {
+        struct fixture fixture;
+        struct reply reply;
+
+        setup(&fixture, true);
+        ck_assert_int_eq(send_request(&fixture, CONTROL_STATUS, ""), 0);
+        ck_assert_int_gt(wakes, 0);
+        read_reply(&fixture, &reply);
+        ck_assert_uint_eq(reply.header.code, WLA_OK);
+        ck_assert_str_eq(reply.text, status_text);
+        ck_assert_uint_eq(control_connection_next_usec(fixture.connection), UINT64_MAX);
+        teardown(&fixture);
+}
+END_TEST
+
+START_TEST(a_failing_handler_leaves_no_half_reply) {
+        struct fixture fixture;
+        struct reply reply;
+
+        setup(&fixture, true);
+        ck_assert_int_eq(send_request(&fixture, CONTROL_METRICS, ""), 0);
+        read_reply(&fixture, &reply);
+        ck_assert_uint_eq(reply.header.code, WLA_E_BUSY);
+        ck_assert_str_eq(reply.text, "no metrics (wait)");
+        teardown(&fixture);
+}
+END_TEST
+
+START_TEST(users_may_only_ask_for_keys) {
+        static const uint16_t commands[] = {CONTROL_STATUS, CONTROL_METRICS, CONTROL_FORGET, 77};
+
+        for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+                struct fixture fixture;
+                struct reply reply;
+
+                setup(&fixture, false);
+                ck_assert_int_eq(send_request(&fixture, commands[i], ""), 0);
+                read_reply(&fixture, &reply);
+                ck_assert_uint_eq(reply.header.code, WLA_E_DENIED);
+                ck_assert_str_eq(reply.text, "user 1000 may not ask wlagentd for this (run the "
+                                             "command as root)");
+                ck_assert_int_eq(forgotten, 0);
+                teardown(&fixture);
+                if (i + 1 < sizeof(commands) / sizeof(commands[0]))
+                        ck_assert_int_eq(CRYPTO_secure_malloc_done(), 1);
+        }
+}
+END_TEST
+
+START_TEST(keyprovider_errors_come_back) {
+        struct fixture fixture;
+        struct reply reply;
+
+        setup(&fixture, false);
+        ck_assert_int_eq(send_request(&fixture, CONTROL_KEYPROVIDER, "{not json"), 0);
+        read_reply(&fixture, &reply);
+        ck_assert_uint_eq(reply.header.code, WLA_E_INPUT);
+        ck_assert_ptr_nonnull(strstr(reply.text, "JSON"));
+        teardown(&fixture);
+}
+END_TEST
+
+START_TEST(forget_and_unknown) {
+        struct fixture fixture;
+        struct reply reply;
+
+        setup(&fixture, true);
+        ck_assert_int_eq(send_request(&fixture, CONTROL_FORGET, ""), 0);
+        read_reply(&fixture, &reply);
+        ck_assert_int_eq(forgotten, 1);
+        ck_assert_uint_eq(reply.header.size, 0);
+        teardown(&fixture);
+        ck_assert_int_eq(CRYPTO_secure_malloc_done(), 1);
+
+        setup(&fixture, true);
+        ck_assert_int_eq(send_request(&fixture, 77, ""), 0);
+        read_reply(&fixture, &reply);
+        ck_assert_uint_eq(reply.header.code, WLA_E_UNSUPPORTED);
+        ck_assert_ptr_nonnull(strstr(reply.text, "does not know the control command 77"));
+        teardown(&fixture);
+}
+END_TEST
+
+START_TEST(what_is_no_request_closes) {
+        struct control_header wrong[] = {
+                {.magic = 1, .command = CONTROL_STATUS},
+                {.magic = CONTROL_MAGIC, .command = CONTROL_STATUS, .code = 1},
+                {.magic = CONTROL_MAGIC, .command = CONTROL_STATUS, .reserved = 1},
+                {.magic = CONTROL_MAGIC,
+                 .command = CONTROL_STATUS,
+                 .size = CONTROL_PAYLOAD_MAX + 1},
+        };
+        struct fixture fixture;
+        struct wla_error err = {0};
+        uint8_t more[sizeof(wrong[0]) + 1] = {0};
+
+        for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+                setup(&fixture, true);
+                ck_assert_int_eq(control_connection_feed(fixture.connection, (uint8_t *)&wrong[i],
+                                                         sizeof(wrong[i]), &err),
+                                 -1);
+                teardown(&fixture);
+                ck_assert_int_eq(CRYPTO_secure_malloc_done(), 1);
+        }
+
+        setup(&fixture, true);
+        wrong[0].magic = CONTROL_MAGIC;
+        memcpy(more, &wrong[0], sizeof(wrong[0]));
+        ck_assert_int_eq(control_connection_feed(fixture.connection, more, sizeof(more), &err), -1);
+        teardown(&fixture);
+        ck_assert_int_eq(CRYPTO_secure_malloc_done(), 1);
+
+        setup(&fixture, true);
+        ck_assert_int_eq(send_request(&fixture, CONTROL_STATUS, ""), 0);
+        ck_assert_int_eq(control_connection_feed(fixture.connection, more, 1, &err), -1);
+        teardown(&fixture);
+}
+END_TEST
+
+START_TEST(time_is_bounded) {
+        struct fixture fixture;
+        struct reply reply;
+
+        setup(&fixture, true);
+        ck_assert_uint_eq(control_connection_next_usec(fixture.connection), START_USEC + TIMEOUT);
+        control_connection_tick(fixture.connection, START_USEC + TIMEOUT - 1);
+        ck_assert(!control_connection_finished(fixture.connection));
+        control_connection_tick(fixture.connection, START_USEC + TIMEOUT);
+        read_reply(&fixture, &reply);
+        ck_assert_uint_eq(reply.header.code, WLA_E_TIMEOUT);
+        teardown(&fixture);
+        ck_assert_int_eq(CRYPTO_secure_malloc_done(), 1);
+
+        setup(&fixture, true);
+        control_connection_shutdown(fixture.connection);
+        ck_assert(control_connection_finished(fixture.connection));
+        teardown(&fixture);
+}
+END_TEST
+
+START_TEST(failed_allocations_end_the_connection_cleanly) {
+        for (size_t n = 1; n < 6; n++) {
+                struct fixture fixture;
+
+                setup(&fixture, true);
+                (void)fail_allocation_arm(n);
+                (void)send_request(&fixture, CONTROL_STATUS, "");
+                fail_allocation_disarm();
+                teardown(&fixture);
+                ck_assert_int_eq(CRYPTO_secure_malloc_done(), 1);
+        }
+}
+END_TEST
+
+SUITE_MAIN("control_connection", status_is_answered, a_failing_handler_leaves_no_half_reply,
+           users_may_only_ask_for_keys, keyprovider_errors_come_back, forget_and_unknown,
+           what_is_no_request_closes, time_is_bounded,
+           failed_allocations_end_the_connection_cleanly)
