@@ -42,8 +42,10 @@ static int lock_directory(const char *path, int *ret_fd, struct wla_error *err) 
 
         memcpy(directory, path, length);
         directory[length] = '\0';
-        if (length == 0)
-                (void)strncpy(directory, slash ? "/" : ".", sizeof(directory));
+        if (length == 0) {
+                directory[0] = slash ? '/' : '.';
+                directory[1] = '\0';
+        }
 
         fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0) {
