@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "control/status.h"
+#include "front_doors.h"
+#include "key/access.h"
+#include "keyprovider/service.h"
+#include "loop/lane.h"
+#include "loop/pool.h"
+#include "source/local.h"
+#include "tpm/bind_opener.h"
+#include "tpm/tpm.h"
+#include "tpm/warm_up.h"
+
+/* Work that waits for a worker: more than all connections can ask for is never queued. */
+#define QUEUE_MAX       256u
+#define FLIGHTS_MAX     64u
+#define CACHED_KEYS_MAX 64u
+#define METRICS_PERIOD  (15 * USEC_PER_SEC)
+#define METRICS_FILE    "metrics.prom"
+#define TIMER_ACCURACY  (50 * USEC_PER_MSEC)
+
+/* A TPM that has been at one operation for this long when the daemon stops is not waited for. */
+#define TPM_PATIENCE (5 * USEC_PER_SEC)
+
+struct daemon {
+        struct config *config;
+        uint64_t started_usec;
+        sd_event *event;
+        struct tpm *tpm;
+        struct lane *tpm_lane;
+        struct local_source *local;
+        struct key_routes routes;
+        struct pool *pool;
+        struct key_access *access;
+        struct keyprovider_service *keyprovider;
+        struct front_doors *doors;
+        sd_event_source *cache_timer;
+        sd_event_source *metrics_timer;
+        sd_event_source *stop_timer;
+};
+
+static int check_event(int outcome, const char *what, struct wla_error *err) {
+        if (outcome >= 0)
+                return 0;
+        return wla_fail_errno(err, -outcome, "cannot %s", what);
+}
+
+/* Keys enter the cache only when the pool hands them back, so the timer moves only there. */
+static void arm_cache_timer(struct daemon *daemon) {
+        uint64_t next_usec = key_access_next_usec(daemon->access);
+
+        (void)sd_event_source_set_time(daemon->cache_timer, next_usec);
+        (void)sd_event_source_set_enabled(
+                daemon->cache_timer, next_usec == UINT64_MAX ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
+}
+
+static int on_cache_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct daemon *daemon = userdata;
+
+        (void)source;
+        (void)usec;
+        key_access_expire(daemon->access, clock_now_usec());
+        arm_cache_timer(daemon);
+        return 0;
+}
+
+static int on_pool(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+        struct daemon *daemon = userdata;
+
+        (void)source;
+        (void)fd;
+        (void)events;
+        pool_dispatch(daemon->pool);
+        arm_cache_timer(daemon);
+        return 0;
+}
+
+static int write_metrics(void *self, struct buf *reply, struct wla_error *err) {
+        (void)self;
+        (void)reply;
+        return wla_fail(err, WLA_E_UNSUPPORTED, "no metrics");
+}
+
+static int write_status(void *self, struct buf *reply, struct wla_error *err) {
+        const struct daemon *daemon = self;
+        const struct config *config = daemon->config;
+        struct binding_key_info binding_key;
+        struct wla_error problem = {0};
+        uint64_t now_usec = clock_now_usec();
+        uint64_t busy_since_usec = lane_busy_since_usec(daemon->tpm_lane);
+        int outcome = binding_key_info_read(config->agent.state_directory, &binding_key, &problem);
+
+        const struct daemon_status status = {
+                .config_path = config->path,
+                .uptime_usec = now_usec - daemon->started_usec,
+                .memory_locked = wla_secret_heap_locked(),
+                .secure_heap_used = wla_secret_heap_used(),
+                .secure_heap_size = wla_secret_heap_size(),
+                .keyprovider_socket = config->keyprovider.socket,
+                .keyprovider_connections = front_doors_keyprovider_connections(daemon->doors),
+                .allow_wrap = config->keyprovider.allow_wrap,
+                .keys = key_access_count(daemon->access),
+                .cache_usec = config->keys.cache_usec,
+                .queued_jobs = pool_queued(daemon->pool),
+                .tpm_device = config->tpm.device,
+                .tpm_busy_usec = busy_since_usec ? now_usec - busy_since_usec : 0,
+                .binding_key = outcome == 0 ? binding_key.fingerprint : NULL,
+                .binding_key_problem = outcome == 0 ? NULL : wla_error_text(&problem),
+                .binding_key_pcrs = outcome == 0 ? binding_key.pcrs : 0,
+        };
+        return daemon_status_write(&status, reply, err);
+}
+
+static void forget_keys(void *self) {
+        struct daemon *daemon = self;
+
+        key_access_forget(daemon->access);
+}
+
+static void exit_when_idle(struct daemon *daemon) {
+        if (daemon->stop_timer && front_doors_connections(daemon->doors) == 0)
+                (void)sd_event_exit(daemon->event, 0);
+}
+
+static void on_connection_closed(void *userdata) {
+        exit_when_idle(userdata);
+}
+
+static int on_stop_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct daemon *daemon = userdata;
+
+        (void)source;
+        (void)usec;
+        log_line(LOG_WARNING, "%zu connections did not end in time and are closed",
+                 front_doors_connections(daemon->doors));
+        return sd_event_exit(daemon->event, 0);
+}
+
+static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
+        struct daemon *daemon = userdata;
+
+        (void)source;
+        (void)info;
+        if (daemon->stop_timer)
+                return 0;
+
+        (void)sd_notify(0, "STOPPING=1\nSTATUS=finishing what is in flight");
+        int outcome = sd_event_add_time_relative(
+                daemon->event, &daemon->stop_timer, CLOCK_MONOTONIC,
+                daemon->config->agent.stop_timeout_usec, TIMER_ACCURACY, on_stop_timer, daemon);
+        front_doors_shutdown(daemon->doors);
+        if (outcome < 0)
+                return sd_event_exit(daemon->event, 0);
+        exit_when_idle(daemon);
+        return 0;
+}
+
+/* What a reload cannot change while the daemon runs. */
+static void tell_what_needs_a_restart(const struct config *now, const struct config *next) {
+        const struct {
+                const char *name;
+                bool differs;
+        } options[] = {
+                {"StateDirectory=",
+                 strcmp(now->agent.state_directory, next->agent.state_directory) != 0},
+                {"RuntimeDirectory=",
+                 strcmp(now->agent.runtime_directory, next->agent.runtime_directory) != 0},
+                {"ControlSocket=",
+                 strcmp(now->agent.control_socket, next->agent.control_socket) != 0},
+                {"AllowUnlockedMemory=",
+                 now->agent.allow_unlocked_memory != next->agent.allow_unlocked_memory},
+                {"WorkerThreads=", now->agent.worker_threads != next->agent.worker_threads},
+                {"Socket=", strcmp(now->keyprovider.socket, next->keyprovider.socket) != 0},
+                {"Device=", strcmp(now->tpm.device, next->tpm.device) != 0},
+        };
+
+        for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+                if (options[i].differs)
+                        log_line(LOG_WARNING, "%s has changed and takes effect after a restart",
+                                 options[i].name);
+}
+
+static void apply_config(struct daemon *daemon) {
+        const struct config *config = daemon->config;
+        const struct keyprovider_settings settings = {
+                .allow_wrap = config->keyprovider.allow_wrap,
+                .allow_unauthenticated_wrap = config->keyprovider.allow_unauthenticated_wrap,
+        };
+
+        log_set_level((int)config->agent.log_level);
+        key_access_configure(daemon->access, config->keys.cache_usec);
+        keyprovider_service_configure(daemon->keyprovider, &settings);
+        front_doors_configure(daemon->doors, config);
+        arm_cache_timer(daemon);
+}
+
+static void log_faults(struct buf *faults) {
+        struct wla_error err = {0};
+        const char *line = buf_text(faults, &err);
+
+        while (line && *line) {
+                size_t length = strcspn(line, "\n");
+
+                log_line(LOG_ERR, "%.*s", (int)length, line);
+                line += length + (line[length] == '\n');
+        }
+}
+
+static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
+        struct daemon *daemon = userdata;
+        _cleanup_buf_ struct buf faults = BUF_WITH_LIMIT(65536);
+        struct config *next = NULL;
+        struct wla_error err = {0};
+
+        (void)source;
+        (void)info;
+        (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_now_usec());
+        if (config_read(daemon->config->path, &next, &faults, &err) < 0) {
+                log_faults(&faults);
+                log_event(LOG_ERR, LOG_ID_RELOAD_FAILED, NULL,
+                          "the configuration stays as it was: %s", wla_error_text(&err));
+        } else {
+                tell_what_needs_a_restart(daemon->config, next);
+                config_free(daemon->config);
+                daemon->config = next;
+                apply_config(daemon);
+                log_event(LOG_NOTICE, LOG_ID_RELOADED, NULL, "the configuration was read again");
+        }
+        (void)sd_notify(0, "READY=1");
+        return 0;
+}
+
+static int make_pipeline(struct daemon *daemon, struct wla_error *err) {
+        const struct config *config = daemon->config;
+        const struct key_access_settings access_settings = {
+                .cache_usec = config->keys.cache_usec,
+                .flights_max = FLIGHTS_MAX,
+                .cached_keys_max = CACHED_KEYS_MAX,
+        };
+        const struct keyprovider_settings keyprovider_settings = {
+                .allow_wrap = config->keyprovider.allow_wrap,
+                .allow_unauthenticated_wrap = config->keyprovider.allow_unauthenticated_wrap,
+        };
+
+        if (tpm_new(config->tpm.device, config->agent.state_directory, &daemon->tpm, err) < 0 ||
+            lane_new("tpm", daemon->tpm, QUEUE_MAX, &daemon->tpm_lane, err) < 0 ||
+            local_source_new(config->agent.state_directory, &daemon->local, err) < 0)
+                return -1;
+
+        daemon->routes.sources[KEY_SCHEME_LOCAL] = local_source_as_source(daemon->local);
+        daemon->routes.openers[ENVELOPE_TPM_BOUND] = bind_opener(daemon->tpm_lane);
+
+        if (pool_new((unsigned)config->agent.worker_threads, QUEUE_MAX, &daemon->pool, err) < 0 ||
+            key_access_new(&daemon->routes, daemon->pool, &access_settings, &daemon->access, err) <
+                    0 ||
+            keyprovider_service_new(daemon->access, &keyprovider_settings, &daemon->keyprovider,
+                                    err) < 0)
+                return -1;
+        return 0;
+}
+
+static int block_signals(struct wla_error *err) {
+        sigset_t signals;
+
+        (void)sigemptyset(&signals);
+        (void)sigaddset(&signals, SIGTERM);
+        (void)sigaddset(&signals, SIGINT);
+        (void)sigaddset(&signals, SIGHUP);
+        if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
+                return wla_fail_errno(err, errno, "cannot block signals");
+        return 0;
+}
+
+static int make_event_sources(struct daemon *daemon, struct wla_error *err) {
+        sd_event *event = daemon->event;
+        int outcome = sd_event_add_signal(event, NULL, SIGTERM, on_stop, daemon);
+
+        if (outcome >= 0)
+                outcome = sd_event_add_signal(event, NULL, SIGINT, on_stop, daemon);
+        if (outcome >= 0)
+                outcome = sd_event_add_signal(event, NULL, SIGHUP, on_reload, daemon);
+        if (outcome >= 0)
+                outcome = sd_event_add_io(event, NULL, pool_fd(daemon->pool), EPOLLIN, on_pool,
+                                          daemon);
+        if (outcome >= 0)
+                outcome = sd_event_add_time(event, &daemon->cache_timer, CLOCK_MONOTONIC,
+                                            UINT64_MAX, TIMER_ACCURACY, on_cache_timer, daemon);
+        if (outcome >= 0)
+                outcome = sd_event_set_watchdog(event, true);
+        return check_event(outcome, "set up the event loop", err);
+}
+
+static int open_doors(struct daemon *daemon, struct wla_error *err) {
+        const struct front_doors_options options = {
+                .event = daemon->event,
+                .keyprovider = daemon->keyprovider,
+                .control =
+                        {
+                                .status = write_status,
+                                .metrics = write_metrics,
+                                .forget = forget_keys,
+                                .self = daemon,
+                                .keyprovider = daemon->keyprovider,
+                        },
+                .closed = on_connection_closed,
+                .userdata = daemon,
+        };
+
+        return front_doors_open(&options, daemon->config, &daemon->doors, err);
+}
+
+int daemon_new(struct config *config, struct daemon **ret, struct wla_error *err) {
+        struct daemon *daemon = calloc(1, sizeof(*daemon));
+
+        if (!daemon) {
+                config_free(config);
+                return wla_fail(err, WLA_E_BUSY, "out of memory");
+        }
+
+        daemon->config = config;
+        daemon->started_usec = clock_now_usec();
+        /* Before the first thread, which inherits the mask. */
+        if (block_signals(err) < 0 ||
+            check_event(sd_event_default(&daemon->event), "make an event loop", err) < 0 ||
+            make_pipeline(daemon, err) < 0 || open_doors(daemon, err) < 0 ||
+            make_event_sources(daemon, err) < 0) {
+                daemon_free(daemon);
+                return -1;
+        }
+
+        *ret = daemon;
+        return 0;
+}
+
+int daemon_run(struct daemon *daemon, struct wla_error *err) {
+        tpm_warm_up(daemon->pool, daemon->tpm_lane, daemon->config->tpm.device);
+        log_event(LOG_NOTICE, LOG_ID_STARTED, NULL, "wlagentd %s serves %s", WLAGENT_VERSION,
+                  daemon->config->keyprovider.socket);
+        (void)sd_notifyf(0, "READY=1\nSTATUS=serving %s", daemon->config->keyprovider.socket);
+
+        int outcome = sd_event_loop(daemon->event);
+        log_event(LOG_NOTICE, LOG_ID_STOPPED, NULL, "wlagentd stops");
+        return check_event(outcome, "run the event loop", err);
+}
+
+/* A worker waits for the TPM at most as long as its request, but the lane waits for ever. */
+static void leave_without_a_hanging_tpm(const struct daemon *daemon) {
+        uint64_t since_usec = daemon->tpm_lane ? lane_busy_since_usec(daemon->tpm_lane) : 0;
+
+        if (since_usec == 0 || clock_now_usec() - since_usec < TPM_PATIENCE)
+                return;
+
+        log_line(LOG_WARNING, "the TPM has not answered for %" PRIu64 " seconds and is left alone",
+                 (clock_now_usec() - since_usec) / USEC_PER_SEC);
+        if (daemon->access)
+                key_access_forget(daemon->access);
+        _exit(EXIT_FAILURE);
+}
+
+struct daemon *daemon_free(struct daemon *daemon) {
+        if (!daemon)
+                return NULL;
+
+        front_doors_free(daemon->doors);
+        leave_without_a_hanging_tpm(daemon);
+        pool_free(daemon->pool);
+        keyprovider_service_free(daemon->keyprovider);
+        key_access_free(daemon->access);
+        lane_free(daemon->tpm_lane);
+        local_source_free(daemon->local);
+        tpm_free(daemon->tpm);
+        sd_event_source_unref(daemon->stop_timer);
+        sd_event_source_unref(daemon->metrics_timer);
+        sd_event_source_unref(daemon->cache_timer);
+        sd_event_unref(daemon->event);
+        config_free(daemon->config);
+        free(daemon);
+        return NULL;
+}
