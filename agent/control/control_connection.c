@@ -14,6 +14,7 @@ struct control_connection {
         struct wla_secret *secret_reply; /* follows reply; from the keyprovider */
         size_t secret_sent;
         struct keyprovider_call *call;
+        uint16_t command; /* repeated in the reply */
         bool answered;
 };
 
@@ -50,6 +51,7 @@ static void finish_reply(struct control_connection *connection, enum wla_code co
         size_t size = connection->reply.size - sizeof(struct control_header);
         const struct control_header header = {
                 .magic = CONTROL_MAGIC,
+                .command = connection->command,
                 .code = (uint16_t)code,
                 .size = (uint32_t)(size + (connection->secret_reply
                                                    ? wla_secret_view(connection->secret_reply).size
@@ -113,8 +115,7 @@ static void begin_keyprovider(struct control_connection *connection) {
         connection->call = call;
 }
 
-static int run_command(struct control_connection *connection, uint16_t command,
-                       struct wla_error *err) {
+static int run_command(struct control_connection *connection, struct wla_error *err) {
         const struct control_handlers *handlers = connection->options.handlers;
 
         if (!connection->options.may_administer)
@@ -122,7 +123,7 @@ static int run_command(struct control_connection *connection, uint16_t command,
                                      "user %ju may not ask wlagentd for this",
                                      (uintmax_t)connection->options.peer.uid);
 
-        switch (command) {
+        switch (connection->command) {
         case CONTROL_STATUS:
                 return handlers->status(handlers->self, &connection->reply, err);
         case CONTROL_METRICS:
@@ -131,22 +132,22 @@ static int run_command(struct control_connection *connection, uint16_t command,
                 handlers->forget(handlers->self);
                 return 0;
         default:
-                return wla_fail_hint(err, WLA_E_UNSUPPORTED,
-                                     "wlagent and wlagentd may be of different versions",
-                                     "wlagentd does not know the control command %u", command);
+                return wla_fail_hint(
+                        err, WLA_E_UNSUPPORTED, "wlagent and wlagentd may be of different versions",
+                        "wlagentd does not know the control command %u", connection->command);
         }
 }
 
-static void handle_request(struct control_connection *connection, uint16_t command) {
+static void handle_request(struct control_connection *connection) {
         struct wla_error err = {0};
 
         buf_consume(&connection->request, sizeof(struct control_header));
-        if (command == CONTROL_KEYPROVIDER) {
+        if (connection->command == CONTROL_KEYPROVIDER) {
                 begin_keyprovider(connection);
                 return;
         }
 
-        if (reserve_header(connection, &err) < 0 || run_command(connection, command, &err) < 0)
+        if (reserve_header(connection, &err) < 0 || run_command(connection, &err) < 0)
                 reply_error(connection, &err);
         else
                 finish_reply(connection, WLA_OK);
@@ -171,8 +172,11 @@ int control_connection_feed(struct control_connection *connection, const uint8_t
         size_t whole = sizeof(header) + header.size;
         if (connection->request.size > whole)
                 return wla_fail(err, WLA_E_INPUT, "bytes behind the control request");
-        if (connection->request.size == whole)
-                handle_request(connection, header.command);
+        if (connection->request.size < whole)
+                return 0;
+
+        connection->command = header.command;
+        handle_request(connection);
         return 0;
 }
 

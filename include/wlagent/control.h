@@ -31,9 +31,9 @@ enum control_command {
 
 struct control_header {
         uint32_t magic;
-        uint16_t command;
-        uint16_t code; /* enum wla_code; 0 in requests */
-        uint32_t size; /* of the payload */
+        uint16_t command; /* enum control_command; the reply repeats it */
+        uint16_t code;    /* enum wla_code; 0 in requests */
+        uint32_t size;    /* of the payload */
         uint32_t reserved;
 };
 

@@ -132,6 +132,7 @@ START_TEST(status_is_answered) {
         ck_assert_int_gt(wakes, 0);
         read_reply(&fixture, &reply);
         ck_assert_uint_eq(reply.header.code, WLA_OK);
+        ck_assert_uint_eq(reply.header.command, CONTROL_STATUS);
         ck_assert_str_eq(reply.text, status_text);
         ck_assert_uint_eq(control_connection_next_usec(fixture.connection), UINT64_MAX);
         teardown(&fixture);
