@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "loop/rate_limit.h"
 
 /* How long the listener rests after a failure that another accept() would only repeat. */
@@ -51,6 +52,10 @@ static int on_rested(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
 }
 
+static void count_refused(unsigned reason) {
+        metrics_count(METRIC_CONNECTIONS_REFUSED, reason, 0);
+}
+
 static void log_failure(struct listener *listener, const char *what) {
         uint64_t left_out;
 
@@ -63,6 +68,7 @@ static void log_failure(struct listener *listener, const char *what) {
 
 /* Without this a full descriptor table would leave the connection waiting and the socket readable. */
 static void turn_one_away(struct listener *listener) {
+        count_refused(METRIC_REFUSED_DESCRIPTORS);
         log_failure(listener, "no file descriptor is left, raise LimitNOFILE=");
         if (listener->reserve_fd < 0) {
                 rest(listener);
@@ -86,6 +92,7 @@ static void accept_failed(struct listener *listener, int errno_value) {
                 turn_one_away(listener);
                 return;
         default:
+                count_refused(METRIC_REFUSED_SYSTEM);
                 log_failure(listener, strerrordesc_np(errno_value));
                 rest(listener);
         }
@@ -124,16 +131,20 @@ static void admit(struct listener *listener, int fd) {
         socklen_t size = sizeof(peer);
 
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0) {
+                count_refused(METRIC_REFUSED_SYSTEM);
                 log_failure(listener, "the kernel does not tell who is there");
                 return;
         }
         if (!is_allowed(listener, peer.uid)) {
+                count_refused(METRIC_REFUSED_USER);
                 log_refused(listener, &peer);
                 return;
         }
         if (listener->options.accepted(listener->options.userdata, TAKE_FD(connection_fd), &peer,
-                                       &err) < 0)
+                                       &err) < 0) {
+                count_refused(METRIC_REFUSED_LIMIT);
                 log_failure(listener, wla_error_text(&err));
+        }
 }
 
 /* One a round: a second accept() would mostly find nothing, and what is left makes the next round. */

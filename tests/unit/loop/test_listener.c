@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/metrics.h"
 #include "fail_allocation.h"
 #include "scratch.h"
 #include "suite.h"
@@ -171,6 +172,7 @@ START_TEST(only_allowed_users_are_let_in) {
         listener_allow(fixture.listener, others, 2);
         ck_assert(stranger_is_refused(&fixture));
         ck_assert_int_eq(fixture.accepted, 0);
+        ck_assert_uint_eq(metrics_total(METRIC_CONNECTIONS_REFUSED), 2);
         listener_allow(fixture.listener, stranger, 2);
         ck_assert(!stranger_is_refused(&fixture));
         ck_assert_int_eq(fixture.accepted, 1);
