@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/arguments.h"
+
+#include <getopt.h>
+#include <string.h>
+
+#define OPTION_HELP     1000
+#define OPTION_UNKNOWN  '?'
+#define OPTION_NO_VALUE ':'
+
+static void make_getopt_table(const struct command_option *options,
+                              struct option to[static COMMAND_OPTIONS_MAX + 2]) {
+        size_t count = 0;
+
+        for (; options && options[count].name; count++)
+                to[count] = (struct option){
+                        .name = options[count].name,
+                        .has_arg = options[count].value ? required_argument : no_argument,
+                        .val = (int)count,
+                };
+
+        to[count] = (struct option){.name = "help", .val = OPTION_HELP};
+}
+
+static enum outcome take_option(const struct command *command, int option, const char *word,
+                                struct arguments *arguments, struct wla_error *err) {
+        if (option == OPTION_UNKNOWN || option == OPTION_NO_VALUE) {
+                (void)wla_fail(err, WLA_E_INPUT,
+                               option == OPTION_UNKNOWN ? "there is no option %s here"
+                                                        : "option %s needs a value",
+                               word);
+                return OUTCOME_USAGE;
+        }
+
+        if (arguments->option[option]) {
+                (void)wla_fail(err, WLA_E_INPUT, "option --%s is given twice",
+                               command->options[option].name);
+                return OUTCOME_USAGE;
+        }
+
+        arguments->option[option] = optarg ? optarg : "";
+        return OUTCOME_OK;
+}
+
+static enum outcome take_operand(const struct command *command, int count, char **words,
+                                 struct arguments *arguments, struct wla_error *err) {
+        bool is_key = command->operand == OPERAND_KEY || command->operand == OPERAND_NEW_KEY;
+
+        if (command->operand == OPERAND_WORDS) {
+                arguments->words = words;
+                return OUTCOME_OK;
+        }
+
+        int wanted = command->operand == OPERAND_NONE ? 0 : 1;
+        if (count > wanted) {
+                (void)wla_fail(err, WLA_E_INPUT, "'%s' is one word too many", words[wanted]);
+                return OUTCOME_USAGE;
+        }
+        if (count < wanted) {
+                (void)wla_fail(err, WLA_E_INPUT,
+                               is_key ? "the name of the key is missing" : "the file is missing");
+                return OUTCOME_USAGE;
+        }
+        if (wanted == 0)
+                return OUTCOME_OK;
+
+        if (is_key && invocation_check_key_name(words[0], err) < 0)
+                return OUTCOME_USAGE;
+
+        arguments->operand = words[0];
+        return OUTCOME_OK;
+}
+
+enum outcome arguments_parse(const struct command *command, int argc, char **argv,
+                             struct arguments *ret, bool *ret_help, struct wla_error *err) {
+        struct option table[COMMAND_OPTIONS_MAX + 2] = {0};
+        struct arguments arguments = {0};
+
+        make_getopt_table(command->options, table);
+        opterr = 0;
+        optind = 0; /* makes glibc's getopt start anew */
+
+        for (;;) {
+                const char *short_options = command->operand == OPERAND_WORDS ? "+:h" : ":h";
+                int option = getopt_long(argc, argv, short_options, table, NULL);
+
+                if (option < 0)
+                        break;
+                if (option == OPTION_HELP || option == 'h') {
+                        *ret_help = true;
+                        return OUTCOME_OK;
+                }
+
+                enum outcome outcome = take_option(command, option, argv[optind - 1], &arguments,
+                                                   err);
+                if (outcome != OUTCOME_OK)
+                        return outcome;
+        }
+
+        enum outcome outcome = take_operand(command, argc - optind, argv + optind, &arguments, err);
+        if (outcome == OUTCOME_OK)
+                *ret = arguments;
+        return outcome;
+}

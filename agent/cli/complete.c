@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/command.h"
+#include "source/key_store.h"
+
+/* What a shell may offer next: "wlagent complete WORD..." with the words after "wlagent" so far, the
+ * last being the one under the cursor, empty when it is new.  One candidate a line; ":file" asks the
+ * shell to offer files.  The shell drops what does not begin with the last word. */
+
+#define FILES ":file"
+
+struct line {
+        const struct command *command;     /* as far as the words name one */
+        const struct command_option *open; /* waits for its value */
+        bool operand_given;
+};
+
+static const struct command_option *find_option(const struct command *command, const char *word) {
+        for (const struct command_option *option = command->options; option && option->name;
+             option++)
+                if (strncmp(word, "--", 2) == 0 && strcmp(word + 2, option->name) == 0)
+                        return option;
+        return NULL;
+}
+
+static void take_word(struct line *line, struct invocation *invocation, const char *word) {
+        if (line->open) {
+                if (line->command == &command_wlagent)
+                        invocation->config_path = word;
+                line->open = NULL;
+                return;
+        }
+
+        if (word[0] == '-') {
+                const struct command_option *option = find_option(line->command, word);
+
+                line->open = option && option->value ? option : NULL;
+                return;
+        }
+
+        const struct command *next = command_find(line->command, word);
+        if (next)
+                line->command = next;
+        else
+                line->operand_given = true;
+}
+
+static void offer_options(const struct command *command) {
+        for (const struct command_option *option = command->options; option && option->name;
+             option++)
+                (void)printf("--%s\n", option->name);
+        (void)puts("--help");
+}
+
+static void offer_subcommands(const struct command *command) {
+        for (size_t i = 0; command->subcommands && command->subcommands[i]; i++)
+                if (command->subcommands[i]->summary)
+                        (void)puts(command->subcommands[i]->name);
+}
+
+/* Completion is silent: without a readable store there is nothing to offer. */
+static void offer_keys(struct invocation *invocation) {
+        _cleanup_key_store_ struct key_store store = KEY_STORE_CLOSED;
+        _cleanup_key_names_ struct key_names names = {0};
+        struct wla_error ignored = {0};
+
+        if (invocation_key_store(invocation, &store, &ignored) < 0 ||
+            key_store_list(&store, &names, &ignored) < 0)
+                return;
+
+        for (size_t i = 0; i < names.count; i++)
+                (void)puts(names.names[i]);
+}
+
+static enum outcome run(struct invocation *invocation, const struct arguments *arguments,
+                        struct wla_error *err) {
+        struct line line = {.command = &command_wlagent};
+        char **words = arguments->words;
+
+        (void)err;
+        for (; words[0] && words[1]; words++)
+                take_word(&line, invocation, words[0]);
+        const char *last = words[0] ? words[0] : "";
+
+        if (line.open) {
+                if (strcmp(line.open->value, "FILE") == 0)
+                        (void)puts(FILES);
+        } else if (last[0] == '-' && last[1] != '\0')
+                offer_options(line.command);
+        else if (line.command->subcommands && !line.operand_given)
+                offer_subcommands(line.command);
+        else if (line.command->operand == OPERAND_KEY && !line.operand_given)
+                offer_keys(invocation);
+        else if (line.command->operand == OPERAND_FILE && !line.operand_given)
+                (void)puts(FILES);
+        else
+                offer_options(line.command);
+
+        return OUTCOME_OK;
+}
+
+const struct command command_complete = {
+        .name = "complete",
+        .operand = OPERAND_WORDS,
+        .run = run,
+};

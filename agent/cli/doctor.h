@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What "wlagent doctor" looks at: groups of checks, each in a file of its own, each of which reports
+ * any number of findings.
+ *
+ * A check touches nothing: it only looks, and uses the binding key once on a value of its own.
+ * Threads: one.
+ */
+
+#include "cli/invocation.h"
+#include "cli/json_writer.h"
+
+enum finding {
+        FINDING_OK,
+        FINDING_WARNING, /* works, or may work, and somebody should know */
+        FINDING_FAILURE, /* stands in the way */
+};
+
+struct doctor {
+        struct invocation *invocation;
+        const struct config *config;
+        bool json;
+        struct json_writer writer;
+        unsigned count[FINDING_FAILURE + 1];
+};
+
+/* check: a stable word for programs.  remedy: what to do, or NULL. */
+void doctor_report(struct doctor *doctor, enum finding finding, const char *check,
+                   const char *remedy, const char *format, ...) _printf_(5, 6);
+
+/* The chain as text, the hint as remedy. */
+void doctor_report_error(struct doctor *doctor, enum finding finding, const char *check,
+                         const struct wla_error *err);
+
+void doctor_check_tpm(struct doctor *doctor);
+void doctor_check_memory(struct doctor *doctor);
+void doctor_check_state(struct doctor *doctor);
+void doctor_check_keys(struct doctor *doctor);
+void doctor_check_daemon(struct doctor *doctor);
+void doctor_check_ocicrypt(struct doctor *doctor);
+void doctor_check_clients(struct doctor *doctor);

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "cli/command.h"
+
+#define NAME_WIDTH 22
+
+static const char *operand_word(const struct command *command) {
+        if (command->subcommands)
+                return " COMMAND";
+
+        switch (command->operand) {
+        case OPERAND_KEY:
+        case OPERAND_NEW_KEY:
+                return " NAME";
+        case OPERAND_FILE:
+                return " FILE";
+        case OPERAND_WORDS:
+                return " WORD...";
+        case OPERAND_NONE:
+                break;
+        }
+        return "";
+}
+
+static void print_path(FILE *to, const struct command *parent, const struct command *command) {
+        (void)fputs(command_wlagent.name, to);
+        if (parent && parent != &command_wlagent)
+                (void)fprintf(to, " %s", parent->name);
+        if (command != &command_wlagent)
+                (void)fprintf(to, " %s", command->name);
+}
+
+void command_print_usage(FILE *to, const struct command *parent, const struct command *command) {
+        (void)fputs("usage: ", to);
+        print_path(to, parent, command);
+
+        for (const struct command_option *option = command->options; option && option->name;
+             option++)
+                if (option->value)
+                        (void)fprintf(to, " [--%s %s]", option->name, option->value);
+                else
+                        (void)fprintf(to, " [--%s]", option->name);
+
+        (void)fprintf(to, "%s\n", operand_word(command));
+}
+
+static void print_row(const char *name, const char *text) {
+        (void)printf("  %-*s  %s\n", NAME_WIDTH, name, text);
+}
+
+static void print_options(const struct command *command) {
+        (void)puts("\nOptions:");
+
+        for (const struct command_option *option = command->options; option && option->name;
+             option++) {
+                char name[64];
+
+                (void)snprintf(name, sizeof(name), "--%s%s%s", option->name,
+                               option->value ? " " : "", option->value ? option->value : "");
+                print_row(name, option->help);
+        }
+
+        print_row("--help", "say this");
+}
+
+void command_print_help(const struct command *parent, const struct command *command) {
+        command_print_usage(stdout, parent, command);
+        (void)printf("\n%s.\n", command->summary ? command->summary : command->name);
+        if (command->details)
+                (void)printf("\n%s\n", command->details);
+
+        if (command->subcommands) {
+                (void)puts("\nCommands:");
+                for (size_t i = 0; command->subcommands[i]; i++)
+                        if (command->subcommands[i]->summary)
+                                print_row(command->subcommands[i]->name,
+                                          command->subcommands[i]->summary);
+        }
+
+        print_options(command);
+}
+
+const struct command *command_find(const struct command *parent, const char *name) {
+        for (size_t i = 0; parent->subcommands && parent->subcommands[i]; i++)
+                if (strcmp(parent->subcommands[i]->name, name) == 0)
+                        return parent->subcommands[i];
+        return NULL;
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/program.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/arguments.h"
+#include "cli/command.h"
+
+enum { CONFIG, VERSION };
+
+static const struct command_option options[] = {
+        [CONFIG] = {"config", "FILE", "read FILE instead of " CONFIG_DEFAULT_PATH},
+        [VERSION] = {"version", NULL, "print the version"},
+        {0},
+};
+
+static const struct command *const subcommands[] = {
+        &command_setup, &command_status,      &command_metrics,  &command_doctor,
+        &command_key,   &command_keyprovider, &command_complete, NULL,
+};
+
+const struct command command_wlagent = {
+        .name = "wlagent",
+        .summary = "Open encrypted container images through this host's TPM",
+        .operand = OPERAND_WORDS,
+        .options = options,
+        .subcommands = subcommands,
+};
+
+static void print_error(const struct command *command, const struct invocation *invocation,
+                        const struct wla_error *err) {
+        const char *text = (const char *)invocation->faults.data;
+
+        for (size_t rest = invocation->faults.size; rest > 0;) {
+                const char *end = memchr(text, '\n', rest);
+                size_t length = end ? (size_t)(end - text) : rest;
+
+                (void)fprintf(stderr, "wlagent: %.*s\n", (int)length, text);
+                text += end ? length + 1 : length;
+                rest -= end ? length + 1 : length;
+        }
+
+        if (command->one_line_errors) {
+                char line[1024];
+
+                wla_error_format(err, line, sizeof(line));
+                (void)fprintf(stderr, "wlagent: %s\n", line);
+                return;
+        }
+
+        (void)fprintf(stderr, "wlagent: %s\n", wla_error_text(err));
+        if (err->hint)
+                (void)fprintf(stderr, "hint: %s\n", err->hint);
+}
+
+/* Where in the table the words have led to. */
+struct place {
+        const struct command *parent;
+        const struct command *command;
+};
+
+static enum outcome usage(struct wla_error *err, const char *what, const char *word) {
+        (void)wla_fail(err, WLA_E_INPUT, "%s%s", what, word);
+        return OUTCOME_USAGE;
+}
+
+static enum outcome run(struct invocation *invocation, struct place *place, int argc, char **argv,
+                        struct wla_error *err) {
+        for (;;) {
+                const struct command *command = place->command;
+                struct arguments arguments;
+                bool help = false;
+
+                enum outcome outcome = arguments_parse(command, argc, argv, &arguments, &help, err);
+                if (outcome != OUTCOME_OK)
+                        return outcome;
+
+                if (help) {
+                        command_print_help(place->parent, command);
+                        return OUTCOME_OK;
+                }
+
+                if (command == &command_wlagent && arguments.option[VERSION]) {
+                        (void)puts("wlagent " WLAGENT_VERSION);
+                        return OUTCOME_OK;
+                }
+                if (command == &command_wlagent)
+                        invocation->config_path = arguments.option[CONFIG];
+
+                if (command->run)
+                        return command->run(invocation, &arguments, err);
+                if (!arguments.words[0])
+                        return usage(err, "the command is missing", "");
+
+                place->parent = command;
+                place->command = command_find(command, arguments.words[0]);
+                if (!place->command) {
+                        place->command = command;
+                        return usage(err, "there is no command ", arguments.words[0]);
+                }
+
+                argc -= (int)(arguments.words - argv);
+                argv += arguments.words - argv;
+        }
+}
+
+int program_run(int argc, char **argv) {
+        _cleanup_invocation_ struct invocation invocation = INVOCATION;
+        struct place place = {.command = &command_wlagent};
+        struct wla_error err = {0};
+
+        enum outcome outcome = run(&invocation, &place, argc, argv, &err);
+
+        if (outcome == OUTCOME_OK && (fflush(stdout) != 0 || ferror(stdout))) {
+                (void)wla_fail_errno(&err, errno, "writing to standard output");
+                outcome = OUTCOME_FAILED;
+        }
+        if (outcome != OUTCOME_OK && err.code != WLA_OK)
+                print_error(place.command, &invocation, &err);
+        if (outcome == OUTCOME_USAGE)
+                command_print_usage(stderr, place.parent, place.command);
+
+        return (int)outcome;
+}
