@@ -307,8 +307,8 @@ class Agent:
     def import_key(self, name, kek):
         """Puts a key that the test knows into the store, the way an owner does."""
         pem = os.path.join(self.state, "binding-key.pem")
-        wrapped = self.run("key", "wrap", "--to", pem, name, stdin=kek).stdout
-        self.run("key", "import", name, stdin=wrapped)
+        wrapped = self.run("key", "wrap", "--to", pem, "--name", name, "--key-file", "-", stdin=kek).stdout
+        self.run("key", "import", "-", stdin=wrapped)
 
 
 class AgentTest(unittest.TestCase):
