@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/metrics.h"
 #include "control/status.h"
 #include "front_doors.h"
 #include "key/access.h"
@@ -27,7 +28,6 @@
 #define FLIGHTS_MAX     64u
 #define CACHED_KEYS_MAX 64u
 #define METRICS_PERIOD  (15 * USEC_PER_SEC)
-#define METRICS_FILE    "metrics.prom"
 #define TIMER_ACCURACY  (50 * USEC_PER_MSEC)
 
 /* A TPM that has been at one operation for this long when the daemon stops is not waited for. */
@@ -47,6 +47,7 @@ struct daemon {
         struct front_doors *doors;
         sd_event_source *cache_timer;
         sd_event_source *metrics_timer;
+        bool metrics_failing;
         sd_event_source *stop_timer;
 };
 
@@ -86,10 +87,30 @@ static int on_pool(sd_event_source *source, int fd, uint32_t events, void *userd
         return 0;
 }
 
+static void refresh_metrics(struct daemon *daemon) {
+        metrics_set(METRIC_CONNECTIONS, front_doors_keyprovider_connections(daemon->doors));
+        metrics_set(METRIC_CACHED_KEYS, key_access_count(daemon->access).cached);
+        metrics_set(METRIC_QUEUE_DEPTH, pool_queued(daemon->pool));
+        metrics_set(METRIC_SECURE_HEAP_BYTES, wla_secret_heap_used());
+}
+
+/* A full disk must not fill the journal as well: the first failure in a row is told. */
+static int on_metrics_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct daemon *daemon = userdata;
+        struct wla_error err = {0};
+
+        refresh_metrics(daemon);
+        bool failed = metrics_write_file(daemon->config->agent.runtime_directory, &err) < 0;
+        if (failed && !daemon->metrics_failing)
+                log_line(LOG_WARNING, "metrics cannot be written: %s", wla_error_text(&err));
+        daemon->metrics_failing = failed;
+        return check_event(sd_event_source_set_time(source, usec + METRICS_PERIOD), "set a timer",
+                           &err);
+}
+
 static int write_metrics(void *self, struct buf *reply, struct wla_error *err) {
-        (void)self;
-        (void)reply;
-        return wla_fail(err, WLA_E_UNSUPPORTED, "no metrics");
+        refresh_metrics(self);
+        return metrics_write(reply, err);
 }
 
 static int write_status(void *self, struct buf *reply, struct wla_error *err) {
@@ -297,6 +318,11 @@ static int make_event_sources(struct daemon *daemon, struct wla_error *err) {
                 outcome = sd_event_add_time(event, &daemon->cache_timer, CLOCK_MONOTONIC,
                                             UINT64_MAX, TIMER_ACCURACY, on_cache_timer, daemon);
         if (outcome >= 0)
+                outcome = sd_event_add_time_relative(event, &daemon->metrics_timer, CLOCK_MONOTONIC,
+                                                     0, USEC_PER_SEC, on_metrics_timer, daemon);
+        if (outcome >= 0)
+                outcome = sd_event_source_set_enabled(daemon->metrics_timer, SD_EVENT_ON);
+        if (outcome >= 0)
                 outcome = sd_event_set_watchdog(event, true);
         return check_event(outcome, "set up the event loop", err);
 }
@@ -330,6 +356,7 @@ int daemon_new(struct config *config, struct daemon **ret, struct wla_error *err
 
         daemon->config = config;
         daemon->started_usec = clock_now_usec();
+        metrics_start();
         /* Before the first thread, which inherits the mask. */
         if (block_signals(err) < 0 ||
             check_event(sd_event_default(&daemon->event), "make an event loop", err) < 0 ||

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/secret.h"
 #include "base/file.h"
 #include "config/config.h"
@@ -90,7 +91,8 @@ static int serve(struct config *config) {
         struct wla_error err = {0};
         struct daemon *daemon = NULL;
 
-        if (wla_secret_heap_init(config->agent.allow_unlocked_memory, &err) < 0 ||
+        if (process_harden(&err) < 0 ||
+            wla_secret_heap_init(config->agent.allow_unlocked_memory, &err) < 0 ||
             daemon_new(config, &daemon, &err) < 0)
                 return fail(&err);
 

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/metrics.h"
 #include "key/cache.h"
 #include "key/flight.h"
 
@@ -104,11 +105,13 @@ void key_access_begin(struct key_access *access, const struct key_id *id,
 
         *ret = NULL;
         if (cached) {
+                metrics_count(METRIC_KEY_CACHE_HITS, 0, 0);
                 waiter->ready(waiter->userdata, cached, NULL);
                 return;
         }
 
         struct key_flight *flight = find_flight(access, id);
+        metrics_count(flight ? METRIC_KEY_FLIGHTS_JOINED : METRIC_KEY_CACHE_MISSES, 0, 0);
         int outcome = flight ? key_flight_join(flight, waiter, ret, &err)
                              : start_flight(access, id, peer, waiter, ret, &err);
         if (outcome < 0) {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "key/resolve.h"
 
+#include "base/metrics.h"
+
 static const char hint_configure[] = "this agent serves keys named local:///NAME";
 
 int key_resolve(const struct key_routes *routes, const struct key_request *request,
@@ -13,7 +15,9 @@ int key_resolve(const struct key_routes *routes, const struct key_request *reque
                                      "no source is configured for %s keys: %s",
                                      key_scheme_name(request->id.scheme), request->id.text);
 
-        if (source->ops->fetch(source->self, request, &envelope, err) < 0)
+        int outcome = source->ops->fetch(source->self, request, &envelope, err);
+        metrics_count(METRIC_SOURCE_FETCHES, request->id.scheme, outcome < 0 ? err->code : WLA_OK);
+        if (outcome < 0)
                 return wla_wrap(err, "fetching %s", request->id.text);
 
         const struct key_opener *opener = &routes->openers[envelope.kind];
