@@ -94,11 +94,13 @@ static enum outcome run(struct invocation *invocation, struct place *place, int 
                 if (!arguments.words[0])
                         return usage(err, "the command is missing", "");
 
-                const struct command *next = command_find(command, arguments.words[0]);
-                if (!next)
+                place->parent = command;
+                place->command = command_find(command, arguments.words[0]);
+                if (!place->command) {
+                        place->command = command;
                         return usage(err, "there is no command ", arguments.words[0]);
+                }
 
-                *place = (struct place){.parent = command, .command = next};
                 argc -= (int)(arguments.words - argv);
                 argv += arguments.words - argv;
         }

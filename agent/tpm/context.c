@@ -8,7 +8,7 @@
 #include <tss2/tss2_tctildr.h>
 #include <unistd.h>
 
-#include "base/file.h"
+#include "base/metrics.h"
 #include "tpm/properties.h"
 #include "tpm/swtpm_tcti.h"
 
@@ -175,9 +175,6 @@ static int start_up(struct tpm *tpm, struct wla_error *err) {
 }
 
 static int connect_tpm(struct tpm *tpm, struct wla_error *err) {
-        if (tpm->esys)
-                return 0;
-
         if (open_tcti(tpm, err) < 0)
                 return -1;
 
@@ -193,6 +190,15 @@ static int connect_tpm(struct tpm *tpm, struct wla_error *err) {
         if (starting && start_up(tpm, err) < 0)
                 return -1;
         return clearing ? make_room(tpm, err) : 0;
+}
+
+static int ensure_connected(struct tpm *tpm, struct wla_error *err) {
+        if (tpm->esys)
+                return 0;
+
+        int r = connect_tpm(tpm, err);
+        metrics_count(METRIC_TPM_OPERATIONS, METRIC_TPM_CONNECT, r < 0 ? err->code : WLA_OK);
+        return r;
 }
 
 /* False when the deadline would pass meanwhile. */
@@ -213,7 +219,7 @@ static bool pause_before(unsigned waits, const struct deadline *deadline) {
 struct attempts {
         unsigned waits;
         unsigned policy_restarts;
-        bool reconnected;
+        unsigned new_contexts; /* bit n: for remedy n, once each */
 };
 
 static bool try_again(struct tpm *tpm, struct attempts *attempts, const struct deadline *deadline) {
@@ -228,9 +234,9 @@ static bool try_again(struct tpm *tpm, struct attempts *attempts, const struct d
                 tpm->make_room = tpm->remedy == TPM_MAKE_ROOM;
                 tpm->start_up = tpm->remedy == TPM_START_UP;
                 tpm_disconnect(tpm, tpm->make_room);
-                if (attempts->reconnected)
+                if (attempts->new_contexts & 1u << tpm->remedy)
                         return false;
-                attempts->reconnected = true;
+                attempts->new_contexts |= 1u << tpm->remedy;
                 return !deadline || deadline_left_usec(deadline) > 0;
         case TPM_DROP:
                 tpm_disconnect(tpm, true);
@@ -253,7 +259,7 @@ int tpm_run(struct tpm *tpm, const struct deadline *deadline,
                                         "the request timed out before the TPM was free");
 
                 tpm->remedy = TPM_GIVE_UP;
-                if (connect_tpm(tpm, err) == 0 && step(tpm, arg, err) == 0)
+                if (ensure_connected(tpm, err) == 0 && step(tpm, arg, err) == 0)
                         return 0;
         } while (try_again(tpm, &attempts, deadline));
 

@@ -12,6 +12,20 @@ static const char hint_owner_password[] =
 static const char hint_foreign_parent[] = "it needs an SHA-256 storage key with an empty password "
                                           "at 0x81000001; see wlagent(1), SETUP";
 
+/* Not to be kept: tpm2-tss remembers what it has once read at a handle. */
+static int fail_foreign(struct tpm *tpm, struct wla_error *err, const char *what, uint32_t handle,
+                        const char *made) {
+        tpm->remedy = TPM_DROP;
+        return wla_fail_hint(err, WLA_E_TPM, hint_other_tpm,
+                             "the %s at 0x%08x of this TPM is not the one %s at setup", what,
+                             handle, made);
+}
+
+static int fail_gone(struct wla_error *err, const char *what, uint32_t handle) {
+        return wla_fail_hint(err, WLA_E_TPM, hint_other_tpm,
+                             "this TPM has no %s at 0x%08x any more", what, handle);
+}
+
 int persistent_find(struct tpm *tpm, uint32_t handle, bool *ret_found, ESYS_TR *ret,
                     TPM2B_NAME *ret_name, struct wla_error *err) {
         ESYS_TR found = ESYS_TR_NONE;
@@ -68,14 +82,9 @@ int storage_key_open(struct tpm *tpm, struct wla_error *err) {
         if (persistent_find(tpm, tpm->key.storage_handle, &is_there, &found, &name, err) < 0)
                 return -1;
         if (!is_there)
-                return wla_fail_hint(err, WLA_E_TPM, hint_other_tpm,
-                                     "this TPM has no storage key at 0x%08x any more",
-                                     tpm->key.storage_handle);
+                return fail_gone(err, "storage key", tpm->key.storage_handle);
         if (!tpm_name_equal(&name, &tpm->key.storage_name))
-                return wla_fail_hint(
-                        err, WLA_E_TPM, hint_other_tpm,
-                        "the storage key at 0x%08x of this TPM is not the one pinned at setup",
-                        tpm->key.storage_handle);
+                return fail_foreign(tpm, err, "storage key", tpm->key.storage_handle, "pinned");
 
         tpm->storage = found;
         return 0;
@@ -147,14 +156,9 @@ static int find_handle(struct tpm *tpm, struct wla_error *err) {
         if (persistent_find(tpm, tpm->key.handle, &is_there, &found, &name, err) < 0)
                 return -1;
         if (!is_there)
-                return wla_fail_hint(err, WLA_E_TPM, hint_other_tpm,
-                                     "this TPM has no binding key at 0x%08x any more",
-                                     tpm->key.handle);
+                return fail_gone(err, "binding key", tpm->key.handle);
         if (!tpm_name_equal(&name, &tpm->key.name))
-                return wla_fail_hint(
-                        err, WLA_E_TPM, hint_other_tpm,
-                        "the key at 0x%08x of this TPM is not the binding key made at setup",
-                        tpm->key.handle);
+                return fail_foreign(tpm, err, "binding key", tpm->key.handle, "made");
 
         tpm->binding = found;
         tpm->binding_is_transient = false;

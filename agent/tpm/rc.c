@@ -110,6 +110,9 @@ static const struct rc_meaning meanings[] = {
 static const struct rc_meaning stack_meanings[] = {
         {TSS2_BASE_RC_IO_ERROR, WLA_E_UNAVAILABLE, TPM_RECONNECT, "the connection to the TPM broke",
          hint_lost},
+        /* What follows on a broken connection that was not looked at, such as a flush. */
+        {TSS2_BASE_RC_BAD_SEQUENCE, WLA_E_UNAVAILABLE, TPM_RECONNECT,
+         "the connection to the TPM broke", hint_lost},
         {TSS2_BASE_RC_NO_CONNECTION, WLA_E_UNAVAILABLE, TPM_RECONNECT, "no connection to the TPM",
          "check Device= in the section [TPM] of wlagent.conf, and that the device exists"},
         {TSS2_BASE_RC_MALFORMED_RESPONSE, WLA_E_UNAVAILABLE, TPM_RECONNECT,
@@ -167,9 +170,8 @@ static const struct rc_meaning *meaning_of(TSS2_RC rc) {
 enum tpm_remedy tpm_rc_remedy(TSS2_RC rc) {
         const struct rc_meaning *meaning = meaning_of(rc);
 
-        if (meaning)
-                return meaning->remedy;
-        return tpm_rc_base(rc) != 0 ? TPM_GIVE_UP : TPM_DROP;
+        /* A code that nobody knows may be a damaged answer, after which the session is out of step. */
+        return meaning ? meaning->remedy : TPM_DROP;
 }
 
 static int fail_unknown(struct wla_error *err, TSS2_RC rc) {

@@ -170,12 +170,20 @@ static int free_handle(struct tpm *tpm, uint32_t handle, const TPM2B_NAME *old_n
 
 static int persist_step(struct tpm *tpm, void *arg, struct wla_error *err) {
         const struct persist *persist = arg;
-        ESYS_TR made = ESYS_TR_NONE;
+        ESYS_TR found = ESYS_TR_NONE;
+        bool is_there = false;
+        TPM2B_NAME name;
 
         if (storage_key_open(tpm, err) < 0 || binding_key_open(tpm, err) < 0 ||
-            free_handle(tpm, persist->handle, persist->old_name, err) < 0 ||
-            evict(tpm, tpm->binding, persist->handle, &made, err) < 0)
+            persistent_find(tpm, persist->handle, &is_there, &found, &name, err) < 0)
                 return -1;
+
+        /* Unless an attempt whose answer was lost has done it. */
+        if (!is_there || !tpm_name_equal(&name, &tpm->key.name)) {
+                if (free_handle(tpm, persist->handle, persist->old_name, err) < 0 ||
+                    evict(tpm, tpm->binding, persist->handle, &found, err) < 0)
+                        return -1;
+        }
 
         tpm_flush(tpm, &tpm->binding);
         tpm->key.handle = persist->handle;
@@ -209,6 +217,18 @@ static int keep_key(struct tpm *tpm, const struct tpm_setup_options *options, in
         return binding_key_write(dir_fd, &tpm->key, err);
 }
 
+/* A key at a handle that no file tells of would stay there for ever. */
+static int write_files(struct tpm *tpm, int dir_fd, struct wla_error *err) {
+        struct persist undo = {.handle = tpm->key.handle, .old_name = &tpm->key.name};
+        struct wla_error undo_err;
+
+        if (binding_key_write(dir_fd, &tpm->key, err) == 0)
+                return 0;
+        if (undo.handle != 0 && tpm_run(tpm, NULL, free_step, &undo, &undo_err) < 0)
+                return wla_wrap(err, "the new binding key stays at 0x%08x", undo.handle);
+        return -1;
+}
+
 static int replace_key(struct tpm *tpm, const struct tpm_setup_options *options, int dir_fd,
                        const struct binding_key *old, struct wla_error *err) {
         uint32_t pcrs = options->pcrs;
@@ -222,7 +242,7 @@ static int replace_key(struct tpm *tpm, const struct tpm_setup_options *options,
             (tpm_run(tpm, NULL, persist_step, &persist, err) < 0 || prove_key(tpm, err) < 0))
                 return -1;
 
-        if (binding_key_write(dir_fd, &tpm->key, err) < 0)
+        if (write_files(tpm, dir_fd, err) < 0)
                 return -1;
 
         if (!old || old->handle == 0 || old->handle == options->handle)

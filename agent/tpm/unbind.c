@@ -8,6 +8,7 @@
 #include <tss2/tss2_sys.h>
 
 #include "base/file.h"
+#include "base/metrics.h"
 #include "tpm/load.h"
 #include "tpm/pcr.h"
 #include "tpm/templates.h"
@@ -66,8 +67,6 @@ static int decrypt(struct tpm *tpm, struct opening *opening, struct wla_error *e
         TPM2B_PUBLIC_KEY_RSA *message = NULL;
 
         memcpy(ciphertext.buffer, opening->wrapped.data, RSA_WRAPPED_SIZE);
-        atomic_fetch_add(&tpm->unbinds, 1);
-
         TSS2_RC rc = Esys_RSA_Decrypt(tpm->esys, tpm->binding, tpm->session, ESYS_TR_NONE,
                                       ESYS_TR_NONE, &ciphertext, &unbind_scheme, &unbind_label,
                                       &message);
@@ -78,6 +77,16 @@ static int decrypt(struct tpm *tpm, struct opening *opening, struct wla_error *e
         int r = take_answer(message, &opening->secret, err);
         OPENSSL_cleanse(message, sizeof(*message));
         Esys_Free(message);
+        return r;
+}
+
+static int decrypt_counted(struct tpm *tpm, struct opening *opening, struct wla_error *err) {
+        uint64_t start_usec = clock_now_usec();
+
+        atomic_fetch_add(&tpm->unbinds, 1);
+        int r = decrypt(tpm, opening, err);
+        metrics_observe_usec(METRIC_TPM_OPERATION_SECONDS, clock_now_usec() - start_usec);
+        metrics_count(METRIC_TPM_OPERATIONS, METRIC_TPM_UNBIND, r < 0 ? err->code : WLA_OK);
         return r;
 }
 
@@ -99,7 +108,7 @@ static int open_step(struct tpm *tpm, void *arg, struct wla_error *err) {
                 return -1;
         if (tpm->key.pcrs != 0 && pcr_policy_satisfy(tpm, err) < 0)
                 return -1;
-        return decrypt(tpm, arg, err);
+        return decrypt_counted(tpm, arg, err);
 }
 
 int unbind(struct tpm *tpm, struct wla_bytes wrapped, const struct deadline *deadline,
@@ -143,7 +152,10 @@ static int refresh_key(struct tpm *tpm, struct wla_error *err) {
 int tpm_prepare(struct tpm *tpm, struct wla_error *err) {
         if (refresh_key(tpm, err) < 0)
                 return -1;
-        return tpm_run(tpm, NULL, load_step, NULL, err);
+
+        int r = tpm_run(tpm, NULL, load_step, NULL, err);
+        metrics_count(METRIC_TPM_OPERATIONS, METRIC_TPM_PREPARE, r < 0 ? err->code : WLA_OK);
+        return r;
 }
 
 int tpm_unbind(struct tpm *tpm, struct wla_bytes wrapped, const char *fingerprint,

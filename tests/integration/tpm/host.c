@@ -2,13 +2,17 @@
 #include "host.h"
 
 #include <check.h>
+#include <openssl/crypto.h>
 #include <openssl/rand.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 
 void host_begin_through(struct host *host, const char *tcti) {
-        ck_assert_int_eq(wla_secret_heap_init(true, &host->err), 0);
+        if (!CRYPTO_secure_malloc_initialized())
+                ck_assert_int_eq(wla_secret_heap_init(true, &host->err), 0);
 
         /* OpenSSL keeps the state of its random numbers there, once it has one. */
         uint8_t random = 0;
@@ -28,6 +32,7 @@ void host_begin(struct host *host) {
 
 void host_end(struct host *host) {
         host->tpm = tpm_free(host->tpm);
+        reap(&host->proxy);
         swtpm_stop(&host->swtpm);
         ck_assert_uint_eq(wla_secret_heap_used(), host->heap_used);
 }
@@ -86,28 +91,47 @@ void host_expect_failure(struct host *host, const struct buf *wrapped, enum wla_
         ck_assert_str_eq(wla_code_token(host->err.code), wla_code_token(code));
 }
 
-void other_user_run(const char *tcti,
-                    int (*step)(struct tpm *tpm, void *arg, struct wla_error *err), void *arg) {
-        struct tpm *tpm = NULL;
-        struct wla_error err = {0};
+int host_try(struct host *host, const struct buf *wrapped, const char *key) {
+        _cleanup_secret_ struct wla_secret *opened = NULL;
+        struct deadline deadline;
 
-        ck_assert_int_eq(tpm_new(tcti, "/nowhere", &tpm, &err), 0);
-        int r = tpm_run(tpm, NULL, step, arg, &err);
-        ck_assert_msg(r == 0, "%s", wla_error_text(&err));
-        (void)tpm_free(tpm);
+        deadline_init(&deadline, clock_now_usec() + 60 * USEC_PER_SEC);
+        if (tpm_unbind(host->tpm, bytes_of(wrapped), NULL, &deadline, &opened, &host->err) < 0) {
+                ck_assert_ptr_null(opened);
+                ck_assert_str_ne(wla_error_text(&host->err), "");
+                return -1;
+        }
+
+        struct wla_bytes plain = wla_secret_view(opened);
+        ck_assert_uint_eq(plain.size, strlen(key));
+        ck_assert_mem_eq(plain.data, key, plain.size);
+        return 0;
 }
 
-static int extend_step(struct tpm *tpm, void *arg, struct wla_error *err) {
-        TPML_DIGEST_VALUES digests = {
-                .count = 1,
-                .digests[0] = {.hashAlg = TPM2_ALG_SHA256, .digest.sha256 = {0x5a}},
-        };
-        TSS2_RC rc = Esys_PCR_Extend(tpm->esys, *(const uint32_t *)arg, ESYS_TR_PASSWORD,
-                                     ESYS_TR_NONE, ESYS_TR_NONE, &digests);
+void host_behind_proxy(struct host *host, const char *const faults[]) {
+        char control[128];
+        char capture[96];
+        const char *argv[48] = {TPM_FAULT_PROXY, "--listen",         host->proxy_socket,
+                                "--tpm",         host->swtpm.socket, "--tpm-control",
+                                control,         "--capture",        capture};
+        size_t argc = 9;
 
-        return tpm_check(tpm, rc, "extending", err);
-}
+        reap(&host->proxy);
+        host->tpm = tpm_free(host->tpm);
+        (void)snprintf(control, sizeof(control), "%s.ctrl", host->swtpm.socket);
+        (void)snprintf(capture, sizeof(capture), "%s/capture", host->swtpm.directory);
+        (void)snprintf(host->proxy_socket, sizeof(host->proxy_socket), "%s/proxy",
+                       host->swtpm.directory);
+        for (; *faults && argc < 46; faults++) {
+                argv[argc++] = "--fault";
+                argv[argc++] = *faults;
+        }
 
-void other_user_extend(const char *tcti, uint32_t pcr) {
-        other_user_run(tcti, extend_step, &pcr);
+        (void)unlink(host->proxy_socket);
+        host->proxy = spawn(argv);
+        await_socket(host->proxy_socket);
+
+        char tcti[128];
+        (void)snprintf(tcti, sizeof(tcti), "swtpm:path=%s", host->proxy_socket);
+        ck_assert_int_eq(tpm_new(tcti, host->state, &host->tpm, &host->err), 0);
 }

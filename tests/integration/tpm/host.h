@@ -14,6 +14,8 @@ struct host {
         struct tpm *tpm;
         struct wla_error err;
         size_t heap_used; /* before the test */
+        pid_t proxy;
+        char proxy_socket[96];
 };
 
 void host_begin(struct host *host);
@@ -37,9 +39,11 @@ void host_expect(struct host *host, const struct buf *wrapped, const char *key);
 void host_expect_failure(struct host *host, const struct buf *wrapped, enum wla_code code,
                          const char *text);
 
-struct wla_bytes bytes_of(const struct buf *buf);
+/* tpm_unbind() that opens the right key, or fails cleanly. */
+int host_try(struct host *host, const struct buf *wrapped, const char *key);
 
-/* As another user of the same TPM. */
-void other_user_run(const char *tcti,
-                    int (*step)(struct tpm *tpm, void *arg, struct wla_error *err), void *arg);
-void other_user_extend(const char *tcti, uint32_t pcr);
+/* Makes a new struct tpm that reaches the TPM through tpm_fault_proxy with these faults, NULL at the
+ * end.  What crosses is captured in the TPM's directory. */
+void host_behind_proxy(struct host *host, const char *const faults[]);
+
+struct wla_bytes bytes_of(const struct buf *buf);

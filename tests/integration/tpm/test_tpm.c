@@ -4,13 +4,25 @@
 #include "swtpm.h"
 #include "tests.h"
 
+/* CK_RUN_CASE=NAME runs one of them. */
+static const struct {
+        const char *name;
+        void (*add_tests)(TCase *tcase);
+} cases[] = {
+        {"setup", add_setup_tests},  {"unbind", add_unbind_tests}, {"pcr", add_pcr_tests},
+        {"faults", add_fault_tests}, {"wire", add_wire_tests},     {"opener", add_opener_tests},
+};
+
 int main(void) {
         Suite *suite = suite_create("tpm");
-        TCase *tcase = tcase_create("tpm");
 
-        tcase_set_timeout(tcase, 120);
-        add_unbind_tests(tcase);
-        suite_add_tcase(suite, tcase);
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                TCase *tcase = tcase_create(cases[i].name);
+
+                tcase_set_timeout(tcase, 120);
+                cases[i].add_tests(tcase);
+                suite_add_tcase(suite, tcase);
+        }
 
         test_directory_begin();
         SRunner *runner = srunner_create(suite);

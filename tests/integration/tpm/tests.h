@@ -5,4 +5,12 @@
 
 #include <check.h>
 
+/* 32 bytes that occur nowhere else. */
+#define KEY "k3y:Zq8mXv1LwRt5Yb7NcGd2HfJ9Pa4Su"
+
+void add_setup_tests(TCase *tcase);
 void add_unbind_tests(TCase *tcase);
+void add_pcr_tests(TCase *tcase);
+void add_fault_tests(TCase *tcase);
+void add_wire_tests(TCase *tcase);
+void add_opener_tests(TCase *tcase);
