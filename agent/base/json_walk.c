@@ -104,10 +104,22 @@ size_t json_utf8_sequence(const unsigned char *data, size_t size) {
         return 0;
 }
 
+/* Nearly all text is this, and base64 is nothing else. */
+static void skip_plain(struct json_walk *walk) {
+        const unsigned char *text = (const unsigned char *)walk->text;
+        size_t at = walk->at;
+
+        while (at < walk->size && text[at] >= ' ' && text[at] < 0x80 && text[at] != '"' &&
+               text[at] != '\\')
+                at++;
+        walk->at = at;
+}
+
 int json_skip_string(struct json_walk *walk, struct wla_error *err) {
         size_t start = walk->at++;
 
         for (;;) {
+                skip_plain(walk);
                 int character = json_peek(walk);
 
                 if (character == '"') {
