@@ -17,6 +17,7 @@ int h2_connection_new(const struct h2_connection_options *options, uint64_t now_
         connection->userdata = options->userdata;
         connection->now_usec = now_usec;
         connection->idle_since_usec = now_usec;
+        h2_flood_init(&connection->flood);
 
         if (h2_session_new(connection, err) < 0) {
                 (void)h2_connection_free(connection);
@@ -40,15 +41,26 @@ struct h2_connection *h2_connection_free(struct h2_connection *connection) {
 }
 
 static int fail_feed(struct h2_connection *connection, int error, struct wla_error *err) {
+        uint32_t code = error == NGHTTP2_ERR_FLOODED ? NGHTTP2_ENHANCE_YOUR_CALM
+                                                     : NGHTTP2_PROTOCOL_ERROR;
+
         if (error == NGHTTP2_ERR_NOMEM)
                 (void)wla_fail(err, WLA_E_BUSY, "out of memory");
         else
                 (void)wla_fail(err, WLA_E_INPUT, "%s",
                                connection->fault ? connection->fault : nghttp2_strerror(error));
 
-        h2_session_terminate(connection, NGHTTP2_PROTOCOL_ERROR);
+        h2_session_terminate(connection, code);
         connection->broken = true;
         return wla_wrap(err, "broken HTTP/2");
+}
+
+static ssize_t receive(struct h2_connection *connection, const uint8_t *data, size_t size) {
+        if (h2_flood_scan(&connection->flood, data, size, connection->now_usec))
+                return nghttp2_session_mem_recv(connection->session, data, size);
+
+        connection->fault = "too many frames that carry no request";
+        return NGHTTP2_ERR_FLOODED;
 }
 
 int h2_connection_feed(struct h2_connection *connection, const uint8_t *data, size_t size,
@@ -60,7 +72,7 @@ int h2_connection_feed(struct h2_connection *connection, const uint8_t *data, si
                 return 0;
 
         connection->inside++;
-        ssize_t taken = nghttp2_session_mem_recv(connection->session, data, size);
+        ssize_t taken = receive(connection, data, size);
         connection->inside--;
 
         return taken < 0 ? fail_feed(connection, (int)taken, err) : 0;

@@ -2,10 +2,15 @@
 #include "keyprovider/h2_flood.h"
 
 #include <nghttp2/nghttp2.h>
+#include <string.h>
 
 #include "base/clock.h"
 
-bool h2_flood_is_idle_frame(uint8_t type, uint8_t flags, size_t length) {
+void h2_flood_init(struct h2_flood *flood) {
+        *flood = (struct h2_flood){.skip = NGHTTP2_CLIENT_MAGIC_LEN};
+}
+
+static bool is_idle_frame(uint8_t type, uint8_t flags, size_t length) {
         switch (type) {
         case NGHTTP2_HEADERS: /* bounded by the limits on streams and resets */
                 return false;
@@ -16,11 +21,44 @@ bool h2_flood_is_idle_frame(uint8_t type, uint8_t flags, size_t length) {
         }
 }
 
-bool h2_flood_count(struct h2_flood *flood, uint64_t now_usec) {
-        if (now_usec - flood->window_usec >= USEC_PER_SEC)
-                *flood = (struct h2_flood){.window_usec = now_usec};
+static bool count_frame(struct h2_flood *flood, uint64_t now_usec) {
+        if (now_usec - flood->second_usec >= USEC_PER_SEC) {
+                flood->second_usec = now_usec;
+                flood->frames = 0;
+        }
 
         return ++flood->frames <= H2_FLOOD_FRAMES;
+}
+
+static bool take_header(struct h2_flood *flood, uint64_t now_usec) {
+        const uint8_t *header = flood->header;
+
+        flood->header_size = 0;
+        flood->skip = (size_t)header[0] << 16 | (size_t)header[1] << 8 | header[2];
+        return !is_idle_frame(header[3], header[4], flood->skip) || count_frame(flood, now_usec);
+}
+
+static size_t least(size_t a, size_t b) {
+        return a < b ? a : b;
+}
+
+bool h2_flood_scan(struct h2_flood *flood, const uint8_t *data, size_t size, uint64_t now_usec) {
+        for (;;) {
+                size_t skip = least(flood->skip, size);
+                flood->skip -= skip;
+                data += skip;
+                size -= skip;
+                if (size == 0)
+                        return true;
+
+                size_t part = least(H2_FRAME_HEADER_SIZE - flood->header_size, size);
+                memcpy(flood->header + flood->header_size, data, part);
+                flood->header_size += part;
+                data += part;
+                size -= part;
+                if (flood->header_size == H2_FRAME_HEADER_SIZE && !take_header(flood, now_usec))
+                        return false;
+        }
 }
 
 void h2_flood_credit(struct h2_flood *flood) {

@@ -1,26 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "keyprovider/h2_session.h"
 
-static int break_connection(struct h2_connection *connection, const char *fault,
-                            uint32_t error_code) {
-        connection->fault = fault;
-        h2_session_terminate(connection, error_code);
-        return NGHTTP2_ERR_CALLBACK_FAILURE;
-}
-
-static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *header,
-                          void *userdata) {
-        struct h2_connection *connection = userdata;
-
-        (void)session;
-        if (!h2_flood_is_idle_frame(header->type, header->flags, header->length) ||
-            h2_flood_count(&connection->flood, connection->now_usec))
-                return 0;
-
-        return break_connection(connection, "too many frames that carry no request",
-                                NGHTTP2_ENHANCE_YOUR_CALM);
-}
-
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *userdata) {
         if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
                 return 0;
@@ -82,7 +62,9 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
         if (error == NGHTTP2_ERR_REFUSED_STREAM)
                 return 0;
 
-        return break_connection(userdata, nghttp2_strerror(error), NGHTTP2_PROTOCOL_ERROR);
+        struct h2_connection *connection = userdata;
+        connection->fault = nghttp2_strerror(error);
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
 static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error_code,
@@ -97,7 +79,6 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
 }
 
 void h2_receive_set_callbacks(nghttp2_session_callbacks *callbacks) {
-        nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame);
         nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
         nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
         nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);

@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#define FRAME_HEADER_SIZE 9u
-
 #define STATIC_HEADER(header, text)                                                            \
         {                                                                                      \
                 .name = (uint8_t *)(uintptr_t)(header), .value = (uint8_t *)(uintptr_t)(text), \
@@ -43,10 +41,10 @@ static ssize_t read_reply(nghttp2_session *session, int32_t stream_id, uint8_t *
                 return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 
         size_t left = grpc_call_reply_left(call);
-        size_t room = connection->out->limit - connection->out->size;
+        size_t room = connection->out->limit - H2_FRAME_HEADER_SIZE;
         size_t size = left < length ? left : length;
-        if (room > FRAME_HEADER_SIZE && size > room - FRAME_HEADER_SIZE)
-                size = room - FRAME_HEADER_SIZE;
+        if (size > room)
+                size = room;
 
         *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
         if (size == left) {
@@ -67,10 +65,10 @@ static int send_reply(nghttp2_session *session, nghttp2_frame *frame, const uint
         (void)source;
         if (!call)
                 return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-        if (out->limit - out->size < FRAME_HEADER_SIZE + length)
+        if (out->limit - out->size < H2_FRAME_HEADER_SIZE + length)
                 return NGHTTP2_ERR_WOULDBLOCK;
 
-        if (buf_append(out, header, FRAME_HEADER_SIZE, &err) < 0 ||
+        if (buf_append(out, header, H2_FRAME_HEADER_SIZE, &err) < 0 ||
             grpc_call_reply_take(call, length, out, &err) < 0)
                 return NGHTTP2_ERR_CALLBACK_FAILURE;
         return 0;

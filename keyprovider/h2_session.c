@@ -62,7 +62,6 @@ static int submit_settings(struct h2_connection *connection) {
         const nghttp2_settings_entry entries[] = {
                 {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, connection->limits.streams_max},
                 {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, H2_HEADER_LIST_MAX},
-                {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
         };
 
         return nghttp2_submit_settings(connection->session, NGHTTP2_FLAG_NONE, entries,
