@@ -23,7 +23,9 @@ static void answer(const struct key_waiter *waiter) {
 void key_access_begin(struct key_access *access, const struct key_id *id,
                       const struct key_peer *peer, const struct key_waiter *waiter,
                       struct key_ticket **ret) {
-        ck_assert_ptr_eq(access, fake_access_handle());
+        /* Check allocates; an allocation may have to fail. */
+        if (access != fake_access_handle())
+                abort();
         fake_access.begun++;
         fake_access.id = *id;
         fake_access.peer = *peer;

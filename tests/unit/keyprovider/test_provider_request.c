@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "suite.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fail_allocation.h"
+#include "keyprovider/provider_request.h"
+#include "provider_texts.h"
+
+static int parse(const char *json, struct provider_request *request, struct wla_error *err) {
+        return provider_request_parse((struct wla_bytes){(const uint8_t *)json, strlen(json)},
+                                      request, err);
+}
+
+static void expect_fault(const char *json, enum wla_code code, const char *text) {
+        struct provider_request request;
+        struct wla_error err = {0};
+        char formatted[1024];
+
+        ck_assert_msg(parse(json, &request, &err) == -1, "%s", json);
+        wla_error_format(&err, formatted, sizeof(formatted));
+        ck_assert_msg(err.code == code, "%s: %s", json, formatted);
+        ck_assert_msg(strstr(formatted, text), "%s: %s", json, formatted);
+}
+
+static void expect_bytes(const struct buf *buf, const char *text) {
+        ck_assert_uint_eq(buf->size, strlen(text));
+        ck_assert_mem_eq(buf->data, text, buf->size);
+}
+
+START_TEST(annotations_in_every_form) {
+        static const char *const requests[] = {
+                "{\"op\":\"keyunwrap\",\"keywrapparams\":{\"ec\":null,\"optsdata\":null},"
+                "\"keyunwrapparams\":{\"dc\":{\"Parameters\":null},\"annotation\":\"eyJhIjoxfQ==\"}"
+                "}",
+                "{\"op\":\"keyunwrap\",\"keyunwrapparams\":{\"annotation\":\"{\\\"a\\\":1}\"}}",
+                "{\"op\":\"keyunwrap\",\"keyunwrapparams\":{\"annotation\":[123,34,97,34,58,49,125]"
+                "}}",
+                "{\"OP\":\"keyunwrap\",\"KeyUnwrapParams\":{\"Annotation\":\"eyJhIjoxfQ==\"}}",
+                "\n{ \"op\" : \"key\\u0075nwrap\",\"keyunwrapparams\" : {\"annotation\" : "
+                "\"eyJhIjoxf\\u0051==\"} }\t",
+        };
+
+        for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+                _cleanup_request_ struct provider_request request = {0};
+                struct wla_error err = {0};
+
+                ck_assert_msg(parse(requests[i], &request, &err) == 0, "%zu: %s", i,
+                              wla_error_text(&err));
+                ck_assert_int_eq(request.operation, PROVIDER_UNWRAP);
+                expect_bytes(&request.annotation, "{\"a\":1}");
+        }
+}
+END_TEST
+
+/* The node's keys may be anything at all, as long as it is JSON. */
+START_TEST(dc_is_not_looked_at) {
+        _cleanup_request_ struct provider_request request = {0};
+        struct wla_error err = {0};
+
+        ck_assert_int_eq(parse("{\"op\":\"keyunwrap\",\"keyunwrapparams\":{\"dc\":{\"Parameters\":"
+                               "{\"privkeys\":[\"not base64\",1,{}],\"key\":\"a2V5PWE=\"}},"
+                               "\"annotation\":\"eyJhIjoxfQ==\"}}",
+                               &request, &err),
+                         0);
+        expect_bytes(&request.annotation, "{\"a\":1}");
+}
+END_TEST
+
+START_TEST(wrap_parameters) {
+        static const char *const parameters[] = {
+                "\"wlagent\":[\"a2V5PWtlay03\"]",
+                "\"attestation-agent\":[\"a2V5PWtlay03\"]",
+                "\"other\":[\"RW5hYmxlZA==\"],\"isecl\":[\"a2V5PWtlay03\"],\"gpg\":null",
+                "\"pubkeys\":[\"LS0tLS1CRUdJTg==\",\"\"],\"wlagent\":[\"YW55\",\"a2V5PWtlay03\"]",
+        };
+
+        for (size_t i = 0; i < sizeof(parameters) / sizeof(parameters[0]); i++) {
+                _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(4096);
+                _cleanup_request_ struct provider_request request = {0};
+                struct wla_error err = {0};
+
+                provider_text_wrap(&json, parameters[i], "options");
+                ck_assert_msg(parse(buf_text(&json, &err), &request, &err) == 0, "%zu: %s", i,
+                              wla_error_text(&err));
+                ck_assert_int_eq(request.operation, PROVIDER_WRAP);
+                ck_assert_str_eq(request.key.text, "local:///kek-7");
+                expect_bytes(&request.options, "options");
+        }
+}
+END_TEST
+
+START_TEST(wrap_parameters_refused) {
+        static const struct {
+                const char *parameters;
+                const char *text;
+        } rows[] = {
+                {"", "provider:wlagent:key=NAME"},
+                {"\"wlagent\":[]", "no parameter says which key"},
+                {"\"wlagent\":[\"RW5hYmxlZA==\"]", "provider:wlagent:key=NAME"},
+                {"\"wlagent\":[\"a2V5PQ==\"]", "no parameter says which key"},
+                {"\"wlagent\":[\"a2V5PWE=\",\"a2V5PWI=\"]", "more than one"},
+                {"\"wlagent\":[\"a2V5PWE=\",\"a2V5PWE=\"]", "more than one"},
+                {"\"a\":[\"a2V5PWE=\"],\"b\":[\"a2V5PWI=\"]", "more than one"},
+                {"\"wlagent\":[\"a2V5PS4uL2E=\"]", "valid name"}, /* ../a */
+                {"\"wlagent\":[\"a2V5PWEAYg==\"]", "not text"},   /* a NUL b */
+                {"\"wlagent\":[\"a2V5PWEvYg==\"]", "valid name"}, /* a/b */
+                {"\"wlagent\":[\"a2V5\\n\"]", "a parameter"},     /* no base64 */
+                {"\"wlagent\":[17]", "a parameter is not text"},
+                {"\"a\":[\"a2V5PWE=\"],\"a\":[]", "JSON"},
+        };
+
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(4096);
+                struct wla_error err = {0};
+
+                provider_text_wrap(&json, rows[i].parameters, "options");
+                expect_fault(buf_text(&json, &err), WLA_E_INPUT, rows[i].text);
+        }
+}
+END_TEST
+
+START_TEST(faults) {
+        static const struct {
+                const char *json;
+                const char *text;
+        } rows[] = {
+                {"", "proper JSON"},
+                {"hello", "proper JSON"},
+                {"{}", "no operation"},
+                {"[]", "no operation"},
+                {"null", "no operation"},
+                {"{\"op\":7}", "no operation"},
+                {"{\"op\":\"keydelete\"}", "no operation"},
+                {"{\"op\":\"keyunwrapkeyunwrapkeyunwrap\"}", "no operation"},
+                {"{\"op\":\"keyunwrap\"}", "annotation: it is missing"},
+                {"{\"op\":\"keyunwrap\",\"keyunwrapparams\":null}", "annotation"},
+                {"{\"op\":\"keyunwrap\",\"keyunwrapparams\":{\"annotation\":null}}", "annotation"},
+                {"{\"op\":\"keyunwrap\",\"keyunwrapparams\":{\"annotation\":\"\"}}", "annotation"},
+                {"{\"op\":\"keyunwrap\",\"keyunwrapparams\":{\"annotation\":[]}}", "annotation"},
+                {"{\"op\":\"keyunwrap\",\"keyunwrapparams\":{\"annotation\":{}}}", "annotation"},
+                {"{\"op\":\"keyunwrap\",\"keyunwrapparams\":{\"annotation\":[256]}}", "annotation"},
+                {"{\"op\":\"keyunwrap\",\"keyunwrapparams\":{\"annotation\":[-1]}}", "annotation"},
+                {"{\"op\":\"keyunwrap\",\"keyunwrapparams\":{\"annotation\":[1.5]}}", "annotation"},
+                {"{\"op\":\"keyunwrap\",\"keyunwrapparams\":{\"annotation\":\"e yJ\"}}", "base64"},
+                {"{\"op\":\"keyunwrap\",\"keyunwrapparams\":{\"annotation\":\"YQ\"}}", "base64"},
+                {"{\"op\":\"keyunwrap\",\"op\":\"keywrap\"}", "twice"},
+                {"{\"op\":\"keyunwrap\"} {}", "proper JSON"},
+        };
+
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+                expect_fault(rows[i].json, WLA_E_INPUT, rows[i].text);
+}
+END_TEST
+
+START_TEST(options_are_required) {
+        expect_fault("{\"op\":\"keywrap\",\"keywrapparams\":{\"ec\":{\"Parameters\":{\"wlagent\":"
+                     "[\"a2V5PWE=\"]}}}}",
+                     WLA_E_INPUT, "optsdata");
+}
+END_TEST
+
+static char *repeat(const char *text, size_t count, const char *end) {
+        size_t size = strlen(text);
+        char *all = malloc(count * size + strlen(end) + 1);
+
+        ck_assert_ptr_nonnull(all);
+        for (size_t i = 0; i < count; i++)
+                memcpy(all + i * size, text, size);
+        memcpy(all + count * size, end, strlen(end) + 1);
+        return all;
+}
+
+START_TEST(deep_and_huge) {
+        char *deep = repeat("[", 100000, "");
+        char *objects = repeat("{\"a\":", 40000, "");
+        char *members = repeat("\"a\":1,", 40000, "");
+
+        expect_fault(deep, WLA_E_INPUT, "proper JSON");
+        expect_fault(objects, WLA_E_INPUT, "proper JSON");
+        memcpy(members, "{", 1);
+        expect_fault(members, WLA_E_INPUT, "proper JSON");
+        free(deep);
+        free(objects);
+        free(members);
+}
+END_TEST
+
+START_TEST(large_annotations) {
+        char *fits = repeat("QUFB", PROVIDER_ANNOTATION_MAX / 3, "");
+        char *large = repeat("QUFB", PROVIDER_ANNOTATION_MAX / 3 + 1, "");
+        _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(1 << 18);
+        _cleanup_request_ struct provider_request request = {0};
+        struct wla_error err = {0};
+
+        ck_assert_int_eq(buf_printf(&json, &err,
+                                    "{\"op\":\"keyunwrap\",\"keyunwrapparams\":{\"annotation\":"
+                                    "\"%s\"}}",
+                                    fits),
+                         0);
+        ck_assert_int_eq(parse(buf_text(&json, &err), &request, &err), 0);
+        buf_reset(&json);
+        ck_assert_int_eq(buf_printf(&json, &err,
+                                    "{\"op\":\"keyunwrap\",\"keyunwrapparams\":{\"annotation\":"
+                                    "\"%s\"}}",
+                                    large),
+                         0);
+        expect_fault(buf_text(&json, &err), WLA_E_BUSY, "annotation");
+        free(fits);
+        free(large);
+}
+END_TEST
+
+/* No text of a fault repeats what was sent. */
+START_TEST(faults_do_not_quote) {
+        static const char *const requests[] = {
+                "{\"op\":\"SECRET\"}",
+                "{\"op\":\"keyunwrap\",\"keyunwrapparams\":{\"annotation\":\"SECRET\"}}",
+                "{\"op\":\"keyunwrap\",\"keyunwrapparams\":{\"annotation\":SECRET}}",
+                "{\"SECRET\":1,\"SECRET\":2}",
+                "SECRET",
+        };
+
+        for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+                struct provider_request request;
+                struct wla_error err = {0};
+
+                ck_assert_int_eq(parse(requests[i], &request, &err), -1);
+                ck_assert_ptr_null(strstr(wla_error_text(&err), "SECRET"));
+        }
+}
+END_TEST
+
+START_TEST(failed_allocations) {
+        _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(4096);
+        struct wla_error err = {0};
+        unsigned failures = 0;
+
+        provider_text_wrap(&json, "\"wlagent\":[\"a2V5PWtlay03\"]", "options");
+        const char *text = buf_text(&json, &err);
+        for (size_t n = 1; fail_allocation_arm(n); n++) {
+                _cleanup_request_ struct provider_request request = {0};
+
+                int outcome = parse(text, &request, &err);
+                fail_allocation_disarm();
+                failures += outcome < 0;
+                ck_assert_int_eq(outcome, fail_allocation_hit() ? -1 : 0);
+                if (outcome < 0)
+                        ck_assert_int_eq(err.code, WLA_E_BUSY);
+        }
+        ck_assert_uint_ge(failures, 4);
+}
+END_TEST
+
+SUITE_MAIN("provider_request", annotations_in_every_form, dc_is_not_looked_at, wrap_parameters,
+           wrap_parameters_refused, faults, options_are_required, deep_and_huge, large_annotations,
+           faults_do_not_quote, failed_allocations)
