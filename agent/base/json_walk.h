@@ -25,6 +25,9 @@ int json_skip_string(struct json_walk *walk, struct wla_error *err) _must_check_
 /* Moves past one whole value, white space in front included. */
 int json_skip_value(struct json_walk *walk, struct wla_error *err) _must_check_;
 
+/* The same for a text that json_check() has accepted: only quotes and brackets are looked at. */
+void json_skip_checked(struct json_walk *walk);
+
 /* The inside of a string that was checked. */
 struct json_walk json_string_body(const struct json_value *string);
 
