@@ -27,6 +27,10 @@ int rsa_wrap(const char *pem, size_t pem_size, const struct wla_secret *key, str
 int rsa_public_fingerprint(const char *pem, size_t pem_size, char ret[KEY_FINGERPRINT_SIZE],
                            struct wla_error *err) _must_check_;
 
+/* The same for a 2048-bit key with exponent 65537, from its modulus: 256 bytes, big endian. */
+int rsa_modulus_fingerprint(const uint8_t modulus[RSA_WRAPPED_SIZE], char ret[KEY_FINGERPRINT_SIZE],
+                            struct wla_error *err) _must_check_;
+
 /* PEM of a 2048-bit RSA key with exponent 65537; modulus is 256 bytes, big endian. */
 int rsa_public_pem(const uint8_t modulus[RSA_WRAPPED_SIZE], struct buf *pem,
                    struct wla_error *err) _must_check_;

@@ -61,14 +61,13 @@ static int compute_name(const TPM2B_PUBLIC *public, TPM2B_NAME *ret, struct wla_
 }
 
 int binding_key_identify(struct binding_key *key, struct wla_error *err) {
-        _cleanup_buf_ struct buf pem = BUF_WITH_LIMIT(PEM_MAX);
-
         if (!is_binding_key(&key->public))
                 return wla_fail(err, WLA_E_TPM, "this is no binding key");
 
-        if (compute_name(&key->public, &key->name, err) < 0 || binding_key_pem(key, &pem, err) < 0)
+        if (compute_name(&key->public, &key->name, err) < 0)
                 return -1;
-        return rsa_public_fingerprint((const char *)pem.data, pem.size, key->fingerprint, err);
+        return rsa_modulus_fingerprint(key->public.publicArea.unique.rsa.buffer, key->fingerprint,
+                                       err);
 }
 
 static int examine(int dir_fd, struct stat *ret, struct wla_error *err) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tpm/warm_up.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,6 +70,9 @@ static void log_outcome(struct pool_job *job, bool dropped) {
         }
         free(warm_up->device);
         free(warm_up);
+
+        /* Starting OpenSSL and the TPM stack took far more memory than keeping them does. */
+        (void)malloc_trim(0);
 }
 
 void tpm_warm_up(struct pool *pool, struct lane *lane, const char *device) {

@@ -116,7 +116,14 @@ START_TEST(a_modulus_gives_the_same_pem_and_fingerprint) {
         ck_assert_int_eq(rsa_public_fingerprint((char *)pem.data, pem.size, ours, &err), 0);
         ck_assert_int_eq(rsa_public_fingerprint(expected, size, theirs, &err), 0);
         ck_assert_str_eq(ours, theirs);
+        ck_assert_int_eq(rsa_modulus_fingerprint(modulus, ours, &err), 0);
+        ck_assert_str_eq(ours, theirs);
         ck_assert_uint_eq(strlen(ours), 64);
+
+        modulus[0] &= 0x7f;
+        ck_assert_int_eq(rsa_modulus_fingerprint(modulus, ours, &err), -1);
+        ck_assert_int_eq(rsa_public_pem(modulus, &pem, &err), -1);
+        ck_assert_int_eq(err.code, WLA_E_INPUT);
         BN_free(n);
         EVP_PKEY_free(key);
 }
