@@ -10,6 +10,7 @@
 #include <systemd/sd-event.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "control/status.h"
@@ -327,6 +328,15 @@ static int make_event_sources(struct daemon *daemon, struct wla_error *err) {
         return check_event(outcome, "set up the event loop", err);
 }
 
+/* systemd makes it for the unit; from a shell nobody does. */
+static int make_runtime_directory(const struct config *config, struct wla_error *err) {
+        _cleanup_close_ int fd = -1;
+
+        if (file_open_directory(config->agent.runtime_directory, true, 0755, &fd, err) < 0)
+                return wla_wrap(err, "RuntimeDirectory=");
+        return 0;
+}
+
 static int open_doors(struct daemon *daemon, struct wla_error *err) {
         const struct front_doors_options options = {
                 .event = daemon->event,
@@ -360,8 +370,8 @@ int daemon_new(struct config *config, struct daemon **ret, struct wla_error *err
         /* Before the first thread, which inherits the mask. */
         if (block_signals(err) < 0 ||
             check_event(sd_event_default(&daemon->event), "make an event loop", err) < 0 ||
-            make_pipeline(daemon, err) < 0 || open_doors(daemon, err) < 0 ||
-            make_event_sources(daemon, err) < 0) {
+            make_runtime_directory(config, err) < 0 || make_pipeline(daemon, err) < 0 ||
+            open_doors(daemon, err) < 0 || make_event_sources(daemon, err) < 0) {
                 daemon_free(daemon);
                 return -1;
         }
