@@ -94,7 +94,7 @@ static void keyprovider_done(void *userdata, struct wla_secret *reply,
         struct wla_error own = {0};
 
         connection->call = NULL;
-        if (err) {
+        if (!reply) {
                 reply_error(connection, err);
                 return;
         }
