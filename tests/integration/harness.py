@@ -75,7 +75,7 @@ class Swtpm:
              "--ctrl", f"type=unixio,path={self.socket}.ctrl",
              "--flags", "not-need-init,startup-clear"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        poll(lambda: os.path.exists(self.socket) and os.path.exists(self.socket + ".ctrl"), "swtpm")
+        poll(lambda: connects(self.socket) and connects(self.socket + ".ctrl"), "swtpm to listen")
         return self
 
     def stop(self):

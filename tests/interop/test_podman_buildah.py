@@ -82,7 +82,7 @@ class Engines(ImageTest):
     def test_refusal_reaches_the_user(self):
         with self.registry() as registry:
             self.pushed(registry, 3)
-            self.agent.run("key", "remove", self.key)
+            self.agent.run("key", "remove", "--force", self.key)
             self.agent.stop()
             self.agent.start()
             for engine in ("podman", "buildah"):
