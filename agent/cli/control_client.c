@@ -15,7 +15,10 @@
 static const char hint_start[] = "start it with 'systemctl start wlagentd'; 'wlagent doctor' looks "
                                  "for what is in its way";
 static const char hint_denied[] = "run this as root, or as the user of wlagentd";
-static const char hint_journal[] = "its journal says why: journalctl -u wlagentd";
+static const char hint_journal[] = "the journal says why: journalctl -u wlagentd";
+static const char hint_closed[] =
+        "it serves root, its own user and those of AllowUsers=; the journal "
+        "says why: journalctl -u wlagentd";
 static const char hint_version[] =
         "wlagent and wlagentd are of different versions: restart wlagentd";
 
@@ -26,7 +29,7 @@ static int fail_timeout(const struct control_call *call, struct wla_error *err) 
 }
 
 static int fail_closed(const struct control_call *call, struct wla_error *err) {
-        return wla_fail_hint(err, WLA_E_UNAVAILABLE, hint_journal,
+        return wla_fail_hint(err, WLA_E_UNAVAILABLE, hint_closed,
                              "wlagentd closed the connection to %s without a whole answer",
                              call->socket);
 }

@@ -94,13 +94,11 @@ static enum outcome run(struct invocation *invocation, struct place *place, int 
                 if (!arguments.words[0])
                         return usage(err, "the command is missing", "");
 
-                place->parent = command;
-                place->command = command_find(command, arguments.words[0]);
-                if (!place->command) {
-                        place->command = command;
+                const struct command *next = command_find(command, arguments.words[0]);
+                if (!next)
                         return usage(err, "there is no command ", arguments.words[0]);
-                }
 
+                *place = (struct place){.parent = command, .command = next};
                 argc -= (int)(arguments.words - argv);
                 argv += arguments.words - argv;
         }

@@ -15,11 +15,8 @@
 #define FILE_NAME_SIZE (KEY_NAME_MAX + sizeof(SUFFIX))
 
 static const char hint_setup[] = "run 'wlagent setup' first";
-static const char hint_directory[] =
-        "the directory belongs to the user of wlagentd or to root and has mode 0700: see 'wlagent "
-        "doctor'";
-static const char hint_file[] =
-        "key files belong to the owner of their directory and have mode 0600: see 'wlagent doctor'";
+static const char hint_directory[] = "give it to the user of wlagentd, with mode 0700";
+static const char hint_file[] = "give it to the owner of its directory, with mode 0600";
 static const char hint_missing[] = "make one with 'wlagent key create NAME', or fetch one with "
                                    "'wlagent key import FILE'; 'wlagent key list' shows what is "
                                    "there";
