@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""wlagent's command line itself: help, mistakes, configuration; needs neither TPM nor daemon."""
+
+import os
+import subprocess
+import tempfile
+import unittest
+
+import harness
+
+
+def run(*arguments, **options):
+    return subprocess.run([harness.WLAGENT, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=30, check=False, **options)
+
+
+def offered(*words):
+    return run("complete", "--", *words).stdout.split()
+
+
+def commands(*path):
+    """Every command below path, as the table has them."""
+    for name in offered(*path, ""):
+        yield (*path, name)
+        if (*path, name) == ("key",):
+            yield from commands("key")
+
+
+class Usage(unittest.TestCase):
+    def expect(self, done, code, *lines):
+        self.assertEqual(done.returncode, code, done.stderr)
+        self.assertEqual(done.stdout, "")
+        self.assertEqual(done.stderr.splitlines(), list(lines))
+
+    def test_version(self):
+        done = run("--version")
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "wlagent 0.1.0\n", ""))
+
+    def test_the_commands_are_those_documented(self):
+        self.assertEqual(offered(""), ["setup", "status", "metrics", "doctor", "key", "keyprovider"])
+        self.assertEqual(offered("key", ""), ["create", "import", "wrap", "list", "show", "remove"])
+
+    def test_help_of_every_command(self):
+        for path in ((), *commands()):
+            with self.subTest(path=path):
+                done = run(*path, "--help")
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+                lines = done.stdout.splitlines()
+                self.assertTrue(lines[0].startswith(f"usage: {' '.join(('wlagent', *path))}"), lines[0])
+                self.assertTrue(lines[2].endswith("."), lines[2])
+                self.assertIn("  --help", done.stdout)
+                for option in offered(*path, "--"):
+                    self.assertIn(f"  {option}", done.stdout)
+                for line in lines[1:]:
+                    self.assertLessEqual(len(line), 110, line)
+
+    def test_mistakes(self):
+        usage = "usage: wlagent [--config FILE] [--version] COMMAND"
+        self.expect(run(), 2, "wlagent: the command is missing", usage)
+        self.expect(run("fly"), 2, "wlagent: there is no command fly", usage)
+        self.expect(run("--fly"), 2, "wlagent: there is no option --fly here", usage)
+        self.expect(run("--config"), 2, "wlagent: option --config needs a value", usage)
+        self.expect(run("key"), 2, "wlagent: the command is missing", "usage: wlagent key COMMAND")
+        self.expect(run("key", "fly"), 2, "wlagent: there is no command fly", "usage: wlagent key COMMAND")
+        self.expect(run("status", "now"), 2, "wlagent: 'now' is one word too many", "usage: wlagent status [--json]")
+        self.expect(run("key", "show"), 2, "wlagent: the name of the key is missing",
+                    "usage: wlagent key show [--json] NAME")
+        self.expect(run("setup", "--pcrs", "7,24"), 2, "wlagent: '7,24' is not a list of PCRs",
+                    "hint: write numbers of 0..23, like 7,11",
+                    "usage: wlagent setup [--pcrs LIST] [--handle HANDLE] [--replace] [--json]")
+        for handle in ("0x81000001", "0x81800000", "0x80000000"):
+            done = run("setup", "--handle", handle)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(f"wlagent: handle {handle} is not for binding keys\nhint: write one of 0x8", done.stderr)
+        for handle in ("81000100", "0x8100010", "0x810001000", "0x8100010g"):
+            done = run("setup", "--handle", handle)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(f"wlagent: '{handle}' is not a handle\n", done.stderr)
+
+    def test_names_with_path_characters(self):
+        hint = "hint: a key name has up to 64 letters, digits, '.', '_' or '-' and begins with a letter or digit"
+        for name in ("../x", "/x", "a/b", "a/../b", ".", "..", ".x", "-", "", "a b", "a\nb", "ä", "x" * 65):
+            for command in (("create", name), ("show", name), ("remove", "--force", name),
+                            ("import", "--name", name, "/dev/null"),
+                            ("wrap", "--to", "x", "--random", "--name", name)):
+                with self.subTest(command=command):
+                    done = run("key", *command)
+                    self.assertEqual((done.returncode, done.stdout), (2, ""))
+                    self.assertTrue(done.stderr.startswith(f"wlagent: '{name}' is not a key name\n{hint}\nusage: "),
+                                    done.stderr)
+
+    def test_wrap_says_what_is_missing(self):
+        for given, text in (((), "option --to is missing: for which host?"),
+                            (("--to", "x"), "option --name is missing: what shall the host call the key?"),
+                            (("--to", "x", "--name", "x"), "exactly one of --key-file and --random is needed"),
+                            (("--to", "x", "--name", "x", "--random", "--key-file", "-"),
+                             "exactly one of --key-file and --random is needed")):
+            done = run("key", "wrap", *given)
+            self.assertEqual(done.returncode, 2)
+            self.assertTrue(done.stderr.startswith(f"wlagent: {text}\n"), done.stderr)
+
+    def test_full_output(self):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = subprocess.run([harness.WLAGENT, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.stderr, "wlagent: writing to standard output: No space left on device\n")
+
+    def test_configuration_faults_all_at_once(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "wlagent.conf")
+            with open(path, "w", encoding="utf-8") as out:
+                out.write("[Agent]\nStateDirektory=/x\n[TPM]\nDevice=\n[Nowhere]\nx=1\n")
+            os.chmod(path, 0o600)
+            done = run("--config", path, "key", "list")
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertIn(f"wlagent: {path}:2: ", done.stderr)
+            self.assertIn(f"wlagent: {path}:5: ", done.stderr)
+
+            done = run("--config", os.path.join(directory, "none.conf"), "key", "list")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("none.conf", done.stderr)
