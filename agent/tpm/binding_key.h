@@ -33,6 +33,7 @@
 
 #define BINDING_KEY_FILE     "binding-key.json"
 #define BINDING_KEY_PEM_FILE "binding-key.pem"
+#define BINDING_KEY_VERSION  1u
 #define BINDING_KEY_FILE_MAX 16384u
 
 #define STORAGE_KEY_HANDLE 0x81000001u /* TCG TPM v2.0 Provisioning Guidance, section 7.8 */

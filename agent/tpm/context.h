@@ -45,6 +45,9 @@ struct tpm {
 /* 0 for TSS2_RC_SUCCESS; else sets err and tpm->remedy and returns -1. */
 int tpm_check(struct tpm *tpm, TSS2_RC rc, const char *doing, struct wla_error *err) _must_check_;
 
+/* Makes a context unless there is one. */
+int tpm_connect(struct tpm *tpm, struct wla_error *err) _must_check_;
+
 /* Flushes what is loaded if polite, and closes the connection. */
 void tpm_disconnect(struct tpm *tpm, bool polite);
 

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "tpm/load.h"
 #include "tpm/pcr.h"
+#include "tpm/persist.h"
 #include "tpm/templates.h"
 #include "tpm/unbind.h"
 
@@ -15,8 +16,6 @@
 
 static const char hint_replace[] = "'wlagent setup --replace' makes a new one; keys wrapped for "
                                    "the old one are lost to this host";
-static const char hint_handle[] = "choose another with BindingKeyHandle=; 'tpm2_getcap "
-                                  "handles-persistent' lists those in use";
 
 static int check_options(const struct tpm_setup_options *options, struct wla_error *err) {
         if (options->pcrs & ~PCR_MASK)
@@ -133,70 +132,6 @@ static int prove_key(struct tpm *tpm, struct wla_error *err) {
         return 0;
 }
 
-struct persist {
-        uint32_t handle;
-        const TPM2B_NAME *old_name; /* that may be evicted; NULL for none */
-};
-
-static int evict(struct tpm *tpm, ESYS_TR object, uint32_t handle, ESYS_TR *ret,
-                 struct wla_error *err) {
-        TSS2_RC rc = Esys_EvictControl(tpm->esys, ESYS_TR_RH_OWNER, object, ESYS_TR_PASSWORD,
-                                       ESYS_TR_NONE, ESYS_TR_NONE, handle, ret);
-        if (tpm_check(tpm, rc, "writing a persistent handle", err) == 0)
-                return 0;
-        if (tpm_rc_base(rc) == TPM2_RC_BAD_AUTH || tpm_rc_base(rc) == TPM2_RC_AUTH_FAIL)
-                err->hint = "the owner hierarchy has a password; keep the key as blobs (no "
-                            "BindingKeyHandle=)";
-        return -1;
-}
-
-/* Evicts the old binding key, and nothing else. */
-static int free_handle(struct tpm *tpm, uint32_t handle, const TPM2B_NAME *old_name,
-                       struct wla_error *err) {
-        ESYS_TR found = ESYS_TR_NONE;
-        ESYS_TR gone = ESYS_TR_NONE;
-        bool is_there = false;
-        TPM2B_NAME name;
-
-        if (persistent_find(tpm, handle, &is_there, &found, &name, err) < 0)
-                return -1;
-        if (!is_there)
-                return 0;
-        if (!old_name || !tpm_name_equal(&name, old_name))
-                return wla_fail_hint(err, WLA_E_TPM, hint_handle,
-                                     "the persistent handle 0x%08x holds another key", handle);
-        return evict(tpm, found, handle, &gone, err);
-}
-
-static int persist_step(struct tpm *tpm, void *arg, struct wla_error *err) {
-        const struct persist *persist = arg;
-        ESYS_TR found = ESYS_TR_NONE;
-        bool is_there = false;
-        TPM2B_NAME name;
-
-        if (storage_key_open(tpm, err) < 0 || binding_key_open(tpm, err) < 0 ||
-            persistent_find(tpm, persist->handle, &is_there, &found, &name, err) < 0)
-                return -1;
-
-        /* Unless an attempt whose answer was lost has done it. */
-        if (!is_there || !tpm_name_equal(&name, &tpm->key.name)) {
-                if (free_handle(tpm, persist->handle, persist->old_name, err) < 0 ||
-                    evict(tpm, tpm->binding, persist->handle, &found, err) < 0)
-                        return -1;
-        }
-
-        tpm_flush(tpm, &tpm->binding);
-        tpm->key.handle = persist->handle;
-        tpm->key.private.size = 0;
-        return 0;
-}
-
-static int free_step(struct tpm *tpm, void *arg, struct wla_error *err) {
-        const struct persist *persist = arg;
-
-        return free_handle(tpm, persist->handle, persist->old_name, err);
-}
-
 static int keep_key(struct tpm *tpm, const struct tpm_setup_options *options, int dir_fd,
                     struct wla_error *err) {
         char have[96];
@@ -224,7 +159,7 @@ static int write_files(struct tpm *tpm, int dir_fd, struct wla_error *err) {
 
         if (binding_key_write(dir_fd, &tpm->key, err) == 0)
                 return 0;
-        if (undo.handle != 0 && tpm_run(tpm, NULL, free_step, &undo, &undo_err) < 0)
+        if (undo.handle != 0 && tpm_run(tpm, NULL, persist_free_step, &undo, &undo_err) < 0)
                 return wla_wrap(err, "the new binding key stays at 0x%08x", undo.handle);
         return -1;
 }
@@ -248,7 +183,7 @@ static int replace_key(struct tpm *tpm, const struct tpm_setup_options *options,
         if (!old || old->handle == 0 || old->handle == options->handle)
                 return 0;
         persist.handle = old->handle;
-        if (tpm_run(tpm, NULL, free_step, &persist, err) < 0)
+        if (tpm_run(tpm, NULL, persist_free_step, &persist, err) < 0)
                 return wla_wrap(err,
                                 "the new binding key is in place, but the old one stays at "
                                 "0x%08x",

@@ -36,7 +36,8 @@ int tpm_unbind(struct tpm *tpm, struct wla_bytes wrapped, const char *fingerprin
 /* How often the TPM was asked to open a key. */
 uint64_t tpm_unbind_count(const struct tpm *tpm);
 
-/* Connects, loads the binding key and opens the session, so that the first request does not pay. */
+/* Connects, loads the binding key, opens the session and compares the PCRs, so that the first request
+ * does not pay and an operator learns early that it would be refused. */
 int tpm_prepare(struct tpm *tpm, struct wla_error *err) _must_check_;
 
 struct tpm_facts {

@@ -98,15 +98,19 @@ static int load(struct tpm *tpm, struct wla_error *err) {
         return binding_key_open(tpm, err);
 }
 
-static int load_step(struct tpm *tpm, void *arg, struct wla_error *err) {
+static int ready(struct tpm *tpm, struct wla_error *err) {
+        if (load(tpm, err) < 0)
+                return -1;
+        return tpm->key.pcrs != 0 ? pcr_policy_satisfy(tpm, err) : 0;
+}
+
+static int ready_step(struct tpm *tpm, void *arg, struct wla_error *err) {
         (void)arg;
-        return load(tpm, err);
+        return ready(tpm, err);
 }
 
 static int open_step(struct tpm *tpm, void *arg, struct wla_error *err) {
-        if (load(tpm, err) < 0)
-                return -1;
-        if (tpm->key.pcrs != 0 && pcr_policy_satisfy(tpm, err) < 0)
+        if (ready(tpm, err) < 0)
                 return -1;
         return decrypt_counted(tpm, arg, err);
 }
@@ -153,7 +157,7 @@ int tpm_prepare(struct tpm *tpm, struct wla_error *err) {
         if (refresh_key(tpm, err) < 0)
                 return -1;
 
-        int r = tpm_run(tpm, NULL, load_step, NULL, err);
+        int r = tpm_run(tpm, NULL, ready_step, NULL, err);
         metrics_count(METRIC_TPM_OPERATIONS, METRIC_TPM_PREPARE, r < 0 ? err->code : WLA_OK);
         return r;
 }

@@ -5,9 +5,9 @@
 #include "base/base64.h"
 #include "base/json.h"
 #include "tpm/binding_key.h"
+#include "tpm/pcr.h"
 
-#define FORMAT_VERSION 1u
-#define TEXT_MAX       8192u
+#define TEXT_MAX 8192u
 
 static const char *const members[] = {
         "version", "storage_handle", "storage_name", "public",     "private",     "handle",
@@ -118,16 +118,19 @@ static int read_base64(const struct json_value *object, const char *member, stru
         return 0;
 }
 
+/* The library reads past a size that does not fit its content, so what it has read is written again. */
 static int read_public(const struct json_value *object, TPM2B_PUBLIC *ret, struct wla_error *err) {
         _cleanup_buf_ struct buf bytes = BUF_WITH_LIMIT(sizeof(*ret));
         TPM2B_PUBLIC public = {0};
-        size_t used = 0;
+        uint8_t again[sizeof(public)];
+        size_t size = 0;
 
         if (read_base64(object, "public", &bytes, err) < 0)
                 return -1;
-        if (Tss2_MU_TPM2B_PUBLIC_Unmarshal(bytes.data, bytes.size, &used, &public) !=
+        if (Tss2_MU_TPM2B_PUBLIC_Unmarshal(bytes.data, bytes.size, NULL, &public) !=
                     TSS2_RC_SUCCESS ||
-            used != bytes.size)
+            Tss2_MU_TPM2B_PUBLIC_Marshal(&public, again, sizeof(again), &size) != TSS2_RC_SUCCESS ||
+            size != bytes.size || memcmp(again, bytes.data, size) != 0)
                 return wla_fail(err, WLA_E_INPUT, "public is no public area of a TPM key");
 
         *ret = public;
@@ -211,12 +214,16 @@ static int read_policy(const struct json_value *object, struct binding_key *key,
         return 0;
 }
 
+static bool digests_equal(const TPM2B_DIGEST *a, const TPM2B_DIGEST *b) {
+        return a->size == b->size && memcmp(a->buffer, b->buffer, a->size) == 0;
+}
+
 /* What the file says about the key has to be what the public area says. */
 static int check_agreement(const struct json_value *object, struct binding_key *key,
                            struct wla_error *err) {
         char fingerprint[KEY_FINGERPRINT_SIZE];
         struct json_value value = json_member(object, "fingerprint");
-        const TPM2B_DIGEST *policy = &key->public.publicArea.authPolicy;
+        TPM2B_DIGEST policy = {0};
         TPM2B_NAME name = {0};
 
         if (binding_key_identify(key, err) < 0 || read_name(object, "name", &name, err) < 0)
@@ -228,10 +235,12 @@ static int check_agreement(const struct json_value *object, struct binding_key *
                 return wla_fail(err, WLA_E_INPUT, "name is not that of the public key");
         if (strcmp(fingerprint, key->fingerprint) != 0)
                 return wla_fail(err, WLA_E_INPUT, "fingerprint is not that of the public key");
-        if ((key->pcrs != 0) != (key->pcr_policy.size != 0) ||
-            key->pcr_policy.size != policy->size ||
-            memcmp(key->pcr_policy.buffer, policy->buffer, policy->size) != 0)
+        if (!digests_equal(&key->pcr_policy, &key->public.publicArea.authPolicy))
                 return wla_fail(err, WLA_E_INPUT, "pcr_policy is not that of the public key");
+        if (key->pcrs != 0 && pcr_policy_compute(key->pcrs, key->pcr_values, &policy, err) < 0)
+                return -1;
+        if (!digests_equal(&key->pcr_policy, &policy))
+                return wla_fail(err, WLA_E_INPUT, "pcr_policy is not that of pcrs and pcr_values");
         return 0;
 }
 
@@ -247,9 +256,9 @@ int binding_key_parse(const char *text, size_t size, struct binding_key *ret,
         struct json_value value = json_member(&object, "version");
         if (json_unsigned(&value, UINT32_MAX, &version, err) < 0)
                 return wla_wrap(err, "version");
-        if (version != FORMAT_VERSION)
+        if (version != BINDING_KEY_VERSION)
                 return wla_fail(err, WLA_E_INPUT, "its version is %ju, and this agent reads %u",
-                                (uintmax_t)version, FORMAT_VERSION);
+                                (uintmax_t)version, BINDING_KEY_VERSION);
 
         value = json_member(&object, "storage_handle");
         if (read_handle(&value, "storage_handle", &key.storage_handle, err) < 0 ||
@@ -261,86 +270,4 @@ int binding_key_parse(const char *text, size_t size, struct binding_key *ret,
 
         *ret = key;
         return 0;
-}
-
-static int write_hex(struct buf *json, const uint8_t *data, size_t size, struct wla_error *err) {
-        for (size_t i = 0; i < size; i++)
-                if (buf_printf(json, err, "%02x", data[i]) < 0)
-                        return -1;
-        return 0;
-}
-
-static int write_base64_member(struct buf *json, const char *name, const uint8_t *data, size_t size,
-                               struct wla_error *err) {
-        if (buf_printf(json, err, "  \"%s\": \"", name) < 0 ||
-            base64_append(json, data, size, err) < 0)
-                return -1;
-        return buf_append_text(json, "\",\n", err);
-}
-
-static int write_hex_member(struct buf *json, const char *name, const uint8_t *data, size_t size,
-                            struct wla_error *err) {
-        if (buf_printf(json, err, "  \"%s\": \"", name) < 0 || write_hex(json, data, size, err) < 0)
-                return -1;
-        return buf_append_text(json, "\",\n", err);
-}
-
-static int write_key(struct buf *json, const struct binding_key *key, struct wla_error *err) {
-        uint8_t bytes[sizeof(key->public) + sizeof(key->private)];
-        size_t size = 0;
-
-        if (Tss2_MU_TPM2B_PUBLIC_Marshal(&key->public, bytes, sizeof(bytes), &size) !=
-            TSS2_RC_SUCCESS)
-                return wla_fail(err, WLA_E_SYSTEM, "cannot write the public area");
-        if (write_base64_member(json, "public", bytes, size, err) < 0)
-                return -1;
-
-        if (key->handle != 0)
-                return buf_printf(json, err, "  \"handle\": \"0x%08x\",\n", key->handle);
-
-        size = 0;
-        if (Tss2_MU_TPM2B_PRIVATE_Marshal(&key->private, bytes, sizeof(bytes), &size) !=
-            TSS2_RC_SUCCESS)
-                return wla_fail(err, WLA_E_SYSTEM, "cannot write the private area");
-        return write_base64_member(json, "private", bytes, size, err);
-}
-
-static int write_pcrs(struct buf *json, const struct binding_key *key, struct wla_error *err) {
-        const char *separator = "";
-
-        if (buf_append_text(json, "  \"pcrs\": [", err) < 0)
-                return -1;
-        for (unsigned i = 0; i < PCR_COUNT; i++)
-                if (key->pcrs >> i & 1) {
-                        if (buf_printf(json, err, "%s%u", separator, i) < 0)
-                                return -1;
-                        separator = ", ";
-                }
-
-        if (buf_append_text(json, "],\n  \"pcr_values\": [", err) < 0)
-                return -1;
-        separator = "";
-        for (unsigned i = 0; i < PCR_COUNT; i++)
-                if (key->pcrs >> i & 1) {
-                        if (buf_printf(json, err, "%s\"", separator) < 0 ||
-                            write_hex(json, key->pcr_values[i], PCR_SHA256_SIZE, err) < 0 ||
-                            buf_append_text(json, "\"", err) < 0)
-                                return -1;
-                        separator = ", ";
-                }
-        return buf_append_text(json, "],\n", err);
-}
-
-int binding_key_format(const struct binding_key *key, struct buf *json, struct wla_error *err) {
-        if (buf_printf(json, err, "{\n  \"version\": %u,\n  \"storage_handle\": \"0x%08x\",\n",
-                       FORMAT_VERSION, key->storage_handle) < 0 ||
-            write_hex_member(json, "storage_name", key->storage_name.name, key->storage_name.size,
-                             err) < 0 ||
-            write_key(json, key, err) < 0 ||
-            write_hex_member(json, "name", key->name.name, key->name.size, err) < 0 ||
-            write_pcrs(json, key, err) < 0 ||
-            write_hex_member(json, "pcr_policy", key->pcr_policy.buffer, key->pcr_policy.size,
-                             err) < 0)
-                return -1;
-        return buf_printf(json, err, "  \"fingerprint\": \"%s\"\n}\n", key->fingerprint);
 }
