@@ -54,12 +54,12 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
 
 /* Frames that make us reset a stream cost their sender nothing and us a stream (CVE-2025-8671).  No
  * honest client sends one, so the first ends the connection.  A stream above the limit may be honest:
- * the client has not seen our SETTINGS. */
+ * the client has not seen our SETTINGS.  And a GOAWAY that names a stream of its own, as grpc-go's does,
+ * is a wrong way to say goodbye, but a goodbye: nghttp2 closes without our help. */
 static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error,
                             void *userdata) {
         (void)session;
-        (void)frame;
-        if (error == NGHTTP2_ERR_REFUSED_STREAM)
+        if (error == NGHTTP2_ERR_REFUSED_STREAM || frame->hd.type == NGHTTP2_GOAWAY)
                 return 0;
 
         struct h2_connection *connection = userdata;

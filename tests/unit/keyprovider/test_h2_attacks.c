@@ -412,6 +412,25 @@ START_TEST(goaway_storm) {
 }
 END_TEST
 
+/* grpc-go's farewell: last stream 1, which is the client's own, and a debug text. */
+START_TEST(farewell_of_grpc_go) {
+        static const uint8_t payload[] = "\0\0\0\1\0\0\0\0client transport shutdown";
+        struct fixture fixture;
+
+        set_up(&fixture, false);
+        raw_headers(&fixture.bytes, 1, 0);
+        raw_message(&fixture.bytes, 1, 10);
+        ck_assert_int_eq(feed(&fixture), 0);
+        raw_frame(&fixture.bytes, (struct raw_frame){.type = NGHTTP2_GOAWAY,
+                                                     .payload = payload,
+                                                     .size = sizeof(payload) - 1});
+        ck_assert_int_eq(feed(&fixture), 0);
+        raw_drain(fixture.connection, &fixture.seen);
+        ck_assert(h2_connection_finished(fixture.connection));
+        tear_down(&fixture);
+}
+END_TEST
+
 START_TEST(what_is_no_http2) {
         static const char *const texts[] = {
                 "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
@@ -480,4 +499,4 @@ SUITE_MAIN("h2_attacks", rapid_reset, made_you_reset, continuation_flood, floods
            pings_without_reading, slow_floods_are_no_floods, busy_connection_is_no_flood,
            settings_with_2400_entries, zero_window_dribble, hpack_bomb, thousand_headers,
            sixteen_mebibytes_of_data, data_above_the_window, slowloris, goaway_storm,
-           what_is_no_http2, frames_that_break_the_protocol)
+           farewell_of_grpc_go, what_is_no_http2, frames_that_break_the_protocol)
