@@ -42,7 +42,7 @@ static void start_grpc_call(void *self, struct grpc_call *grpc, const char *meth
                 .done = end_grpc_call,
                 .userdata = grpc,
         };
-        enum provider_operation operation;
+        enum provider_operation operation = PROVIDER_UNKNOWN;
         _cleanup_buf_ struct buf json = {0};
         struct keyprovider_call *call;
         struct wla_error err = {0};
