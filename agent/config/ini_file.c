@@ -55,6 +55,22 @@ static int check_section(const char *line, size_t size, struct wla_error *cause)
         return 0;
 }
 
+static bool is_blank(char c) {
+        return c == ' ' || c == '\t' || c == '\r';
+}
+
+/* Whether the line is a key, =, and anything: inih also takes : for =, and a ; behind a blank for the
+ * end of the line. */
+static bool is_assignment(const char *line, size_t size) {
+        for (size_t i = 0; i < size && line[i] != ':'; i++) {
+                if (line[i] == '=')
+                        return i > 0;
+                if (line[i] == ';' && i > 0 && is_blank(line[i - 1]))
+                        break;
+        }
+        return false;
+}
+
 /* What inih would take silently, or differently from what its writer meant. */
 static int check_line(const char *line, size_t size, struct wla_error *cause) {
         if (memchr(line, '\0', size))
@@ -67,15 +83,9 @@ static int check_line(const char *line, size_t size, struct wla_error *cause) {
         if (*line == '[')
                 return check_section(line, size, cause);
 
-        const char *separator = memchr(line, '=', size);
-        const char *colon = memchr(line, ':', size);
-        if (!separator || separator == line || (colon && colon < separator))
+        if (!is_assignment(line, size))
                 return wla_fail_hint(cause, WLA_E_INPUT, hint_quoting, "this is not Key=Value");
         return 0;
-}
-
-static bool is_blank(char c) {
-        return c == ' ' || c == '\t' || c == '\r';
 }
 
 /* The next line without its end and the blanks around it, as inih's ini_reader gets it. */

@@ -191,10 +191,11 @@ static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdat
         (void)source;
         (void)fd;
         connection->busy = true;
-        if (connection->unsent.size == 0)
-                progress = receive(connection, now_usec, &err);
-        else if (events & (EPOLLHUP | EPOLLERR))
+        /* Both directions are shut: whatever it has asked for, nobody reads the answer. */
+        if (events & (EPOLLHUP | EPOLLERR))
                 progress = PROGRESS_GONE;
+        else if (connection->unsent.size == 0)
+                progress = receive(connection, now_usec, &err);
         settle(connection, progress, now_usec, &err);
         return 0;
 }

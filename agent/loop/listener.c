@@ -25,6 +25,7 @@ struct listener {
         sd_event_source *readable;
         sd_event_source *rest_timer;
         int reserve_fd;
+        uid_t own_uid;
         size_t user_count;
         uid_t users[LISTENER_USERS_MAX];
         struct rate_limit refused;
@@ -99,7 +100,7 @@ static void accept_failed(struct listener *listener, int errno_value) {
 }
 
 static bool is_allowed(const struct listener *listener, uid_t uid) {
-        if (uid == geteuid())
+        if (uid == listener->own_uid)
                 return true;
         for (size_t i = 0; i < listener->user_count; i++)
                 if (listener->users[i] == uid)
@@ -186,6 +187,7 @@ int listener_new(const struct listener_options *options, struct unix_socket *soc
         listener->options = *options;
         listener->socket = *socket;
         *socket = UNIX_SOCKET_NONE;
+        listener->own_uid = geteuid();
         listener->reserve_fd = -1;
         reserve_descriptor(listener);
 

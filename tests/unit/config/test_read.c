@@ -299,6 +299,8 @@ START_TEST(lines_that_are_no_lines_are_named) {
                      ":1: this is not Key=Value (wlagent.conf(5) describes the format)\n");
         check_faults(&fixture, "[TPM]\nDevice : x=y",
                      ":2: this is not Key=Value (wlagent.conf(5) describes the format)\n");
+        check_faults(&fixture, "[TPM]\nDevice ;=x",
+                     ":2: this is not Key=Value (wlagent.conf(5) describes the format)\n");
         check_faults(&fixture, "= x",
                      ":1: this is not Key=Value (wlagent.conf(5) describes the format)\n");
         check_faults(&fixture, "[]", ":1: there is no section []\n");
@@ -409,6 +411,47 @@ START_TEST(files_that_others_can_change_are_refused) {
 }
 END_TEST
 
+/* Damages text in a few places; the same for the same seed. */
+static void damage(char *text, size_t size, uint32_t seed) {
+        static const char pieces[] = "\n[]=;# \t\r:0-,K\0\xff";
+
+        for (int i = 0; i < 4; i++) {
+                seed = seed * 1664525 + 1013904223;
+                text[(seed >> 8) % size] = pieces[(seed >> 4) % (sizeof(pieces) - 1)];
+        }
+}
+
+START_TEST(damaged_files_end_in_a_result) {
+        char sample[8192];
+        struct fixture fixture;
+        unsigned accepted = 0;
+
+        start(&fixture);
+        for (uint32_t seed = 0; seed < 1000; seed++) {
+                FILE *to = fmemopen(sample, sizeof(sample), "w");
+
+                ck_assert_ptr_nonnull(to);
+                forget(&fixture);
+                ck_assert_int_eq(config_read(NULL, &fixture.config, &fixture.faults, &fixture.err),
+                                 0);
+                ck_assert_int_eq(config_dump(fixture.config, to), 0);
+                size_t size = (size_t)ftell(to);
+                (void)fclose(to);
+
+                damage(sample, size, seed);
+                write_file(fixture.path, sample, size);
+                int r = read_again(&fixture);
+                ck_assert_msg(r == 0 ||
+                                      (fixture.err.code == WLA_E_INPUT && fixture.faults.size > 0),
+                              "%s %zu", wla_error_text(&fixture.err), fixture.faults.size);
+                accepted += r == 0;
+        }
+        ck_assert_uint_gt(accepted, 0);
+        ck_assert_uint_lt(accepted, 1000);
+        stop(&fixture);
+}
+END_TEST
+
 START_TEST(every_allocation_may_fail) {
         static const char *const texts[] = {
                 "[Agent]\nStateDirectory=/a\n[KeyProvider]\nAllowUsers=1 2\n",
@@ -435,4 +478,5 @@ SUITE_MAIN("config/read", an_empty_file_gives_the_defaults, without_a_file_the_d
            every_option_can_be_set, all_faults_are_told_at_once, values_out_of_place_are_named,
            lines_that_are_no_lines_are_named, socket_paths_must_fit,
            lines_that_inih_would_cut_are_refused, drop_ins_come_later_in_the_order_of_their_names,
-           files_that_others_can_change_are_refused, every_allocation_may_fail)
+           files_that_others_can_change_are_refused, damaged_files_end_in_a_result,
+           every_allocation_may_fail)

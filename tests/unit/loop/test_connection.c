@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "fail_allocation.h"
+#include "loop/connection_state.h"
 #include "suite.h"
 
 #define NEVER UINT64_MAX
@@ -48,7 +49,8 @@ static int script_drain(void *self, struct buf *out, struct wla_error *err) {
         script->drains++;
         if (size > out->limit - out->size)
                 size = out->limit - out->size;
-        ck_assert_int_eq(buf_append(out, script->output.data, size, err), 0);
+        if (buf_append(out, script->output.data, size, err) < 0)
+                return -1;
         buf_consume(&script->output, size);
         return script->drain_fails ? wla_fail(err, WLA_E_SYSTEM, "broken inside") : 0;
 }
@@ -317,6 +319,54 @@ START_TEST(a_peer_that_goes_with_output_waiting_is_noticed) {
 }
 END_TEST
 
+START_TEST(a_peer_that_takes_nothing_is_given_up) {
+        enum { SIZE = 4 * 1024 * 1024 };
+        struct fixture fixture;
+        struct connection *connection;
+        struct script script = make_script();
+        struct wla_error err = {0};
+
+        start(&fixture);
+        ck_assert_ptr_nonnull(buf_extend(&script.output, SIZE, &err));
+        int fd = serve(&fixture, &script, NULL, &connection);
+        uint64_t due_usec = connection_due_usec(connection);
+        ck_assert_uint_le(due_usec, clock_now_usec() + CONNECTION_STALL_USEC);
+
+        script.next_usec = 0;
+        connection_tick(connection, due_usec - 1);
+        ck_assert_int_eq(script.freed, 0);
+        script.next_usec = 0;
+        connection_tick(connection, due_usec);
+        ck_assert_int_eq(script.freed, 1);
+        (void)close(fd);
+        stop(&fixture);
+}
+END_TEST
+
+START_TEST(without_memory_for_what_waits_the_connection_ends) {
+        enum { SIZE = 4 * 1024 * 1024 };
+        struct fixture fixture;
+        struct script script = make_script();
+        struct wla_error err = {0};
+        struct connection *connection;
+        int fds[2];
+
+        start(&fixture);
+        ck_assert_ptr_nonnull(buf_extend(&script.output, SIZE, &err));
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+        ck_assert_int_eq(connection_new(fixture.set, fds[0], &peer, &connection, &err), 0);
+        ck_assert_ptr_nonnull(buf_extend(&fixture.set->out, CONNECTION_OUTPUT_MAX, &err));
+        buf_reset(&fixture.set->out);
+        (void)fail_allocation_arm(1);
+        connection_serve(connection, &script_protocol, &script);
+        fail_allocation_disarm();
+        ck_assert(fail_allocation_hit());
+        ck_assert_int_eq(script.freed, 1);
+        (void)close(fds[1]);
+        stop(&fixture);
+}
+END_TEST
+
 START_TEST(large_input_arrives_whole) {
         enum { SIZE = 512 * 1024 };
         static char pattern[SIZE];
@@ -485,7 +535,8 @@ SUITE_MAIN("connection", reads_and_answers_without_a_round_of_the_loop,
            speaks_first_when_the_protocol_does, ends_with_its_peer,
            ends_with_its_protocol_once_all_is_sent, a_fault_is_answered_and_then_closed,
            what_the_peer_does_not_take_is_kept_and_bounded,
-           a_peer_that_goes_with_output_waiting_is_noticed, large_input_arrives_whole,
+           a_peer_that_goes_with_output_waiting_is_noticed, a_peer_that_takes_nothing_is_given_up,
+           without_memory_for_what_waits_the_connection_ends, large_input_arrives_whole,
            late_output_is_sent_after_a_wake, a_wake_inside_feed_costs_no_round,
            the_protocol_is_ticked_when_its_time_comes, shutdown_lets_protocols_finish,
            a_full_set_refuses_and_closes, every_allocation_may_fail)
