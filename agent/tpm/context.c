@@ -14,6 +14,9 @@
 /* The slowest command is making an RSA key: up to 20 s on old chips, well below 1 s in software. */
 #define ANSWER_LIMIT_MSEC 20000
 
+/* Part 2, section 7.4; the header of tpm2-tss shifts a bit out of its int. */
+#define TRANSIENT_FIRST 0x80000000u
+
 #define DEVICE_PREFIX "device:"
 
 int tpm_new(const char *tcti, const char *state_directory, struct tpm **ret,
@@ -153,7 +156,7 @@ static int flush_all(struct tpm *tpm, TPM2_HANDLE first, struct wla_error *err) 
 /* Behind a resource manager this sees nothing but what is ours.  Without one the agent is alone with
  * the TPM, or should be. */
 static int make_room(struct tpm *tpm, struct wla_error *err) {
-        if (flush_all(tpm, TPM2_TRANSIENT_FIRST, err) < 0)
+        if (flush_all(tpm, TRANSIENT_FIRST, err) < 0)
                 return -1;
         return flush_all(tpm, TPM2_LOADED_SESSION_FIRST, err);
 }

@@ -195,7 +195,8 @@ static void extend_pcr(struct proxy *proxy, uint32_t pcr) {
         put_be(&command, pcr, 4);
         put_be(&command, 9, 4); /* authorisation: empty password */
         put_be(&command, RS_PW, 4);
-        put_be(&command, 0, 5);
+        put_be(&command, 0, 4);
+        put_be(&command, 0, 1);
         put_be(&command, 1, 4); /* one digest */
         put_be(&command, ALG_SHA256, 2);
         for (int i = 0; i < 8; i++)

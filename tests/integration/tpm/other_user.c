@@ -153,7 +153,7 @@ static void flush_from(struct user *user, TPM2_HANDLE first) {
 void other_user_flushes(const char *tcti) {
         struct user user = begin(tcti);
 
-        flush_from(&user, TPM2_TRANSIENT_FIRST);
+        flush_from(&user, 0x80000000u);
         flush_from(&user, TPM2_LOADED_SESSION_FIRST);
         end(&user);
 }

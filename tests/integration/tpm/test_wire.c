@@ -171,9 +171,14 @@ START_TEST(nothing_of_the_key_stays_in_memory) {
 }
 END_TEST
 
+/* Their shadow memory must not be read, and they keep what was freed. */
+extern void __asan_init(void) __attribute__((weak));
+extern void __tsan_init(void) __attribute__((weak));
+
 void add_wire_tests(TCase *tcase) {
         tcase_add_test(tcase, the_key_does_not_cross_the_wire);
         tcase_add_test(tcase, without_a_session_it_would_be_seen);
         tcase_add_test(tcase, one_session_serves_many_requests);
-        tcase_add_test(tcase, nothing_of_the_key_stays_in_memory);
+        if (!&__asan_init && !&__tsan_init)
+                tcase_add_test(tcase, nothing_of_the_key_stays_in_memory);
 }
