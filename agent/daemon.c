@@ -8,6 +8,7 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -32,7 +33,8 @@
 #define TIMER_ACCURACY  (50 * USEC_PER_MSEC)
 
 /* A TPM that has been at one operation for this long when the daemon stops is not waited for. */
-#define TPM_PATIENCE (5 * USEC_PER_SEC)
+#define TPM_PATIENCE  (5 * USEC_PER_SEC)
+#define TPM_POLL_NSEC 10000000
 
 struct daemon {
         struct config *config;
@@ -393,10 +395,17 @@ int daemon_run(struct daemon *daemon, struct wla_error *err) {
 
 /* A worker waits for the TPM at most as long as its request, but the lane waits for ever. */
 static void leave_without_a_hanging_tpm(const struct daemon *daemon) {
-        uint64_t since_usec = daemon->tpm_lane ? lane_busy_since_usec(daemon->tpm_lane) : 0;
+        const struct timespec pause = {.tv_nsec = TPM_POLL_NSEC};
+        uint64_t since_usec;
 
-        if (since_usec == 0 || clock_now_usec() - since_usec < TPM_PATIENCE)
-                return;
+        for (;;) {
+                since_usec = daemon->tpm_lane ? lane_busy_since_usec(daemon->tpm_lane) : 0;
+                if (since_usec == 0)
+                        return;
+                if (clock_now_usec() - since_usec >= TPM_PATIENCE)
+                        break;
+                (void)nanosleep(&pause, NULL);
+        }
 
         log_line(LOG_WARNING, "the TPM has not answered for %" PRIu64 " seconds and is left alone",
                  (clock_now_usec() - since_usec) / USEC_PER_SEC);
