@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/metrics.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/wiping_alloc.h"
@@ -38,6 +39,14 @@ static void free_call(struct keyprovider_call *call) {
         provider_request_clear(&call->request);
         packet_clear(&call->packet);
         wiping_free(call);
+}
+
+static void count_end(const struct keyprovider_call *call, enum wla_code code) {
+        unsigned operation = call->request.operation == PROVIDER_WRAP ? METRIC_WRAP : METRIC_UNWRAP;
+
+        metrics_count(METRIC_KEYPROVIDER_REQUESTS, operation, code);
+        metrics_observe_usec(METRIC_KEYPROVIDER_REQUEST_SECONDS,
+                             clock_now_usec() - call->arrived_usec);
 }
 
 /* outcome: a code's token, or "cancelled". */
@@ -79,9 +88,10 @@ void keyprovider_call_end(struct keyprovider_call *call, struct wla_secret *repl
 
         if (!reply)
                 wla_error_format(err, reason, sizeof(reason));
+        count_end(call, reply ? WLA_OK : err->code);
         log_end(call, wla_code_token(reply ? WLA_OK : err->code), reply ? NULL : reason);
         free_call(call);
-        origin.done(origin.userdata, reply, err);
+        origin.done(origin.userdata, reply, reply ? NULL : err);
 }
 
 void keyprovider_call_cancel(struct keyprovider_call *call) {
@@ -89,11 +99,13 @@ void keyprovider_call_cancel(struct keyprovider_call *call) {
 
         if (call->ticket)
                 key_ticket_cancel(call->ticket);
-        if (overdue)
+        if (overdue) {
+                count_end(call, WLA_E_TIMEOUT);
                 log_end(call, wla_code_token(WLA_E_TIMEOUT),
                         "the time limit of the call has passed");
-        else
+        } else {
                 log_end(call, "cancelled", "the client has gone");
+        }
         free_call(call);
 }
 

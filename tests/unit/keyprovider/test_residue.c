@@ -91,7 +91,6 @@ static void append(struct buf *to, const char *text) {
 
 /* A mark of letters, and the same as the reply writes it: "97,98,...". */
 static void make_marks(struct mark *mark, struct mark *array) {
-        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(4 * MARK_SIZE);
         uint8_t letters[MARK_SIZE];
         uint8_t digits[4 * MARK_SIZE];
         size_t size = 0;
