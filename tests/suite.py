@@ -58,7 +58,10 @@ class Report(unittest.TestResult):
     def failed(self, test, err):
         if not self.reported:
             self.report("FAIL", test)
-        text = "".join(traceback.format_exception(*err))
+        trace = traceback.TracebackException(*err)
+        trace.stack = traceback.StackSummary.from_list(
+            [frame for frame in trace.stack if "/unittest/" not in frame.filename])
+        text = "".join(trace.format(chain=False))
         print("".join(f"        | {line}\n" for line in text.splitlines()[-60:]), end="", flush=True)
 
     def addFailure(self, test, err):
