@@ -7,6 +7,7 @@ is polled, with a limit."""
 
 import base64
 import collections
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -80,7 +81,7 @@ class Swtpm:
 
     def stop(self):
         if self.process:
-            self.process.terminate()
+            self.process.kill()
             self.process.wait()
             self.process = None
         for path in (self.socket, self.socket + ".ctrl"):
@@ -92,6 +93,13 @@ class Swtpm:
         self.stop()
         return self.start()
 
+    def freeze(self):
+        """It keeps its sockets and answers nothing until thaw()."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.process.send_signal(signal.SIGCONT)
+
     def tool(self, *command):
         """Runs a tpm2-tools command against it."""
         done = subprocess.run(command, env={**os.environ, "TPM2TOOLS_TCTI": self.tcti},
@@ -99,6 +107,36 @@ class Swtpm:
         if done.returncode:
             raise AssertionError(f"{' '.join(command)}: {done.stderr}")
         return done.stdout
+
+
+class FaultProxy:
+    """tests/doubles/tpm_fault_proxy between the agent and a software TPM."""
+
+    def __init__(self, tpm):
+        self.tpm = tpm
+        self.socket = tpm.socket + ".proxy"
+        self.process = None
+
+    @property
+    def tcti(self):
+        return f"swtpm:path={self.socket}"
+
+    def start(self, *faults):
+        self.stop()
+        words = [word for fault in faults for word in ("--fault", fault)]
+        self.process = subprocess.Popen(
+            [os.path.join(BUILD, "tests", "doubles", "tpm_fault_proxy"), "--listen", self.socket, "--tpm",
+             self.tpm.socket, "--tpm-control", self.tpm.socket + ".ctrl", *words], stdin=subprocess.DEVNULL)
+        poll(lambda: connects(self.socket), "tpm_fault_proxy")
+        return self
+
+    def stop(self):
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.socket)
 
 
 def wrap_packet(kid, kek, plaintext, nonce=None, **changes):
@@ -278,6 +316,10 @@ class Agent:
         except FileNotFoundError:
             return ""
 
+    def wait_for_keys(self, **wanted):
+        """Until the daemon's key counts are these: cached, opening, waiting, queued."""
+        poll(lambda: all(self.status()["keys"][name] == count for name, count in wanted.items()), f"keys {wanted}")
+
     def client(self, **options):
         return Client(self.socket, **options)
 
@@ -299,16 +341,19 @@ class Agent:
                            if key.split("{")[0] == name and all(label in key for label in labels)))
 
         return Counts(unwraps=total("wlagent_keyprovider_requests_total", 'operation="unwrap"'),
-                      tpm=total("wlagent_tpm_operations_total", 'operation="unbind"'))
+                      tpm=total("wlagent_tpm_operations_total", 'operation="unbind"', 'result="ok"'))
 
     def status(self):
         return json.loads(self.output("status", "--json"))
 
     def import_key(self, name, kek):
         """Puts a key that the test knows into the store, the way an owner does."""
-        pem = os.path.join(self.state, "binding-key.pem")
-        wrapped = self.run("key", "wrap", "--to", pem, "--name", name, "--key-file", "-", stdin=kek).stdout
+        wrapped = self.run("key", "wrap", "--to", os.path.join(self.state, "binding-key.pem"), "--name", name,
+                           "--key-file", "-", stdin=kek).stdout
         self.run("key", "import", "-", stdin=wrapped)
+
+    def remove_key(self, name):
+        self.run("key", "remove", "--force", name)
 
 
 class AgentTest(unittest.TestCase):
@@ -351,6 +396,13 @@ class AgentTest(unittest.TestCase):
     def has_failed(self):
         result = self._outcome.result
         return any(test is self for test, _ in result.failures + result.errors)
+
+    def in_background(self, function, *arguments):
+        """Runs it on a thread; returns its future."""
+        if not hasattr(self, "threads"):
+            self.threads = concurrent.futures.ThreadPoolExecutor(64)
+            self.addCleanup(self.threads.shutdown)
+        return self.threads.submit(function, *arguments)
 
     def refused(self, call, code, pattern):
         """call must fail with this gRPC status and a message that matches; returns the message."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An HTTP/2 client that does what it is told, right or wrong (RFC 9113)."""
 
+import contextlib
 import socket
 import time
 import urllib.parse
@@ -133,7 +134,8 @@ class RawClient:
             self.window[stream] = self.window.get(stream, 65535) + int.from_bytes(payload, "big")
             return
         if kind == SETTINGS and not flags & ACK:
-            self.send(frame(SETTINGS, ACK, 0))
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self.send(frame(SETTINGS, ACK, 0))
             return
         if kind not in (DATA, HEADERS, RST_STREAM):
             return
