@@ -30,7 +30,7 @@ class CmdTransport(ImageTest):
 
     def test_refusal_reaches_the_user(self):
         self.encrypted_image(1)
-        self.agent.run("key", "remove", "--force", self.key)
+        self.agent.remove_key(self.key)
         self.agent.stop()
         self.agent.start()
         done = self.decrypt("oci:encrypted:v1", "oci:decrypted:v1", check=False)

@@ -76,13 +76,13 @@ class Engines(ImageTest):
             before = self.agent.counts().unwraps
             for engine in ("podman", "buildah"):
                 done = self.pull(engine, f"{registry}/image@{digest}", check=False)
-                self.fails(done, "should be decrypted, but we can't modify the manifest")
+                self.fails(done, "should be decrypted, but we can.t modify the manifest")
             self.assertEqual(self.agent.counts().unwraps, before)
 
     def test_refusal_reaches_the_user(self):
         with self.registry() as registry:
             self.pushed(registry, 3)
-            self.agent.run("key", "remove", "--force", self.key)
+            self.agent.remove_key(self.key)
             self.agent.stop()
             self.agent.start()
             for engine in ("podman", "buildah"):

@@ -144,7 +144,7 @@ class Refusals(ImageTest):
 
     def test_unknown_key(self):
         self.encrypted_image(1)
-        self.agent.run("key", "remove", "--force", self.key)
+        self.agent.remove_key(self.key)
         self.agent.stop()
         self.agent.start()
         self.refusal(f"code = NotFound desc = .*{self.key}")
@@ -167,7 +167,7 @@ class Refusals(ImageTest):
     def test_changed_pcr(self):
         self.agent.stop()
         self.agent.run("setup", "--replace", "--pcrs", "16")
-        self.agent.run("key", "remove", "--force", self.key)
+        self.agent.remove_key(self.key)
         self.agent.run("key", "create", self.key)
         self.agent.start()
         plain = self.encrypted_image(1)
