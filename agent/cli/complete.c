@@ -55,7 +55,7 @@ static void offer_options(const struct command *command) {
 }
 
 static void offer_subcommands(const struct command *command) {
-        for (size_t i = 0; command->subcommands && command->subcommands[i]; i++)
+        for (size_t i = 0; command->subcommands[i]; i++)
                 if (command->subcommands[i]->summary)
                         (void)puts(command->subcommands[i]->name);
 }
@@ -74,6 +74,27 @@ static void offer_keys(struct invocation *invocation) {
                 (void)puts(names.names[i]);
 }
 
+static void offer_value(const struct command_option *option) {
+        if (strcmp(option->value, "FILE") == 0)
+                (void)puts(FILES);
+}
+
+/* false when no further word belongs here. */
+static bool offer_words(const struct line *line, struct invocation *invocation) {
+        if (line->operand_given)
+                return false;
+
+        if (line->command->subcommands)
+                offer_subcommands(line->command);
+        else if (line->command->operand == OPERAND_KEY)
+                offer_keys(invocation);
+        else if (line->command->operand == OPERAND_FILE)
+                (void)puts(FILES);
+        else
+                return false;
+        return true;
+}
+
 static enum outcome run(struct invocation *invocation, const struct arguments *arguments,
                         struct wla_error *err) {
         struct line line = {.command = &command_wlagent};
@@ -84,18 +105,9 @@ static enum outcome run(struct invocation *invocation, const struct arguments *a
                 take_word(&line, invocation, words[0]);
         const char *last = words[0] ? words[0] : "";
 
-        if (line.open) {
-                if (strcmp(line.open->value, "FILE") == 0)
-                        (void)puts(FILES);
-        } else if (last[0] == '-' && last[1] != '\0')
-                offer_options(line.command);
-        else if (line.command->subcommands && !line.operand_given)
-                offer_subcommands(line.command);
-        else if (line.command->operand == OPERAND_KEY && !line.operand_given)
-                offer_keys(invocation);
-        else if (line.command->operand == OPERAND_FILE && !line.operand_given)
-                (void)puts(FILES);
-        else
+        if (line.open)
+                offer_value(line.open);
+        else if ((last[0] == '-' && last[1] != '\0') || !offer_words(&line, invocation))
                 offer_options(line.command);
 
         return OUTCOME_OK;

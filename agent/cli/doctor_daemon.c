@@ -10,8 +10,8 @@
 
 #define ANSWER_USEC (UINT64_C(5) * 1000 * 1000)
 
-static const char remedy_start[] = "systemctl enable --now wlagentd.socket; systemctl status "
-                                   "wlagentd";
+static const char remedy_start[] = "systemctl enable --now wlagentd.socket "
+                                   "wlagentd-control.socket; systemctl status wlagentd";
 static const char remedy_mode[] =
         "remove it and restart wlagentd, which makes it with mode 0660 or "
         "less";
