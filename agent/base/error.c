@@ -27,55 +27,45 @@ static _printf_(4, 0) void set_root_cause(struct wla_error *err, enum wla_code c
         err->buffer[sizeof(err->buffer) - 1] = '\0';
 }
 
-int wla_fail(struct wla_error *err, enum wla_code code, const char *format, ...) {
-        va_list args;
-
-        va_start(args, format);
-        set_root_cause(err, code, NULL, format, args);
-        va_end(args);
-        return -1;
-}
-
-int wla_fail_hint(struct wla_error *err, enum wla_code code, const char *hint, const char *format,
-                  ...) {
+void wla_error_set(struct wla_error *err, enum wla_code code, const char *hint, const char *format,
+                   ...) {
         va_list args;
 
         va_start(args, format);
         set_root_cause(err, code, hint, format, args);
         va_end(args);
-        return -1;
 }
 
-int wla_fail_errno(struct wla_error *err, int errno_value, const char *format, ...) {
+static void prepend(struct wla_error *err, const char *format, va_list args) {
         char context[sizeof(err->buffer)];
-        va_list args;
-
-        va_start(args, format);
         int size = vsnprintf(context, sizeof(context), format, args);
-        va_end(args);
-
-        const char *name = strerrordesc_np(errno_value);
-        (void)wla_fail(err, WLA_E_SYSTEM, "%s", name ? name : "unknown error");
-        return wla_wrap(err, "%s", size < 0 ? "" : context);
-}
-
-int wla_wrap(struct wla_error *err, const char *format, ...) {
-        char context[sizeof(err->buffer)];
-        va_list args;
-
-        va_start(args, format);
-        int size = vsnprintf(context, sizeof(context), format, args);
-        va_end(args);
-
         size_t length = size < 0 ? 0 : strlen(context);
+
         if (length + 2 > err->start)
-                return -1;
+                return;
 
         err->start -= 2;
         memcpy(err->buffer + err->start, ": ", 2);
         err->start -= length;
         memcpy(err->buffer + err->start, context, length);
-        return -1;
+}
+
+void wla_error_set_errno(struct wla_error *err, int errno_value, const char *format, ...) {
+        const char *name = strerrordesc_np(errno_value);
+        va_list args;
+
+        wla_error_set(err, WLA_E_SYSTEM, NULL, "%s", name ? name : "unknown error");
+        va_start(args, format);
+        prepend(err, format, args);
+        va_end(args);
+}
+
+void wla_error_wrap(struct wla_error *err, const char *format, ...) {
+        va_list args;
+
+        va_start(args, format);
+        prepend(err, format, args);
+        va_end(args);
 }
 
 const char *wla_error_text(const struct wla_error *err) {

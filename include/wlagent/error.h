@@ -48,16 +48,24 @@ struct wla_error {
 #define _must_check_         __attribute__((warn_unused_result))
 #define _printf_(fmt, first) __attribute__((format(printf, fmt, first)))
 
-/* Sets code, hint and root cause; whatever the error held before is gone.  Both return -1. */
-int wla_fail(struct wla_error *err, enum wla_code code, const char *format, ...) _printf_(3, 4);
-int wla_fail_hint(struct wla_error *err, enum wla_code code, const char *hint, const char *format,
-                  ...) _printf_(4, 5);
+/* Sets code, hint (a literal, or NULL) and root cause; whatever the error held before is gone. */
+void wla_error_set(struct wla_error *err, enum wla_code code, const char *hint, const char *format,
+                   ...) _printf_(4, 5);
 
-/* Like wla_fail_hint() with WLA_E_SYSTEM, followed by ": " and the text of errno_value. */
-int wla_fail_errno(struct wla_error *err, int errno_value, const char *format, ...) _printf_(3, 4);
+/* The same with WLA_E_SYSTEM, no hint, and ": " and the text of errno_value behind. */
+void wla_error_set_errno(struct wla_error *err, int errno_value, const char *format, ...)
+        _printf_(3, 4);
 
-/* Puts "context: " before the text.  Returns -1. */
-int wla_wrap(struct wla_error *err, const char *format, ...) _printf_(2, 3);
+/* Puts "context: " before the text. */
+void wla_error_wrap(struct wla_error *err, const char *format, ...) _printf_(2, 3);
+
+/* All of them with the value -1, for a return statement; as macros, so that the compiler and the
+ * analysers know that value. */
+#define wla_fail(err, code, ...)            (wla_error_set((err), (code), NULL, __VA_ARGS__), -1)
+#define wla_fail_hint(err, code, hint, ...) (wla_error_set((err), (code), (hint), __VA_ARGS__), -1)
+#define wla_fail_errno(err, errno_value, ...) \
+        (wla_error_set_errno((err), (errno_value), __VA_ARGS__), -1)
+#define wla_wrap(err, ...) (wla_error_wrap((err), __VA_ARGS__), -1)
 
 /* The chain without the hint; "" for an empty error.  Lives as long as the error. */
 const char *wla_error_text(const struct wla_error *err);
