@@ -49,10 +49,14 @@ struct grpc_call *grpc_call_new(struct h2_connection *connection, int32_t stream
 /* Tells the handler when it still has the call. */
 void grpc_call_free(struct grpc_call *call);
 
+/* The request, as it arrives: grpc_request.c. */
 void grpc_call_header(struct grpc_call *call, struct wla_bytes name, struct wla_bytes value);
 void grpc_call_headers_end(struct grpc_call *call);
 void grpc_call_data(struct grpc_call *call, const uint8_t *data, size_t size);
 void grpc_call_request_end(struct grpc_call *call);
+
+/* Wipes what has arrived of the message. */
+void grpc_call_drop_message(struct grpc_call *call);
 
 /* The time of the call is up. */
 void grpc_call_expire(struct grpc_call *call);

@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "keyprovider/keyprovider_call.h"
 
-#include <inttypes.h>
 #include <openssl/rand.h>
-#include <stdio.h>
-#include <string.h>
 
-#include "base/metrics.h"
-#include "base/file.h"
-#include "base/log.h"
 #include "base/wiping_alloc.h"
+#include "keyprovider/keyprovider_event.h"
 
 /* Sources give up this much before the caller does, so that their own reason still reaches it. */
 #define REASON_MARGIN_USEC (250 * USEC_PER_MSEC)
@@ -41,46 +36,6 @@ static void free_call(struct keyprovider_call *call) {
         wiping_free(call);
 }
 
-static void count_end(const struct keyprovider_call *call, enum wla_code code) {
-        unsigned operation = call->request.operation == PROVIDER_WRAP ? METRIC_WRAP : METRIC_UNWRAP;
-
-        metrics_count(METRIC_KEYPROVIDER_REQUESTS, operation, code);
-        metrics_observe_usec(METRIC_KEYPROVIDER_REQUEST_SECONDS,
-                             clock_now_usec() - call->arrived_usec);
-}
-
-/* outcome: a code's token, or "cancelled". */
-static void log_end(const struct keyprovider_call *call, const char *outcome, const char *reason) {
-        const char *operation = provider_operation_name(call->request.operation);
-        const char *key = call->key ? call->key->text : NULL;
-        const struct key_peer *peer = &call->origin.peer;
-        char uid[16];
-        char pid[16];
-        char duration[24];
-
-        (void)snprintf(uid, sizeof(uid), "%" PRIu32, (uint32_t)peer->uid);
-        (void)snprintf(pid, sizeof(pid), "%" PRId32, (int32_t)peer->pid);
-        (void)snprintf(duration, sizeof(duration), "%" PRIu64,
-                       clock_now_usec() - call->arrived_usec);
-        const struct log_field fields[] = {
-                {"WLA_KEY_ID", key},
-                {"WLA_PEER_UID", uid},
-                {"WLA_PEER_PID", pid},
-                {"WLA_OPERATION", operation},
-                {"WLA_ERROR_CODE", outcome},
-                {"WLA_DURATION_USEC", duration},
-                {NULL, NULL},
-        };
-
-        if (!reason)
-                log_event(LOG_INFO, LOG_ID_KEY_RELEASED, fields, "%s with %s done for uid %s",
-                          operation, key, uid);
-        else
-                log_event(LOG_WARNING, LOG_ID_KEY_REFUSED, fields,
-                          "%s with %s refused to uid %s: %s", operation, key ? key : "no key", uid,
-                          reason);
-}
-
 void keyprovider_call_end(struct keyprovider_call *call, struct wla_secret *reply,
                           const struct wla_error *err) {
         struct keyprovider_origin origin = call->origin;
@@ -88,24 +43,18 @@ void keyprovider_call_end(struct keyprovider_call *call, struct wla_secret *repl
 
         if (!reply)
                 wla_error_format(err, reason, sizeof(reason));
-        count_end(call, reply ? WLA_OK : err->code);
-        log_end(call, wla_code_token(reply ? WLA_OK : err->code), reply ? NULL : reason);
+        keyprovider_event_end(call, reply ? WLA_OK : err->code, reply ? NULL : reason);
         free_call(call);
         origin.done(origin.userdata, reply, reply ? NULL : err);
 }
 
 void keyprovider_call_cancel(struct keyprovider_call *call) {
-        bool overdue = clock_now_usec() >= call->origin.deadline_usec;
-
         if (call->ticket)
                 key_ticket_cancel(call->ticket);
-        if (overdue) {
-                count_end(call, WLA_E_TIMEOUT);
-                log_end(call, wla_code_token(WLA_E_TIMEOUT),
-                        "the time limit of the call has passed");
-        } else {
-                log_end(call, "cancelled", "the client has gone");
-        }
+        if (clock_now_usec() >= call->origin.deadline_usec)
+                keyprovider_event_end(call, WLA_E_TIMEOUT, "the time limit of the call has passed");
+        else
+                keyprovider_event_client_gone(call);
         free_call(call);
 }
 
@@ -215,6 +164,7 @@ static int check_unwrap(struct keyprovider_call *call, struct wla_error *err) {
 
 static int parse(struct keyprovider_call *call, enum provider_operation wanted,
                  struct wla_bytes json, struct wla_error *err) {
+        call->request.operation = wanted;
         if (provider_request_parse(json, &call->request, err) < 0)
                 return -1;
         if (wanted != PROVIDER_UNKNOWN && call->request.operation != wanted)

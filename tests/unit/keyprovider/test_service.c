@@ -10,6 +10,7 @@
 #include "base/aead.h"
 #include "base/base64.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "fail_allocation.h"
 #include "fake_access.h"
 #include "h2_client.h"
@@ -479,6 +480,8 @@ START_TEST(events) {
         ck_assert_ptr_nonnull(strstr(text, "WLA_PEER_PID=4711"));
         ck_assert_ptr_nonnull(strstr(text, "WLA_OPERATION=unwrap"));
         ck_assert_ptr_nonnull(strstr(text, "WLA_DURATION_USEC="));
+        ck_assert_uint_eq(metrics_total(METRIC_KEYPROVIDER_REQUESTS), 3);
+        ck_assert_uint_eq(metrics_total(METRIC_KEYPROVIDER_REQUEST_SECONDS), 3);
         ck_assert_ptr_null(strstr(text, "symkey"));
         ck_assert_ptr_null(strstr(text, "Zm9v"));
         ck_assert_ptr_null(strstr(text, "J3Au3idejpWew"));
