@@ -5,6 +5,7 @@
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/aead.h"
 #include "base/base64.h"
@@ -22,7 +23,9 @@
 #define MARK_SIZE 24u
 #define MASK      0x5a
 
-/* Mappings above this size are the sanitizer's. */
+#define PAGE_SIZE 4096u
+
+/* Mappings above this size are the sanitizer's shadow. */
 #define MAPPING_MAX (UINT64_C(1) << 30)
 
 /* Marks are kept masked, so that the search does not find itself. */
@@ -61,6 +64,30 @@ __attribute__((no_sanitize_address)) static size_t count_in(const volatile uint8
         return found;
 }
 
+/* Pages that were never touched hold nothing; a sanitizer maps terabytes of them. */
+static bool is_resident(uint64_t page) {
+        unsigned char state = 0;
+
+        return mincore((void *)(uintptr_t)page, PAGE_SIZE, &state) == 0 && (state & 1);
+}
+
+static size_t count_in_mapping(uint64_t from, uint64_t to, const struct mark *mark) {
+        size_t found = 0;
+
+        for (uint64_t page = from; page < to; page += PAGE_SIZE) {
+                uint64_t end = page;
+
+                while (end < to && is_resident(end))
+                        end += PAGE_SIZE;
+                if (end == page)
+                        continue;
+                found += count_in((const volatile uint8_t *)(uintptr_t)page, (size_t)(end - page),
+                                  mark);
+                page = end;
+        }
+        return found;
+}
+
 /* How often mark is in the writable memory of this process. */
 static size_t count_mark(const struct mark *mark) {
         FILE *maps = fopen("/proc/self/maps", "re");
@@ -76,8 +103,7 @@ static size_t count_mark(const struct mark *mark) {
                 if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s", &from, &to, modes) != 3 ||
                     strncmp(modes, "rw", 2) != 0 || to - from > MAPPING_MAX)
                         continue;
-                found += count_in((const volatile uint8_t *)(uintptr_t)from, (size_t)(to - from),
-                                  mark);
+                found += count_in_mapping(from, to, mark);
         }
         (void)fclose(maps);
         return found;
