@@ -118,7 +118,10 @@ int main(int argc, char **argv) {
                 path = CONFIG_DEFAULT_PATH;
         if (config_read(path, &config, &faults, &err) < 0) {
                 (void)fwrite(faults.data, 1, faults.size, stderr);
-                return fail(&err);
+                if (invocation.command == COMMAND_SERVE)
+                        return fail(&err);
+                (void)fprintf(stderr, "wlagentd: %s\n", wla_error_text(&err));
+                return EXIT_FAILURE;
         }
         log_set_level((int)config->agent.log_level);
 

@@ -2,7 +2,6 @@
 #include "loop/connection.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -23,13 +22,12 @@ enum progress {
 };
 
 static void log_broken(struct connection *connection, const struct wla_error *err) {
-        uint64_t left_out;
+        struct rate_limit *limit = &connection->set->broken;
 
-        if (!rate_limit_allows(&connection->set->broken, clock_now_usec(), &left_out))
+        if (!rate_limit_allows(limit, clock_now_usec()))
                 return;
-        log_line(LOG_NOTICE,
-                 "closed a connection of process %d, user %u: %s (%" PRIu64 " more before this)",
-                 connection->peer.pid, connection->peer.uid, wla_error_text(err), left_out);
+        log_line(LOG_NOTICE, "closed a connection of process %d, user %u: %s%s",
+                 connection->peer.pid, connection->peer.uid, wla_error_text(err), limit->note);
 }
 
 void connection_close(struct connection *connection) {

@@ -4,7 +4,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,13 +57,10 @@ static void count_refused(unsigned reason) {
 }
 
 static void log_failure(struct listener *listener, const char *what) {
-        uint64_t left_out;
-
-        if (!rate_limit_allows(&listener->failed, clock_now_usec(), &left_out))
+        if (!rate_limit_allows(&listener->failed, clock_now_usec()))
                 return;
-        log_event(LOG_ERR, LOG_ID_LIMIT, NULL,
-                  "the %s socket turned a connection away: %s (%" PRIu64 " more before this)",
-                  listener->options.name, what, left_out);
+        log_event(LOG_ERR, LOG_ID_LIMIT, NULL, "the %s socket turned a connection away: %s%s",
+                  listener->options.name, what, listener->failed.note);
 }
 
 /* Without this a full descriptor table would leave the connection waiting and the socket readable. */
@@ -111,9 +107,8 @@ static bool is_allowed(const struct listener *listener, uid_t uid) {
 static void log_refused(struct listener *listener, const struct ucred *peer) {
         char uid[16];
         char pid[16];
-        uint64_t left_out;
 
-        if (!rate_limit_allows(&listener->refused, clock_now_usec(), &left_out))
+        if (!rate_limit_allows(&listener->refused, clock_now_usec()))
                 return;
 
         (void)snprintf(uid, sizeof(uid), "%u", peer->uid);
@@ -121,8 +116,8 @@ static void log_refused(struct listener *listener, const struct ucred *peer) {
         const struct log_field fields[] = {
                 {"WLA_PEER_UID", uid}, {"WLA_PEER_PID", pid}, {NULL, NULL}};
         log_event(LOG_WARNING, LOG_ID_PEER_REFUSED, fields,
-                  "user %s (process %s) may not use the %s socket (%" PRIu64 " more before this)",
-                  uid, pid, listener->options.name, left_out);
+                  "user %s (process %s) may not use the %s socket%s", uid, pid,
+                  listener->options.name, listener->refused.note);
 }
 
 static void admit(struct listener *listener, int fd) {
