@@ -36,7 +36,7 @@ void wla_error_set(struct wla_error *err, enum wla_code code, const char *hint, 
         va_end(args);
 }
 
-static void prepend(struct wla_error *err, const char *format, va_list args) {
+_printf_(2, 0) static void prepend(struct wla_error *err, const char *format, va_list args) {
         char context[sizeof(err->buffer)];
         int size = vsnprintf(context, sizeof(context), format, args);
         size_t length = size < 0 ? 0 : strlen(context);
