@@ -90,16 +90,31 @@ int storage_key_open(struct tpm *tpm, struct wla_error *err) {
         return 0;
 }
 
-static int check_owner(struct tpm *tpm, TSS2_RC rc, const char *doing, struct wla_error *err) {
+static bool is_refused(TSS2_RC rc) {
         TPM2_RC base = tpm_rc_base(rc);
 
-        if (base == TPM2_RC_BAD_AUTH || base == TPM2_RC_AUTH_FAIL) {
-                tpm->remedy = TPM_GIVE_UP;
-                (void)wla_fail_hint(err, WLA_E_TPM, hint_owner_password,
-                                    "the owner hierarchy of this TPM has a password (0x%x)", rc);
-                return wla_wrap(err, "%s", doing);
-        }
-        return tpm_check(tpm, rc, doing, err);
+        return base == TPM2_RC_BAD_AUTH || base == TPM2_RC_AUTH_FAIL;
+}
+
+int storage_key_check(struct tpm *tpm, TSS2_RC rc, const char *doing, struct wla_error *err) {
+        int r = tpm_check(tpm, rc, doing, err);
+
+        if (!is_refused(rc))
+                return r;
+        (void)wla_fail_hint(err, WLA_E_TPM, hint_foreign_parent,
+                            "the storage key at 0x%08x of this TPM has a password (0x%x)",
+                            STORAGE_KEY_HANDLE, rc);
+        return wla_wrap(err, "%s", doing);
+}
+
+static int check_owner(struct tpm *tpm, TSS2_RC rc, const char *doing, struct wla_error *err) {
+        int r = tpm_check(tpm, rc, doing, err);
+
+        if (!is_refused(rc))
+                return r;
+        (void)wla_fail_hint(err, WLA_E_TPM, hint_owner_password,
+                            "the owner hierarchy of this TPM has a password (0x%x)", rc);
+        return wla_wrap(err, "%s", doing);
 }
 
 int storage_key_make(struct tpm *tpm, struct wla_error *err) {
@@ -141,7 +156,7 @@ int session_open(struct tpm *tpm, TPM2_SE type, struct wla_error *err) {
 static int load_blobs(struct tpm *tpm, struct wla_error *err) {
         TSS2_RC rc = Esys_Load(tpm->esys, tpm->storage, ESYS_TR_PASSWORD, ESYS_TR_NONE,
                                ESYS_TR_NONE, &tpm->key.private, &tpm->key.public, &tpm->binding);
-        if (tpm_check(tpm, rc, "loading the binding key", err) < 0)
+        if (storage_key_check(tpm, rc, "loading the binding key", err) < 0)
                 return -1;
 
         tpm->binding_is_transient = true;

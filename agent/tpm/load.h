@@ -23,6 +23,10 @@ int session_open(struct tpm *tpm, TPM2_SE type, struct wla_error *err) _must_che
 /* Loads the blobs of tpm->key or finds its handle, and compares the Name. */
 int binding_key_open(struct tpm *tpm, struct wla_error *err) _must_check_;
 
+/* tpm_check() for a command that the empty password of the storage key authorises. */
+int storage_key_check(struct tpm *tpm, TSS2_RC rc, const char *doing,
+                      struct wla_error *err) _must_check_;
+
 /* Finds a persistent object; *ret_name is filled in when it is there. */
 int persistent_find(struct tpm *tpm, uint32_t handle, bool *ret_found, ESYS_TR *ret,
                     TPM2B_NAME *ret_name, struct wla_error *err) _must_check_;

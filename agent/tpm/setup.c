@@ -81,7 +81,7 @@ static int create_key(struct tpm *tpm, struct binding_key *key, struct wla_error
         TSS2_RC rc = Esys_Create(tpm->esys, tpm->storage, tpm->session, ESYS_TR_NONE, ESYS_TR_NONE,
                                  &no_password, &template, &no_data, &no_pcrs, &private, &public,
                                  NULL, NULL, NULL);
-        if (tpm_check(tpm, rc, "making the binding key", err) < 0)
+        if (storage_key_check(tpm, rc, "making the binding key", err) < 0)
                 return -1;
 
         key->private = *private;

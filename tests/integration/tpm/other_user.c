@@ -59,9 +59,10 @@ static ESYS_TR make_primary(struct user *user, const TPM2B_SENSITIVE_CREATE *pas
         return made;
 }
 
-void other_user_makes_key(const char *tcti, uint32_t handle, const TPM2B_PUBLIC *template) {
+static void make_persistent(const char *tcti, uint32_t handle,
+                            const TPM2B_SENSITIVE_CREATE *password, const TPM2B_PUBLIC *template) {
         struct user user = begin(tcti);
-        ESYS_TR made = make_primary(&user, &no_password, template);
+        ESYS_TR made = make_primary(&user, password, template);
         ESYS_TR persistent = ESYS_TR_NONE;
 
         ck_assert_uint_eq(Esys_EvictControl(user.esys, ESYS_TR_RH_OWNER, made, ESYS_TR_PASSWORD,
@@ -69,6 +70,17 @@ void other_user_makes_key(const char *tcti, uint32_t handle, const TPM2B_PUBLIC 
                           TSS2_RC_SUCCESS);
         ck_assert_uint_eq(Esys_FlushContext(user.esys, made), TSS2_RC_SUCCESS);
         end(&user);
+}
+
+void other_user_makes_key(const char *tcti, uint32_t handle, const TPM2B_PUBLIC *template) {
+        make_persistent(tcti, handle, &no_password, template);
+}
+
+void other_user_makes_key_with_password(const char *tcti, uint32_t handle, const char *password) {
+        TPM2B_SENSITIVE_CREATE sensitive = {.sensitive.userAuth.size = (uint16_t)strlen(password)};
+
+        memcpy(sensitive.sensitive.userAuth.buffer, password, strlen(password));
+        make_persistent(tcti, handle, &sensitive, &storage_key_template);
 }
 
 bool other_user_has_key(const char *tcti, uint32_t handle) {

@@ -11,6 +11,7 @@ void other_user_extends(const char *tcti, uint32_t pcr);
 
 /* Makes a primary key and persists it. */
 void other_user_makes_key(const char *tcti, uint32_t handle, const TPM2B_PUBLIC *template);
+void other_user_makes_key_with_password(const char *tcti, uint32_t handle, const char *password);
 bool other_user_has_key(const char *tcti, uint32_t handle);
 
 void other_user_sets_owner_password(const char *tcti, const char *password);

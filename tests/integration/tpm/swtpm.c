@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,20 +47,59 @@ void reap(pid_t *pid) {
         *pid = 0;
 }
 
-void await_socket(const char *path) {
-        struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-        (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+static void await_address(const struct sockaddr *address, socklen_t size, const char *name) {
         for (int i = 0; i < READY_POLLS; i++) {
-                int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-                int r = connect(fd, (const struct sockaddr *)&address, sizeof(address));
+                int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+                int r = connect(fd, address, size);
 
                 (void)close(fd);
                 if (r == 0)
                         return;
                 (void)poll(NULL, 0, READY_POLL_MSEC);
         }
-        ck_abort_msg("nothing listens on %s", path);
+        ck_abort_msg("nothing listens on %s", name);
+}
+
+void await_socket(const char *path) {
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+        (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+        await_address((const struct sockaddr *)&address, sizeof(address), path);
+}
+
+static struct sockaddr_in loopback(unsigned port) {
+        return (struct sockaddr_in){.sin_family = AF_INET,
+                                    .sin_port = htons((uint16_t)port),
+                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+}
+
+static bool is_free(unsigned port) {
+        const struct sockaddr_in address = loopback(port);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        int r = bind(fd, (const struct sockaddr *)&address, sizeof(address));
+
+        (void)close(fd);
+        return r == 0;
+}
+
+static unsigned find_ports(void) {
+        for (unsigned i = 0; i < 1000; i++) {
+                unsigned port = 20000 + ((unsigned)getpid() * 2 + i * 62) % 12000;
+
+                if (is_free(port) && is_free(port + 1))
+                        return port;
+        }
+        ck_abort_msg("no free ports");
+        return 0;
+}
+
+static void await_ready(const struct swtpm *swtpm) {
+        const struct sockaddr_in address = loopback(swtpm->port);
+
+        if (swtpm->port != 0)
+                await_address((const struct sockaddr *)&address, sizeof(address), swtpm->tcti);
+        else
+                await_socket(swtpm->socket);
 }
 
 void swtpm_start(struct swtpm *swtpm) {
@@ -68,9 +109,14 @@ void swtpm_start(struct swtpm *swtpm) {
         char log[128];
 
         (void)snprintf(state, sizeof(state), "dir=%s", swtpm->directory);
-        (void)snprintf(server, sizeof(server), "type=unixio,path=%s", swtpm->socket);
-        (void)snprintf(control, sizeof(control), "type=unixio,path=%s.ctrl", swtpm->socket);
         (void)snprintf(log, sizeof(log), "file=%s/log", swtpm->directory);
+        if (swtpm->port != 0) {
+                (void)snprintf(server, sizeof(server), "type=tcp,port=%u", swtpm->port);
+                (void)snprintf(control, sizeof(control), "type=tcp,port=%u", swtpm->port + 1);
+        } else {
+                (void)snprintf(server, sizeof(server), "type=unixio,path=%s", swtpm->socket);
+                (void)snprintf(control, sizeof(control), "type=unixio,path=%s.ctrl", swtpm->socket);
+        }
 
         const char *const argv[] = {"swtpm",
                                     "socket",
@@ -87,7 +133,7 @@ void swtpm_start(struct swtpm *swtpm) {
                                     "not-need-init,startup-clear",
                                     NULL};
         swtpm->pid = spawn(argv);
-        await_socket(swtpm->socket);
+        await_ready(swtpm);
 }
 
 void swtpm_stop(struct swtpm *swtpm) {
@@ -100,6 +146,14 @@ void swtpm_begin(struct swtpm *swtpm) {
         test_directory(swtpm->directory, sizeof(swtpm->directory));
         (void)snprintf(swtpm->socket, sizeof(swtpm->socket), "%s/sock", swtpm->directory);
         (void)snprintf(swtpm->tcti, sizeof(swtpm->tcti), "swtpm:path=%s", swtpm->socket);
+        swtpm_start(swtpm);
+}
+
+void swtpm_begin_tcp(struct swtpm *swtpm) {
+        *swtpm = (struct swtpm){.port = find_ports()};
+        test_directory(swtpm->directory, sizeof(swtpm->directory));
+        (void)snprintf(swtpm->tcti, sizeof(swtpm->tcti), "swtpm:host=127.0.0.1,port=%u",
+                       swtpm->port);
         swtpm_start(swtpm);
 }
 

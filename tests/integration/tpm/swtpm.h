@@ -12,6 +12,7 @@ struct swtpm {
         char directory[64];
         char socket[96];
         char tcti[128]; /* "swtpm:path=..." */
+        unsigned port;  /* 0: unix sockets; else TCP on the loopback, and port + 1 for control */
         pid_t pid;
 };
 
@@ -24,6 +25,8 @@ void test_directory(char *to, size_t size);
 
 /* Makes a TPM and starts it; returns when it answers. */
 void swtpm_begin(struct swtpm *swtpm);
+
+void swtpm_begin_tcp(struct swtpm *swtpm);
 
 /* The same state with the process gone, and with a new one. */
 void swtpm_stop(struct swtpm *swtpm);

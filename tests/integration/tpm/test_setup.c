@@ -251,6 +251,19 @@ START_TEST(an_rsa_storage_key_is_used) {
 }
 END_TEST
 
+START_TEST(a_storage_key_with_a_password_is_named) {
+        struct host host;
+        const struct tpm_setup_options options = {0};
+
+        host_begin(&host);
+        other_user_makes_key_with_password(host.swtpm.tcti, STORAGE_KEY_HANDLE, "secret");
+        expect_setup_failure(&host, &options, WLA_E_TPM,
+                             "the storage key at 0x81000001 of this TPM has a password");
+        ck_assert_ptr_nonnull(strstr(host.err.hint, "empty password"));
+        host_end(&host);
+}
+END_TEST
+
 START_TEST(a_signing_key_in_its_place_is_refused) {
         struct host host;
         const struct tpm_setup_options options = {.replace = true};
@@ -347,6 +360,7 @@ void add_setup_tests(TCase *tcase) {
         tcase_add_test(tcase, an_owner_password_is_named);
         tcase_add_test(tcase, an_owner_password_does_not_matter_with_a_storage_key);
         tcase_add_test(tcase, an_rsa_storage_key_is_used);
+        tcase_add_test(tcase, a_storage_key_with_a_password_is_named);
         tcase_add_test(tcase, a_signing_key_in_its_place_is_refused);
         tcase_add_test(tcase, a_damaged_file_is_kept_unless_replaced);
         tcase_add_test(tcase, a_full_disk_leaves_nothing_behind);

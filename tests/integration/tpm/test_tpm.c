@@ -9,8 +9,10 @@ static const struct {
         const char *name;
         void (*add_tests)(TCase *tcase);
 } cases[] = {
-        {"setup", add_setup_tests},  {"unbind", add_unbind_tests}, {"pcr", add_pcr_tests},
-        {"faults", add_fault_tests}, {"wire", add_wire_tests},     {"opener", add_opener_tests},
+        {"setup", add_setup_tests},   {"unbind", add_unbind_tests},
+        {"pcr", add_pcr_tests},       {"faults", add_fault_tests},
+        {"wire", add_wire_tests},     {"transport", add_transport_tests},
+        {"opener", add_opener_tests},
 };
 
 int main(void) {

@@ -13,4 +13,5 @@ void add_unbind_tests(TCase *tcase);
 void add_pcr_tests(TCase *tcase);
 void add_fault_tests(TCase *tcase);
 void add_wire_tests(TCase *tcase);
+void add_transport_tests(TCase *tcase);
 void add_opener_tests(TCase *tcase);
