@@ -8,7 +8,7 @@
 
 /* Everything the lane needs after the caller has gone; the wrapped key is no secret. */
 struct bind_job {
-        struct lane_job lane_job;
+        struct lane_job lane_job; /* first: the lane hands it back */
         uint8_t wrapped[RSA_WRAPPED_SIZE];
         size_t wrapped_size;
         char fingerprint[KEY_FINGERPRINT_SIZE];

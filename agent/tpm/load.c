@@ -3,14 +3,14 @@
 
 #include "tpm/templates.h"
 
-static const char hint_other_tpm[] = "another TPM or a cleared one; run 'wlagent setup --replace' "
-                                     "and have owners wrap their keys "
-                                     "again";
+static const char hint_other_tpm[] =
+        "another TPM or a cleared one; run 'wlagent setup --replace' and have owners wrap their "
+        "keys again";
 static const char hint_owner_password[] =
         "make the storage key at 0x81000001 with 'tpm2_createprimary -C o -P ...' and "
         "'tpm2_evictcontrol', then run setup again";
-static const char hint_foreign_parent[] = "it needs an SHA-256 storage key with an empty password "
-                                          "at 0x81000001; see wlagent(1), SETUP";
+static const char hint_foreign_parent[] =
+        "it needs an SHA-256 storage key with an empty password at 0x81000001; see wlagent(1)";
 
 /* Not to be kept: tpm2-tss remembers what it has once read at a handle. */
 static int fail_foreign(struct tpm *tpm, struct wla_error *err, const char *what, uint32_t handle,

@@ -121,8 +121,8 @@ static int prove_key(struct tpm *tpm, struct wla_error *err) {
 
         if (binding_key_pem(&tpm->key, &pem, err) < 0 ||
             rsa_wrap((const char *)pem.data, pem.size, secret, &wrapped, err) < 0 ||
-            unbind(tpm, (struct wla_bytes){.data = wrapped.data, .size = wrapped.size}, NULL,
-                   &opened, err) < 0)
+            unbind_key(tpm, (struct wla_bytes){.data = wrapped.data, .size = wrapped.size}, NULL,
+                       &opened, err) < 0)
                 return wla_wrap(err, "proving the binding key");
 
         struct wla_bytes a = wla_secret_view(secret);
@@ -173,9 +173,14 @@ static int replace_key(struct tpm *tpm, const struct tpm_setup_options *options,
         if (tpm_run(tpm, NULL, make_key_step, &pcrs, err) < 0 || prove_key(tpm, err) < 0)
                 return -1;
 
-        if (options->handle != 0 &&
-            (tpm_run(tpm, NULL, persist_step, &persist, err) < 0 || prove_key(tpm, err) < 0))
-                return -1;
+        if (options->handle != 0) {
+                if (tpm_run(tpm, NULL, persist_step, &persist, err) < 0)
+                        return -1;
+                /* So that the proof finds the key as the daemon will. */
+                tpm_disconnect(tpm, true);
+                if (prove_key(tpm, err) < 0)
+                        return -1;
+        }
 
         if (write_files(tpm, dir_fd, err) < 0)
                 return -1;
@@ -185,8 +190,7 @@ static int replace_key(struct tpm *tpm, const struct tpm_setup_options *options,
         persist.handle = old->handle;
         if (tpm_run(tpm, NULL, persist_free_step, &persist, err) < 0)
                 return wla_wrap(err,
-                                "the new binding key is in place, but the old one stays at "
-                                "0x%08x",
+                                "the new binding key is in place, but the old one stays at 0x%08x",
                                 old->handle);
         return 0;
 }

@@ -33,7 +33,7 @@ static void wipe_command_buffer(struct tpm *tpm) {
 }
 
 static __attribute__((noinline)) void wipe_stack(void) {
-        uint8_t below[16384];
+        uint8_t below[28672]; /* ESYS and OpenSSL use that much */
 
         explicit_bzero(below, sizeof(below));
 }
@@ -115,8 +115,8 @@ static int open_step(struct tpm *tpm, void *arg, struct wla_error *err) {
         return decrypt_counted(tpm, arg, err);
 }
 
-int unbind(struct tpm *tpm, struct wla_bytes wrapped, const struct deadline *deadline,
-           struct wla_secret **ret, struct wla_error *err) {
+int unbind_key(struct tpm *tpm, struct wla_bytes wrapped, const struct deadline *deadline,
+               struct wla_secret **ret, struct wla_error *err) {
         struct opening opening = {.wrapped = wrapped};
 
         int r = tpm_run(tpm, deadline, open_step, &opening, err);
@@ -177,7 +177,7 @@ int tpm_unbind(struct tpm *tpm, struct wla_bytes wrapped, const char *fingerprin
                         "%.16s...",
                         fingerprint, tpm->key.fingerprint);
 
-        return unbind(tpm, wrapped, deadline, ret, err);
+        return unbind_key(tpm, wrapped, deadline, ret, err);
 }
 
 uint64_t tpm_unbind_count(const struct tpm *tpm) {

@@ -6,5 +6,5 @@
 
 #include "tpm/context.h"
 
-int unbind(struct tpm *tpm, struct wla_bytes wrapped, const struct deadline *deadline,
-           struct wla_secret **ret, struct wla_error *err) _must_check_;
+int unbind_key(struct tpm *tpm, struct wla_bytes wrapped, const struct deadline *deadline,
+               struct wla_secret **ret, struct wla_error *err) _must_check_;
