@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "tpm/binding_key.h"
 #include "tpm/pcr.h"
+#include "tpm/rc.h"
 
 #define TEXT_MAX 8192u
 
@@ -250,6 +251,7 @@ int binding_key_parse(const char *text, size_t size, struct binding_key *ret,
         struct json_value object;
         uint64_t version = 0;
 
+        tpm_rc_silence_library();
         if (json_check(text, size, &object, err) < 0 || refuse_unknown(&object, err) < 0)
                 return -1;
 

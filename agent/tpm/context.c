@@ -39,9 +39,7 @@ int tpm_new(const char *tcti, const char *state_directory, struct tpm **ret,
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
         }
 
-        /* Our errors say it better, and libtss2 would write to stderr behind the log. */
-        (void)setenv("TSS2_LOG", "all+NONE", false);
-
+        tpm_rc_silence_library();
         *ret = tpm;
         return 0;
 }

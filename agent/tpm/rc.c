@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tpm/rc.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <tss2/tss2_rc.h>
 
@@ -198,4 +199,8 @@ int tpm_rc_fail(struct wla_error *err, TSS2_RC rc, int errno_value) {
                                      reason);
 
         return wla_fail_hint(err, meaning->code, meaning->hint, "%s (0x%x)", meaning->text, rc);
+}
+
+void tpm_rc_silence_library(void) {
+        (void)setenv("TSS2_LOG", "all+NONE", false);
 }

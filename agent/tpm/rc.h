@@ -3,7 +3,7 @@
 
 /* The one translation of TSS2_RC: what to tell the operator, and what the agent may do about it.
  *
- * Threads: pure functions.
+ * Threads: pure functions, but for tpm_rc_silence_library().
  * Source:  TPM 2.0 Library, Part 2, section 6.6 (TPM_RC); TSS 2.0 Overview and Common Structures,
  *          section 3 (response code layers).
  */
@@ -32,3 +32,7 @@ TPM2_RC tpm_rc_base(TSS2_RC rc);
 
 /* Sets err; rc must not be TSS2_RC_SUCCESS.  errno_value: of the connection, 0 when not known. */
 int tpm_rc_fail(struct wla_error *err, TSS2_RC rc, int errno_value);
+
+/* Silences the log of tpm2-tss on stderr, unless TSS2_LOG is set: our errors say it better.  Changes the
+ * environment, so the first call comes before the first thread; later ones change nothing. */
+void tpm_rc_silence_library(void);
