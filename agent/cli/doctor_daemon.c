@@ -93,6 +93,8 @@ static void check_answer(struct doctor *doctor) {
 
         if (control_call(&call, &reply, &err) < 0 ||
             json_check((const char *)reply.data, reply.size, &status, &err) < 0) {
+                if (err.code == WLA_E_UNAVAILABLE)
+                        err.hint = remedy_start;
                 doctor_report_error(doctor, FINDING_FAILURE, "daemon", &err);
                 return;
         }

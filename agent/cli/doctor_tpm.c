@@ -26,7 +26,6 @@ static bool check_facts(struct doctor *doctor, struct tpm *tpm) {
         struct tpm_facts facts;
 
         if (tpm_facts(tpm, &facts, &err) < 0) {
-                (void)wla_wrap(&err, "TPM %s", doctor->config->tpm.device);
                 doctor_report_error(doctor, FINDING_FAILURE, "tpm", &err);
                 return false;
         }

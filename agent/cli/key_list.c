@@ -99,8 +99,8 @@ static enum outcome run(struct invocation *invocation, const struct arguments *a
         _cleanup_listing_ struct listing listing = {.store = KEY_STORE_CLOSED};
         size_t bad = 0;
 
-        if (invocation_host_fingerprint(invocation, listing.host, err) < 0 ||
-            invocation_key_store(invocation, &listing.store, err) < 0 ||
+        if (invocation_key_store(invocation, &listing.store, err) < 0 ||
+            invocation_host_fingerprint(invocation, listing.host, err) < 0 ||
             key_store_list(&listing.store, &listing.names, err) < 0)
                 return OUTCOME_FAILED;
 

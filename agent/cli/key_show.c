@@ -51,8 +51,8 @@ static enum outcome run(struct invocation *invocation, const struct arguments *a
         char host[KEY_FINGERPRINT_SIZE];
         struct key_file file;
 
-        if (invocation_host_fingerprint(invocation, host, err) < 0 ||
-            invocation_key_store(invocation, &store, err) < 0 ||
+        if (invocation_key_store(invocation, &store, err) < 0 ||
+            invocation_host_fingerprint(invocation, host, err) < 0 ||
             key_store_read(&store, arguments->operand, &file, err) < 0)
                 return OUTCOME_FAILED;
 

@@ -24,6 +24,13 @@ bool state_directory_daemon_ids(uid_t *ret_uid, gid_t *ret_gid) {
         return true;
 }
 
+static int fail(int errno_value, const char *doing, const char *path, struct wla_error *err) {
+        (void)wla_fail_errno(err, errno_value, "%s the directory %s", doing, path);
+        if (errno_value == EACCES)
+                err->hint = "run wlagent as root, or as the user of wlagentd";
+        return -1;
+}
+
 /* Owner and mode go to what was opened, not to a path that another may have replaced. */
 static int make_one(int parent, const char *path, mode_t mode, int *ret_fd, struct wla_error *err) {
         _cleanup_close_ int fd = -1;
@@ -32,11 +39,11 @@ static int make_one(int parent, const char *path, mode_t mode, int *ret_fd, stru
 
         bool made = mkdirat(parent, path, mode) == 0;
         if (!made && errno != EEXIST)
-                return wla_fail_errno(err, errno, "making the directory %s", path);
+                return fail(errno, "making", path, err);
 
         fd = openat(parent, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
-                return wla_fail_errno(err, errno, "opening the directory %s", path);
+                return fail(errno, "opening", path, err);
 
         if (made && fchmod(fd, mode) < 0)
                 return wla_fail_errno(err, errno, "setting the mode of %s", path);

@@ -16,6 +16,7 @@
 
 static const char hint_setup[] = "run 'wlagent setup' first";
 static const char hint_directory[] = "give it to the user of wlagentd, with mode 0700";
+static const char hint_denied[] = "run wlagent as root; wlagentd needs to own the directory";
 static const char hint_file[] = "give it to the owner of its directory, with mode 0600";
 static const char hint_missing[] = "make one with 'wlagent key create NAME', or fetch one with "
                                    "'wlagent key import FILE'; 'wlagent key list' shows what is "
@@ -66,8 +67,10 @@ int key_store_open(const char *state_directory, struct key_store *ret, struct wl
                 return wla_fail_hint(err, WLA_E_NOT_FOUND, hint_setup, "there is no key store %s",
                                      store.directory);
         if (store.fd < 0 || fstat(store.fd, &facts) < 0) {
+                bool denied = errno == EACCES;
+
                 (void)wla_fail_errno(err, errno, "opening the key store %s", store.directory);
-                err->hint = hint_directory;
+                err->hint = denied ? hint_denied : hint_directory;
                 return -1;
         }
 

@@ -94,7 +94,7 @@ class Healthy(DoctorTest):
 class Tpm(DoctorTest):
     def test_absent(self):
         self.tpm.stop()
-        self.finds("failure", "tpm", f"^TPM {self.tpm.tcti}: ")
+        self.finds("failure", "tpm", f"{self.tpm.tcti}: no connection to the TPM", "check Device=")
 
     def test_not_set_up(self):
         os.unlink(os.path.join(self.agent.state, "binding-key.json"))
@@ -151,7 +151,8 @@ class Host(DoctorTest):
 
 class Daemon(DoctorTest):
     def test_down(self):
-        self.finds("failure", "daemon", "^wlagentd is not running: .*: No such file or directory$", "systemctl start wlagentd")
+        self.finds("failure", "daemon", "^wlagentd is not running: .*: No such file or directory$",
+                   "systemctl enable --now wlagentd.socket")
         self.finds("failure", "keyprovider-socket", "wlagent.sock: does not exist$", "systemctl")
         self.finds("failure", "control-socket", "control.sock: does not exist$", "systemctl")
 

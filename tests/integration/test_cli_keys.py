@@ -348,6 +348,23 @@ class Removal(KeyTest):
         self.assertEqual(self.names(), ["web-1"])
 
 
+class OtherUsers(KeyTest):
+    @unittest.skipUnless(os.geteuid() == 0, "only root becomes another user")
+    def test_they_are_told_to_become_root(self):
+        for path in (self.directory, self.agent.directory, self.agent.state):
+            os.chmod(path, 0o755)
+        os.chmod(self.agent.config, 0o644)
+        nobody = {"user": 65534, "group": 65534, "extra_groups": [], "check": False}
+        self.fails(self.agent.run("key", "list", **nobody),
+                   f"^wlagent: opening the key store {self.keys}: Permission denied\n"
+                   "hint: run wlagent as root; wlagentd needs to own the directory\n$")
+        self.agent.write_config(Agent={"StateDirectory": os.path.join(self.agent.state, "new")})
+        os.chmod(self.agent.config, 0o644)
+        self.fails(self.agent.run("setup", **nobody),
+                   "making the directory .*/new: Permission denied\n"
+                   "hint: run wlagent as root, or as the user of wlagentd\n$")
+
+
 class LockedMemory(KeyTest):
     @unittest.skipUnless(os.geteuid() == 0, "only root becomes another user")
     def test_refused_locking_stops_before_a_key_is_made(self):
