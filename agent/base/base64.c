@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+/* Characters that are decoded at a time; a multiple of four. */
+#define DECODE_BLOCK 64u
+
 /* 1 when low <= value <= high, else 0, without a branch on the value. */
 static unsigned in_range(unsigned value, unsigned low, unsigned high) {
         return (((low - 1 - value) & (value - 1 - high)) >> 31) & 1;
@@ -20,21 +23,29 @@ static char encode_sextet(unsigned sextet) {
         return (char)character;
 }
 
-/* The sextet, with bit 6 set for a character outside the alphabet. */
-static unsigned decode_character(unsigned character) {
-        unsigned upper = in_range(character, 'A', 'Z');
-        unsigned lower = in_range(character, 'a', 'z');
-        unsigned digit = in_range(character, '0', '9');
-        unsigned plus = in_range(character, '+', '+');
-        unsigned slash = in_range(character, '/', '/');
-        unsigned sextet = 0;
+/* All ones when low <= value <= high, else 0; for bytes, in arithmetic that becomes vector code. */
+static uint16_t mask_range(uint16_t value, uint16_t low, uint16_t high) {
+        return (uint16_t) - ((uint16_t)((low - 1 - value) & (value - 1 - high)) >> 15);
+}
 
-        sextet |= -upper & (character - 'A');
-        sextet |= -lower & (character - 'a' + 26);
-        sextet |= -digit & (character - '0' + 52);
-        sextet |= -plus & 62;
-        sextet |= -slash & 63;
-        return sextet | (1 - (upper | lower | digit | plus | slash)) << 6;
+/* Turns characters into sextets; returns 0 when all are in the alphabet. */
+static unsigned decode_block(uint8_t block[DECODE_BLOCK]) {
+        uint16_t invalid = 0;
+
+        for (size_t i = 0; i < DECODE_BLOCK; i++) {
+                uint16_t character = block[i];
+                uint16_t upper = mask_range(character, 'A', 'Z');
+                uint16_t lower = mask_range(character, 'a', 'z');
+                uint16_t digit = mask_range(character, '0', '9');
+                uint16_t plus = mask_range(character, '+', '+');
+                uint16_t slash = mask_range(character, '/', '/');
+
+                invalid |= (uint16_t) ~(upper | lower | digit | plus | slash);
+                block[i] = (uint8_t)((upper & (character - 'A')) |
+                                     (lower & (character - 'a' + 26)) |
+                                     (digit & (character - '0' + 52)) | (plus & 62) | (slash & 63));
+        }
+        return invalid;
 }
 
 void base64_encode(const uint8_t *data, size_t size, char *to) {
@@ -75,6 +86,35 @@ static int fail_decode(struct wla_error *err) {
         return wla_fail(err, WLA_E_INPUT, "not base64 with padding (RFC 4648 section 4)");
 }
 
+/* Decodes at most a block of text, whole groups of four without padding, to to. */
+static unsigned decode_groups(const uint8_t *text, size_t size, uint8_t *to) {
+        uint8_t block[DECODE_BLOCK];
+
+        memset(block, 'A', sizeof(block));
+        memcpy(block, text, size);
+        unsigned invalid = decode_block(block);
+        for (size_t i = 0; i < size; i += 4) {
+                *to++ = (uint8_t)(block[i] << 2 | block[i + 1] >> 4);
+                *to++ = (uint8_t)(block[i + 1] << 4 | block[i + 2] >> 2);
+                *to++ = (uint8_t)(block[i + 2] << 6 | block[i + 3]);
+        }
+        explicit_bzero(block, sizeof(block));
+        return invalid;
+}
+
+/* The last group, whose padding counts as zero bits; what it leaves unused has to be zero. */
+static unsigned decode_last(const char *text, size_t padding, uint8_t *to) {
+        uint8_t group[4];
+
+        memcpy(group, text, sizeof(group));
+        memset(group + sizeof(group) - padding, 'A', padding);
+        unsigned invalid = decode_groups(group, sizeof(group), to);
+        explicit_bzero(group, sizeof(group));
+        for (size_t i = 3 - padding; i < 3; i++)
+                invalid |= to[i];
+        return invalid;
+}
+
 int base64_decode(const char *text, size_t size, struct buf *to, struct wla_error *err) {
         if (size % 4 != 0)
                 return fail_decode(err);
@@ -86,23 +126,11 @@ int base64_decode(const char *text, size_t size, struct buf *to, struct wla_erro
         if (!at)
                 return -1;
 
-        unsigned invalid = 0;
-        for (size_t i = 0; i < size; i += 4) {
-                bool last = i + 4 == size;
-                unsigned group = 0;
+        unsigned invalid = decode_last(text + size - 4, padding, at + (size - 4) / 4 * 3);
+        for (size_t i = 0; i < size - 4; i += DECODE_BLOCK) {
+                size_t part = size - 4 - i < DECODE_BLOCK ? size - 4 - i : DECODE_BLOCK;
 
-                for (size_t j = 0; j < 4; j++) {
-                        bool pad = last && j >= 4 - padding;
-                        unsigned sextet = pad ? 0 : decode_character((uint8_t)text[i + j]);
-
-                        invalid |= sextet >> 6;
-                        group = group << 6 | (sextet & 63);
-                }
-                if (last && padding > 0)
-                        invalid |= (group & (padding == 1 ? 0xffu : 0xffffu)) != 0;
-                *at++ = (uint8_t)(group >> 16);
-                *at++ = (uint8_t)(group >> 8);
-                *at++ = (uint8_t)group;
+                invalid |= decode_groups((const uint8_t *)text + i, part, at + i / 4 * 3);
         }
 
         size_t keep = size / 4 * 3 - padding;

@@ -92,4 +92,32 @@ START_TEST(knows_every_character) {
 }
 END_TEST
 
-SUITE_MAIN("base64", vectors_of_rfc_4648, agrees_with_openssl, is_strict, knows_every_character)
+/* One wrong character anywhere in a long text. */
+START_TEST(sees_every_position) {
+        char text[200];
+
+        for (size_t i = 0; i < sizeof(text); i++) {
+                _cleanup_buf_ struct buf decoded = BUF_WITH_LIMIT(256);
+                struct wla_error err = {0};
+
+                memset(text, 'A', sizeof(text));
+                text[i] = '/';
+                ck_assert_int_eq(base64_decode(text, sizeof(text), &decoded, &err), 0);
+                ck_assert_uint_ne(decoded.data[i / 4 * 3 + (i % 4 < 3 ? i % 4 : 2)], 0);
+                for (int character = 0; character < 256; character++) {
+                        if (strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+"
+                                   "/",
+                                   character) &&
+                            character)
+                                continue;
+                        buf_reset(&decoded);
+                        text[i] = (char)character;
+                        ck_assert(base64_decode(text, sizeof(text), &decoded, &err) == -1 ||
+                                  (character == '=' && i == sizeof(text) - 1));
+                }
+        }
+}
+END_TEST
+
+SUITE_MAIN("base64", vectors_of_rfc_4648, agrees_with_openssl, is_strict, knows_every_character,
+           sees_every_position)
