@@ -3,7 +3,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "base/secret.h"
@@ -59,23 +59,31 @@ void doctor_check_state(struct doctor *doctor) {
                 (void)check_directory(doctor, keys, S_IRWXG | S_IRWXO);
 }
 
+/* The limit alone does not tell: a container's system call filter may refuse as well. */
+static bool memory_locks(size_t size) {
+        void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        if (memory == MAP_FAILED)
+                return false;
+
+        bool locked = mlock(memory, size) == 0;
+        (void)munmap(memory, size);
+        return locked;
+}
+
 void doctor_check_memory(struct doctor *doctor) {
-        struct rlimit limit;
         size_t need = wla_secret_heap_size();
 
-        if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0)
-                return;
-
-        if (limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < need)
+        if (memory_locks(need))
+                doctor_report(doctor, FINDING_OK, "memory-lock", NULL,
+                              "the %zu KiB that keys need can be locked into memory", need / 1024);
+        else
                 doctor_report(doctor,
                               doctor->config->agent.allow_unlocked_memory ? FINDING_WARNING
                                                                           : FINDING_FAILURE,
                               "memory-lock", remedy_memory,
-                              "%zu KiB may be locked into memory here, and keys need %zu KiB",
-                              (size_t)limit.rlim_cur / 1024, need / 1024);
-        else
-                doctor_report(doctor, FINDING_OK, "memory-lock", NULL,
-                              "the %zu KiB that keys need may be locked into memory", need / 1024);
+                              "the kernel refuses to lock the %zu KiB of memory that keys need",
+                              need / 1024);
 
         if (doctor->config->agent.allow_unlocked_memory)
                 doctor_report(doctor, FINDING_WARNING, "memory-lock",
