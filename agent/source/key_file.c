@@ -69,17 +69,26 @@ static int read_binding_key(const struct json_value *value, struct key_file *fil
         return 0;
 }
 
+/* strptime() alone would take spaces for digits. */
+static bool has_form_of_time(const char *text) {
+        static const char form[] = "dddd-dd-ddTdd:dd:ddZ";
+
+        for (size_t i = 0; i < sizeof(form); i++) {
+                bool digit = text[i] >= '0' && text[i] <= '9';
+
+                if (form[i] == 'd' ? !digit : text[i] != form[i])
+                        return false;
+        }
+        return true;
+}
+
 static int read_created(const struct json_value *value, struct key_file *file,
                         struct wla_error *err) {
         struct tm time;
         char *to = file->created;
 
-        if (json_string_copy(value, to, sizeof(file->created), err) < 0 ||
-            strlen(to) != sizeof(file->created) - 1)
-                return damaged(err, "member \"created\" is not a time like 2026-01-31T23:59:59Z");
-
-        const char *end = strptime(to, "%Y-%m-%dT%H:%M:%SZ", &time);
-        if (!end || *end)
+        if (json_string_copy(value, to, sizeof(file->created), err) < 0 || !has_form_of_time(to) ||
+            !strptime(to, "%Y-%m-%dT%H:%M:%SZ", &time))
                 return damaged(err, "member \"created\" is not a time like 2026-01-31T23:59:59Z");
         return 0;
 }

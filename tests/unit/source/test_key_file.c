@@ -88,6 +88,11 @@ static const struct {
         {"2026-01-31T", "2026-13-31T", "member \"created\" is not a time like 2026-01-31T23:59:59Z",
          HINT_DAMAGED},
         {"59Z", "59", "member \"created\" is not a time like 2026-01-31T23:59:59Z", HINT_DAMAGED},
+        {"01-31T", " 1-31T", "member \"created\" is not a time like 2026-01-31T23:59:59Z",
+         HINT_DAMAGED},
+        {"23:59", "24:59", "member \"created\" is not a time like 2026-01-31T23:59:59Z",
+         HINT_DAMAGED},
+        {"59Z", "59+", "member \"created\" is not a time like 2026-01-31T23:59:59Z", HINT_DAMAGED},
         {"\"AQgPFh0k", "\"AQgP Fh0k", "member \"wrapped_key\" is not base64", HINT_DAMAGED},
         {"\"AQgPFh0k", "\"AQgP", "member \"wrapped_key\" holds 253 bytes, not 256", HINT_DAMAGED},
         {"\"AQgPFh0k", "\"AQgPFh0kAAAA", "member \"wrapped_key\" holds 259 bytes, not 256",
@@ -135,6 +140,31 @@ START_TEST(too_large_is_refused) {
 
         memset(spaces, ' ', sizeof(spaces));
         expect_refusal(&large, "larger than 16 KiB, which no key file is", HINT_DAMAGED);
+}
+END_TEST
+
+/* Whatever the bytes are, they are a key file or they are refused. */
+START_TEST(any_changed_byte_is_harmless) {
+        static const char values[] = {'\0', '"', '\\', '{', '}', '9', (char)0x80, (char)0xff};
+        struct wla_error err = {0};
+        const struct key_file file = sample_key_file("web-1");
+        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(KEY_FILE_SIZE_MAX);
+
+        ck_assert_int_eq(key_file_format(&file, &text, &err), 0);
+        for (size_t at = 0; at < text.size; at++) {
+                uint8_t before = text.data[at];
+
+                for (size_t i = 0; i < sizeof(values); i++) {
+                        struct key_file again = {0};
+
+                        text.data[at] = (uint8_t)values[i];
+                        if (key_file_parse((char *)text.data, text.size, &again, &err) == 0)
+                                ck_assert(key_name_valid(again.name, strlen(again.name)));
+                        else
+                                ck_assert_int_eq(err.code, WLA_E_INPUT);
+                }
+                text.data[at] = before;
+        }
 }
 END_TEST
 
@@ -234,6 +264,7 @@ int main(void) {
                             sizeof(refusals) / sizeof(refusals[0]));
         tcase_add_test(tcase, what_is_no_object_is_refused);
         tcase_add_test(tcase, too_large_is_refused);
+        tcase_add_test(tcase, any_changed_byte_is_harmless);
         tcase_add_test(tcase, every_truncation_is_refused);
         tcase_add_test(tcase, wrapping_is_for_the_pem);
         tcase_add_test(tcase, allocations_may_fail);
