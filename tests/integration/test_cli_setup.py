@@ -104,3 +104,59 @@ class Setup(harness.AgentTest):
             done = self.agent.run(*command, check=False)
             self.fails(done, "^wlagent: .*\nhint: run 'wlagent setup'.*\n$")
             self.assertEqual((done.returncode, done.stdout), (1, b""))
+
+
+@unittest.skipUnless(os.geteuid() == 0, "only root makes files for the daemon's user")
+class ForTheDaemonsUser(harness.AgentTest):
+    """root sets up, wlagentd runs as its own user."""
+
+    prepared = False
+    uid = 4711
+
+    def setUp(self):
+        super().setUp()
+        os.rmdir(self.agent.state)
+        preload = os.path.join(harness.BUILD, "tests", "integration", "libdaemon_user.so")
+        self.assertTrue(os.path.exists(preload))
+        self.environment = {**os.environ, "LD_PRELOAD": preload}
+
+    def as_root(self, *arguments, **options):
+        return self.agent.run(*arguments, env=self.environment, **options)
+
+    def owners(self):
+        return {os.path.relpath(path, self.agent.directory): (os.stat(path).st_uid, os.stat(path).st_gid)
+                for root, _, files in os.walk(self.agent.state)
+                for path in (root, *(os.path.join(root, name) for name in files))}
+
+    def test_everything_becomes_the_daemons(self):
+        self.as_root("setup")
+        self.as_root("key", "create", "web-1")
+        owners = self.owners()
+        self.assertLessEqual({"state", "state/keys", "state/keys/web-1.json", "state/binding-key.json",
+                              "state/binding-key.pem"}, set(owners))
+        self.assertEqual(set(owners.values()), {(self.uid, self.uid)})
+
+        findings = json.loads(self.as_root("doctor", "--json", check=False).stdout)["findings"]
+        self.assertEqual([finding["result"] for finding in findings if finding["check"] in ("state-directory", "keys")],
+                         ["ok"] * 3)
+        os.chown(os.path.join(self.agent.state, "keys"), 0, 0)
+        findings = json.loads(self.as_root("doctor", "--json", check=False).stdout)["findings"]
+        self.assertIn(f"{self.agent.state}/keys belongs to user 0, not to wlagent",
+                      [finding["text"] for finding in findings])
+
+    def test_the_daemon_opens_what_root_made(self):
+        self.as_root("setup")
+        self.as_root("key", "create", "web-1")
+        for path in (self.directory, self.agent.directory, self.tpm.directory):
+            os.chmod(path, 0o755)
+        os.chmod(self.agent.config, 0o644)
+        os.chown(self.agent.run_directory, self.uid, self.uid)
+        for path in (self.tpm.socket, self.tpm.socket + ".ctrl"):
+            os.chmod(path, 0o666)
+        self.agent.user = self.uid
+        self.agent.start(group=self.uid, extra_groups=[])
+        with self.agent.client() as client:
+            self.assertEqual(client.unwrap(client.wrap(b"options", "key=web-1")), b"options")
+        self.as_root("key", "create", "web-2")
+        with self.agent.client() as client:
+            self.assertEqual(client.unwrap(client.wrap(b"options", "key=web-2")), b"options")
