@@ -7,6 +7,7 @@
  *
  *   MODE "new"   a connection for each call, as ocicrypt does it: connect, wait for the server's
  *                SETTINGS, call, close
+ *   MODE "once"  the same without the wait: a client that knows its server sends all in one write
  *   MODE "warm"  one connection with STREAMS calls under way at any time
  *
  * Standards: RFC 9113, RFC 7541, gRPC over HTTP/2 (PROTOCOL-HTTP2.md). */
@@ -308,13 +309,16 @@ static void flush(struct connection *c, struct bytes *out) {
         out->size = 0;
 }
 
-static void call_on_new_connection(struct connection *c, const char *path) {
+/* wait: for the server's SETTINGS before the call. */
+static void call_on_new_connection(struct connection *c, const char *path, bool wait) {
         static struct bytes out;
         struct frame frame;
-        bool called = false;
+        bool called = !wait;
 
         connection_open(c, path);
-        write_all(c->fd, made.preface.data, made.preface.size);
+        put(&out, made.preface.data, made.preface.size);
+        if (!wait)
+                put_call(c, &out, 1);
         for (bool done = false; !done;) {
                 while (!done && next_frame(c, &frame))
                         done = take_frame(c, &frame, &out);
@@ -329,11 +333,12 @@ static void call_on_new_connection(struct connection *c, const char *path) {
         close(c->fd);
 }
 
-static void run_new(struct connection *c, const char *path, size_t count, uint64_t *nsec) {
+static void run_new(struct connection *c, const char *path, bool wait, size_t count,
+                    uint64_t *nsec) {
         for (size_t i = 0; i < count; i++) {
                 uint64_t start = now_nsec();
 
-                call_on_new_connection(c, path);
+                call_on_new_connection(c, path, wait);
                 nsec[i] = now_nsec() - start;
         }
 }
@@ -396,7 +401,7 @@ int main(int argc, char **argv) {
         static uint8_t json[BODY_MAX];
 
         if (argc != 5)
-                die("usage: unwrap_client SOCKET new|warm COUNT STREAMS < REQUEST");
+                die("usage: unwrap_client SOCKET new|once|warm COUNT STREAMS < REQUEST");
         size_t count = number(argv[3], 100000000);
         size_t streams = number(argv[4], STREAMS_MAX);
 
@@ -406,8 +411,8 @@ int main(int argc, char **argv) {
                 die("out of memory");
 
         uint64_t start = now_nsec();
-        if (strcmp(argv[2], "new") == 0)
-                run_new(&connection, argv[1], count, nsec);
+        if (strcmp(argv[2], "warm") != 0)
+                run_new(&connection, argv[1], strcmp(argv[2], "new") == 0, count, nsec);
         else
                 run_warm(&connection, argv[1], count, streams, nsec);
         double seconds = (double)(now_nsec() - start) / 1e9;
