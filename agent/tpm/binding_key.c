@@ -62,7 +62,7 @@ static int compute_name(const TPM2B_PUBLIC *public, TPM2B_NAME *ret, struct wla_
 
 int binding_key_identify(struct binding_key *key, struct wla_error *err) {
         if (!is_binding_key(&key->public))
-                return wla_fail(err, WLA_E_TPM, "this is no binding key");
+                return wla_fail(err, WLA_E_INPUT, "this is no binding key");
 
         if (compute_name(&key->public, &key->name, err) < 0)
                 return -1;
@@ -96,8 +96,10 @@ int binding_key_read(const char *state_directory, struct binding_key *ret, struc
         }
 
         if (binding_key_parse((const char *)json.data, json.size, ret, err) < 0) {
-                err->code = WLA_E_TPM;
-                err->hint = hint_unusable;
+                if (err->code == WLA_E_INPUT) {
+                        err->code = WLA_E_TPM;
+                        err->hint = hint_unusable;
+                }
                 return wla_wrap(err, "%s/%s cannot be used", state_directory, BINDING_KEY_FILE);
         }
 

@@ -21,7 +21,8 @@
  * has to agree, so that an edited or mixed-up file is refused before the TPM is asked.
  *
  * Threads: any.
- * Failure: WLA_E_NOT_FOUND without a file; WLA_E_TPM for a file that cannot be used.
+ * Failure: WLA_E_NOT_FOUND without a file, WLA_E_TPM for a file that cannot be used; parsing alone
+ *          says WLA_E_INPUT.
  */
 
 #include <sys/stat.h>
@@ -71,7 +72,7 @@ int binding_key_format(const struct binding_key *key, struct buf *json,
 int binding_key_write(int dir_fd, const struct binding_key *key,
                       struct wla_error *err) _must_check_;
 
-/* Fills in name and fingerprint of key->public; WLA_E_TPM when that is no RSA-2048 key. */
+/* Fills in name and fingerprint of key->public; WLA_E_INPUT when that is no binding key. */
 int binding_key_identify(struct binding_key *key, struct wla_error *err) _must_check_;
 
 int binding_key_pem(const struct binding_key *key, struct buf *pem,

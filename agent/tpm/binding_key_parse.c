@@ -8,7 +8,7 @@
 #include "tpm/pcr.h"
 #include "tpm/rc.h"
 
-#define TEXT_MAX 8192u
+#define TEXT_MAX 4096u /* of a value in base64 */
 
 static const char *const members[] = {
         "version", "storage_handle", "storage_name", "public",     "private",     "handle",
@@ -113,6 +113,8 @@ static int read_base64(const struct json_value *object, const char *member, stru
         _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(TEXT_MAX);
         struct json_value value = json_member(object, member);
 
+        if (value.size > TEXT_MAX)
+                return wla_fail(err, WLA_E_INPUT, "%s is too long", member);
         if (json_string(&value, &text, err) < 0 ||
             base64_decode((const char *)text.data, text.size, to, err) < 0)
                 return wla_wrap(err, "%s", member);
@@ -121,7 +123,7 @@ static int read_base64(const struct json_value *object, const char *member, stru
 
 /* The library reads past a size that does not fit its content, so what it has read is written again. */
 static int read_public(const struct json_value *object, TPM2B_PUBLIC *ret, struct wla_error *err) {
-        _cleanup_buf_ struct buf bytes = BUF_WITH_LIMIT(sizeof(*ret));
+        _cleanup_buf_ struct buf bytes = BUF_WITH_LIMIT(TEXT_MAX);
         TPM2B_PUBLIC public = {0};
         uint8_t again[sizeof(public)];
         size_t size = 0;
@@ -140,7 +142,7 @@ static int read_public(const struct json_value *object, TPM2B_PUBLIC *ret, struc
 
 static int read_private(const struct json_value *object, TPM2B_PRIVATE *ret,
                         struct wla_error *err) {
-        _cleanup_buf_ struct buf bytes = BUF_WITH_LIMIT(sizeof(*ret));
+        _cleanup_buf_ struct buf bytes = BUF_WITH_LIMIT(TEXT_MAX);
         TPM2B_PRIVATE private = {0};
         size_t used = 0;
 

@@ -109,6 +109,8 @@ void tpm_disconnect(struct tpm *tpm, bool polite) {
         tpm->storage = tpm->binding = tpm->session = ESYS_TR_NONE;
 
         Esys_Finalize(&tpm->esys);
+        if (!tpm->tcti_context)
+                return;
         if (swtpm_tcti_takes(tpm->tcti))
                 tpm->tcti_context = swtpm_tcti_free(tpm->tcti_context);
         else
