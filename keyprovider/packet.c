@@ -16,74 +16,140 @@ void packet_clear(struct packet *packet) {
         buf_clear(&packet->wrapped);
 }
 
-static int take_base64(const struct json_value *object, const char *name, struct buf *to,
-                       struct wla_error *err) {
-        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(base64_encoded_size(to->limit));
-        struct json_value value = json_member(object, name);
+enum member {
+        KID,
+        WRAPPED_DATA,
+        IV,
+        WRAP_TYPE,
+        VERSION,
+        PROVIDER,
+        KEY_URL,
+        WRAPPED_KEY,
+        CIPHER_TEXT,
+        NONCE,
+        _MEMBER_MAX,
+};
 
-        if (value.type != JSON_STRING)
-                return wla_fail(err, WLA_E_INPUT, "the annotation's %s is missing or not text",
-                                name);
-        if (json_string(&value, &text, err) < 0 ||
-            base64_decode((const char *)text.data, text.size, to, err) < 0)
-                return wla_wrap(err, "the annotation's %s", name);
+/* The members that are known, of a packet or of Intel's inner object; type JSON_ABSENT without. */
+struct members {
+        struct json_value values[_MEMBER_MAX];
+};
+
+static const char *const names[_MEMBER_MAX] = {
+        [KID] = "kid",
+        [WRAPPED_DATA] = "wrapped_data",
+        [IV] = "iv",
+        [WRAP_TYPE] = "wrap_type",
+        [VERSION] = "version",
+        [PROVIDER] = "provider",
+        [KEY_URL] = "key_url",
+        [WRAPPED_KEY] = "wrapped_key",
+        [CIPHER_TEXT] = "cipher_text",
+        [NONCE] = "nonce",
+};
+
+static enum member find_name(const struct json_value *name) {
+        struct wla_error ignored;
+        char text[sizeof("wrapped_data")];
+        unsigned member = 0;
+
+        if (json_string_copy(name, text, sizeof(text), &ignored) < 0)
+                return _MEMBER_MAX;
+        while (member < _MEMBER_MAX && strcmp(text, names[member]) != 0)
+                member++;
+        return (enum member)member;
+}
+
+static int read_members(struct wla_bytes json, struct members *ret, struct wla_error *err) {
+        struct json_value root;
+        struct json_value name;
+        struct json_value value;
+        size_t at = 0;
+
+        if (json_check((const char *)json.data, json.size, &root, err) < 0)
+                return -1;
+
+        *ret = (struct members){0};
+        while (json_next_member(&root, &at, &name, &value)) {
+                enum member member = find_name(&name);
+
+                if (member != _MEMBER_MAX)
+                        ret->values[member] = value;
+        }
         return 0;
 }
 
-static int take_iv(const struct json_value *object, const char *name, struct packet *packet,
+static bool is_present(const struct members *members, enum member member) {
+        return members->values[member].type != JSON_ABSENT;
+}
+
+static bool is_text(const struct members *members, enum member member, const char *wanted) {
+        const struct json_value *value = &members->values[member];
+        struct wla_error ignored;
+        char text[16];
+
+        return value->type == JSON_STRING &&
+               json_string_copy(value, text, sizeof(text), &ignored) == 0 &&
+               strcmp(text, wanted) == 0;
+}
+
+static int check_text(const struct members *members, enum member member, struct wla_error *err) {
+        if (members->values[member].type == JSON_STRING)
+                return 0;
+        return wla_fail(err, WLA_E_INPUT, "the annotation's %s is missing or not text",
+                        names[member]);
+}
+
+static int take_base64(const struct members *members, enum member member, struct buf *to,
+                       struct wla_error *err) {
+        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(base64_encoded_size(to->limit));
+
+        if (check_text(members, member, err) < 0)
+                return -1;
+        if (json_string(&members->values[member], &text, err) < 0 ||
+            base64_decode((const char *)text.data, text.size, to, err) < 0)
+                return wla_wrap(err, "the annotation's %s", names[member]);
+        return 0;
+}
+
+static int take_iv(const struct members *members, enum member member, struct packet *packet,
                    struct wla_error *err) {
         _cleanup_buf_ struct buf iv = BUF_WITH_LIMIT(2 * sizeof(packet->iv));
         size_t wanted = packet->cipher == PACKET_AES256_CTR ? AES256_CTR_BLOCK : AES256_GCM_NONCE;
 
-        if (take_base64(object, name, &iv, err) < 0)
+        if (take_base64(members, member, &iv, err) < 0)
                 return -1;
         if (iv.size != wanted)
                 return wla_fail(err, WLA_E_INPUT, "the annotation's %s has %zu bytes, not %zu",
-                                name, iv.size, wanted);
+                                names[member], iv.size, wanted);
 
         memcpy(packet->iv, iv.data, iv.size);
         packet->iv_size = iv.size;
         return 0;
 }
 
-static int take_wrapped(const struct json_value *object, const char *name, struct packet *packet,
+static int take_wrapped(const struct members *members, enum member member, struct packet *packet,
                         struct wla_error *err) {
         size_t smallest = packet->cipher == PACKET_AES256_CTR ? 1 : AES256_GCM_TAG + 1;
 
-        if (take_base64(object, name, &packet->wrapped, err) < 0)
+        if (take_base64(members, member, &packet->wrapped, err) < 0)
                 return -1;
         if (packet->wrapped.size < smallest)
                 return wla_fail(err, WLA_E_INPUT, "the annotation's %s has %zu bytes: too short",
-                                name, packet->wrapped.size);
+                                names[member], packet->wrapped.size);
         return 0;
 }
 
-static int take_key(const struct json_value *root, const char *name, struct packet *packet,
+static int take_key(const struct members *members, enum member member, struct packet *packet,
                     struct wla_error *err) {
-        struct json_value value = json_member(root, name);
         char text[KEY_ID_TEXT_MAX + 1];
 
-        if (value.type != JSON_STRING)
-                return wla_fail(err, WLA_E_INPUT, "the annotation's %s is missing or not text",
-                                name);
-        if (json_string_copy(&value, text, sizeof(text), err) < 0 ||
+        if (check_text(members, member, err) < 0)
+                return -1;
+        if (json_string_copy(&members->values[member], text, sizeof(text), err) < 0 ||
             key_id_parse(text, strlen(text), &packet->key, err) < 0)
-                return wla_wrap(err, "the annotation's %s", name);
+                return wla_wrap(err, "the annotation's %s", names[member]);
         return 0;
-}
-
-static bool member_is(const struct json_value *root, const char *name, const char *wanted) {
-        struct json_value value = json_member(root, name);
-        struct wla_error ignored;
-        char text[32];
-
-        return value.type == JSON_STRING &&
-               json_string_copy(&value, text, sizeof(text), &ignored) == 0 &&
-               strcmp(text, wanted) == 0;
-}
-
-static bool member_present(const struct json_value *root, const char *name) {
-        return json_member(root, name).type != JSON_ABSENT;
 }
 
 static int fail_wrap_type(struct wla_error *err) {
@@ -91,70 +157,70 @@ static int fail_wrap_type(struct wla_error *err) {
                              "the annotation's wrap_type is missing or unknown");
 }
 
-static int parse_kid_form(const struct json_value *root, struct packet *packet,
+static int parse_kid_form(const struct members *members, struct packet *packet,
                           struct wla_error *err) {
-        if (member_present(root, "provider") && !member_is(root, "provider", "kbs"))
+        if (is_present(members, PROVIDER) && !is_text(members, PROVIDER, "kbs"))
                 return wla_fail_hint(err, WLA_E_UNSUPPORTED, hint_foreign,
                                      "the annotation is for a key management service that is not "
                                      "supported; its provider is not \"kbs\"");
-        if (member_present(root, "version") && !member_is(root, "version", "0.1.0"))
+        if (is_present(members, VERSION) && !is_text(members, VERSION, "0.1.0"))
                 return wla_fail(err, WLA_E_INPUT, "the annotation's version is not 0.1.0");
 
-        if (member_is(root, "wrap_type", "A256GCM"))
+        if (is_text(members, WRAP_TYPE, "A256GCM"))
                 packet->cipher = PACKET_AES256_GCM;
-        else if (member_is(root, "wrap_type", "A256CTR"))
+        else if (is_text(members, WRAP_TYPE, "A256CTR"))
                 packet->cipher = PACKET_AES256_CTR;
         else
                 return fail_wrap_type(err);
 
-        if (take_key(root, "kid", packet, err) < 0 || take_iv(root, "iv", packet, err) < 0)
+        if (take_key(members, KID, packet, err) < 0 || take_iv(members, IV, packet, err) < 0)
                 return -1;
-        return take_wrapped(root, "wrapped_data", packet, err);
+        return take_wrapped(members, WRAPPED_DATA, packet, err);
 }
 
-static int parse_key_url_form(const struct json_value *root, struct packet *packet,
+static int parse_key_url_form(const struct members *members, struct packet *packet,
                               struct wla_error *err) {
-        _cleanup_buf_ struct buf inner = BUF_WITH_LIMIT(2 * WRAPPED_MAX);
-        struct json_value inner_root;
+        _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(2 * WRAPPED_MAX);
+        struct members inner;
 
-        if (!member_is(root, "wrap_type", "AES"))
+        if (!is_text(members, WRAP_TYPE, "AES"))
                 return fail_wrap_type(err);
 
         packet->cipher = PACKET_AES256_GCM;
-        if (take_key(root, "key_url", packet, err) < 0 ||
-            take_base64(root, "wrapped_key", &inner, err) < 0)
+        if (take_key(members, KEY_URL, packet, err) < 0 ||
+            take_base64(members, WRAPPED_KEY, &json, err) < 0)
                 return -1;
 
-        if (json_check((const char *)inner.data, inner.size, &inner_root, err) < 0)
+        if (read_members((struct wla_bytes){json.data, json.size}, &inner, err) < 0)
                 return wla_wrap(err, "the annotation's wrapped_key");
-        if (take_iv(&inner_root, "nonce", packet, err) < 0)
+        if (take_iv(&inner, NONCE, packet, err) < 0)
                 return -1;
-        return take_wrapped(&inner_root, "cipher_text", packet, err);
+        return take_wrapped(&inner, CIPHER_TEXT, packet, err);
 }
 
-static int parse_either_form(const struct json_value *root, struct packet *packet,
+static int parse_either_form(const struct members *members, struct packet *packet,
                              struct wla_error *err) {
-        bool kid_form = member_present(root, "kid") || member_present(root, "wrapped_data") ||
-                        member_present(root, "iv");
-        bool key_url_form = member_present(root, "key_url") || member_present(root, "wrapped_key");
+        bool kid_form = is_present(members, KID) || is_present(members, WRAPPED_DATA) ||
+                        is_present(members, IV);
+        bool key_url_form = is_present(members, KEY_URL) || is_present(members, WRAPPED_KEY);
 
         if (kid_form && key_url_form)
                 return wla_fail(err, WLA_E_INPUT, "the annotation mixes two packet formats");
         if (kid_form)
-                return parse_kid_form(root, packet, err);
+                return parse_kid_form(members, packet, err);
         if (key_url_form)
-                return parse_key_url_form(root, packet, err);
+                return parse_key_url_form(members, packet, err);
         return wla_fail_hint(err, WLA_E_INPUT, hint_foreign,
                              "the annotation has neither kid nor key_url");
 }
 
 int packet_parse(struct wla_bytes json, struct packet *ret, struct wla_error *err) {
         _cleanup_packet_ struct packet packet = {.wrapped.limit = WRAPPED_MAX};
-        struct json_value root;
+        struct members members;
 
-        if (json_check((const char *)json.data, json.size, &root, err) < 0)
+        if (read_members(json, &members, err) < 0)
                 return wla_wrap(err, "the annotation is not proper JSON");
-        if (parse_either_form(&root, &packet, err) < 0)
+        if (parse_either_form(&members, &packet, err) < 0)
                 return -1;
 
         *ret = packet;
