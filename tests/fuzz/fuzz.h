@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* One harness a program.  With clang, -Dfuzz=true links it with libFuzzer; always it is also linked
- * with replay.c, which runs the files of tests/fuzz/corpus/NAME as part of the unit suite. */
+/* One harness a program.  Always it is linked with replay.c, which runs the files of
+ * tests/fuzz/corpus/NAME as part of the unit suite; with clang also with libFuzzer:
+ *
+ *   CC=clang meson setup build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
+ *   ninja -C build-fuzz && mkdir -p build-fuzz/found
+ *   build-fuzz/tests/fuzz/fuzz-h2 build-fuzz/found tests/fuzz/corpus/h2
+ */
 
 #include <stddef.h>
 #include <stdint.h>
