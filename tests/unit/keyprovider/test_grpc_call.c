@@ -216,6 +216,27 @@ START_TEST(unfinished_bodies_are_bounded) {
 }
 END_TEST
 
+START_TEST(long_paths_are_unknown_methods) {
+        struct fixture fixture;
+        char path[300] = "/";
+
+        fixture_open(&fixture);
+        (void)fixture_fill(&fixture, 5);
+        for (size_t size = 120; size < sizeof(path) - 1; size++) {
+                memset(path + 1, 'm', size - 1);
+                struct client_reply *reply = client_post(&fixture.client, path, fixture.body.data,
+                                                         fixture.body.size);
+                client_exchange(&fixture.client);
+                if (size < 128)
+                        expect_ok(reply, 5);
+                else
+                        expect_status(reply, 12, "unknown method");
+        }
+        fixture_close(&fixture);
+}
+END_TEST
+
 SUITE_MAIN("grpc_call", what_is_no_grpc_gets_an_http_status, compression_is_not_implemented,
            message_framing, early_answer_ends_the_upload, header_list_is_bounded,
-           texts_for_the_user, every_code_has_its_status, unfinished_bodies_are_bounded)
+           texts_for_the_user, every_code_has_its_status, unfinished_bodies_are_bounded,
+           long_paths_are_unknown_methods)

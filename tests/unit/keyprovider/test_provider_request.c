@@ -91,6 +91,24 @@ START_TEST(wrap_parameters) {
 }
 END_TEST
 
+/* Certificates of other recipients come along and are passed over. */
+START_TEST(large_parameters_are_not_ours) {
+        _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(1 << 16);
+        _cleanup_buf_ struct buf parameters = BUF_WITH_LIMIT(1 << 16);
+        _cleanup_request_ struct provider_request request = {0};
+        struct wla_error err = {0};
+
+        ck_assert_int_eq(buf_printf(&parameters, &err,
+                                    "\"x509s\":[\"a2V5PWE%02000d\"],"
+                                    "\"wlagent\":[\"a2V5PWtlay03\"]",
+                                    0),
+                         0);
+        provider_text_wrap(&json, buf_text(&parameters, &err), "options");
+        ck_assert_int_eq(parse(buf_text(&json, &err), &request, &err), 0);
+        ck_assert_str_eq(request.key.text, "local:///kek-7");
+}
+END_TEST
+
 START_TEST(wrap_parameters_refused) {
         static const struct {
                 const char *parameters;
@@ -254,5 +272,5 @@ START_TEST(failed_allocations) {
 END_TEST
 
 SUITE_MAIN("provider_request", annotations_in_every_form, dc_is_not_looked_at, wrap_parameters,
-           wrap_parameters_refused, faults, options_are_required, deep_and_huge, large_annotations,
-           faults_do_not_quote, failed_allocations)
+           large_parameters_are_not_ours, wrap_parameters_refused, faults, options_are_required,
+           deep_and_huge, large_annotations, faults_do_not_quote, failed_allocations)

@@ -14,6 +14,7 @@
 #include "fail_allocation.h"
 #include "fake_access.h"
 #include "h2_client.h"
+#include "h2_raw.h"
 #include "keyprovider/packet.h"
 #include "keyprovider/service.h"
 #include "provider_texts.h"
@@ -404,6 +405,26 @@ START_TEST(clients_that_go_cancel) {
 }
 END_TEST
 
+START_TEST(calls_that_are_overdue_cancel) {
+        static const struct key_peer peer = {0};
+        struct keyprovider_call *call = NULL;
+        struct outcome outcome = {0};
+        struct fixture fixture;
+
+        set_up(&fixture, false);
+        fake_access.later = true;
+        provider_text_unwrap(&fixture.json, VECTOR_COUNTED_PACKET);
+        keyprovider_service_begin(fixture.service, &fixture.json, &peer, clock_now_usec(),
+                                  note_outcome, &outcome, &call);
+        ck_assert_ptr_nonnull(call);
+        keyprovider_call_cancel(call);
+        ck_assert_uint_eq(fake_access.cancelled, 1);
+        ck_assert_uint_eq(outcome.calls, 0);
+        ck_assert_uint_eq(metrics_total(METRIC_KEYPROVIDER_REQUESTS), 1);
+        tear_down(&fixture);
+}
+END_TEST
+
 START_TEST(time_limit_cancels) {
         struct fixture fixture;
 
@@ -525,9 +546,48 @@ START_TEST(failed_allocations) {
 }
 END_TEST
 
+START_TEST(failed_allocations_over_grpc) {
+        _cleanup_buf_ struct buf bytes = BUF_WITH_LIMIT(8192);
+        struct h2_connection_options options = {.limits = &client_limits};
+        struct fixture fixture;
+        struct wla_error err = {0};
+        unsigned refused = 0;
+
+        set_up(&fixture, false);
+        options.handler = keyprovider_service_handler(fixture.service);
+        provider_text_unwrap(&fixture.json, VECTOR_COUNTED_PACKET);
+        provider_text_message(&fixture.message, &fixture.json);
+        raw_preface(&bytes);
+        raw_headers(&bytes, 1, 0);
+        raw_frame(&bytes, (struct raw_frame){NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1,
+                                             fixture.message.data, fixture.message.size});
+
+        for (size_t n = 1; fail_allocation_arm(n); n++) {
+                _cleanup_buf_ struct buf out = BUF_WITH_LIMIT(65536);
+                struct h2_connection *connection = NULL;
+
+                int outcome = h2_connection_new(&options, 1, &connection, &err);
+                if (outcome == 0)
+                        outcome = h2_connection_feed(connection, bytes.data, bytes.size, 1, &err);
+                if (outcome == 0)
+                        outcome = h2_connection_drain(connection, &out, &err);
+                connection = h2_connection_free(connection);
+                fail_allocation_disarm();
+
+                /* The whole reply, a reset or a status alone, or a broken connection. */
+                refused += outcome == 0 && out.size < 400;
+                if (!fail_allocation_hit())
+                        ck_assert(outcome == 0 && out.size > 400);
+                ck_assert_uint_eq(wla_secret_heap_used(), fixture.heap_used);
+        }
+        ck_assert_uint_ge(refused, 8);
+        tear_down(&fixture);
+}
+END_TEST
+
 SUITE_MAIN("service", unwraps_packets_of_others, another_key_is_refused_with_its_reason,
            a_key_of_another_size_is_refused, methods_and_operations, what_was_wrapped_is_unwrapped,
            wrap_is_off_unless_allowed, counter_mode_is_off_unless_allowed,
            errors_of_the_key_come_through, flipped_bits, many_calls_one_after_the_other,
-           answers_that_come_later, clients_that_go_cancel, time_limit_cancels, bare_json, events,
-           failed_allocations)
+           answers_that_come_later, clients_that_go_cancel, calls_that_are_overdue_cancel,
+           time_limit_cancels, bare_json, events, failed_allocations, failed_allocations_over_grpc)
