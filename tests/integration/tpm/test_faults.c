@@ -219,6 +219,33 @@ START_TEST(no_garbled_answer_makes_a_wrong_key) {
 }
 END_TEST
 
+/* Part 2, section 6.6.3: every code of both formats that has a meaning, and some that have none. */
+START_TEST(any_code_at_any_command_is_survived) {
+        static const char *const commands[] = {DECRYPT, LOAD, SESSION, READ};
+        static const struct {
+                unsigned first;
+                unsigned last;
+        } ranges[] = {
+                {0x100, 0x155}, {0x081, 0x0a7}, {0x1c0, 0x1e7}, {0x980, 0x9a7}, {0x900, 0x923}};
+        struct setting setting;
+
+        begin(&setting, 0);
+        for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
+                for (unsigned code = ranges[i].first; code <= ranges[i].last; code++) {
+                        char fault[64];
+
+                        (void)snprintf(fault, sizeof(fault), "%s:1:rc=0x%x", commands[code % 4],
+                                       code);
+                        behind(&setting, fault);
+                        if (host_try(&setting.host, &setting.wrapped, KEY) < 0 &&
+                            host_try(&setting.host, &setting.wrapped, KEY) < 0)
+                                ck_abort_msg("after %s: %s", fault,
+                                             wla_error_text(&setting.host.err));
+                }
+        end(&setting);
+}
+END_TEST
+
 /* xorshift32: the schedules are the same in each run. */
 static uint32_t next(uint32_t *seed) {
         *seed ^= *seed << 13;
@@ -288,6 +315,7 @@ void add_fault_tests(TCase *tcase) {
         tcase_add_test(tcase, a_pcr_that_changes_meanwhile);
         tcase_add_test(tcase, a_hanging_tpm_is_left_and_found_again);
         tcase_add_test(tcase, no_garbled_answer_makes_a_wrong_key);
+        tcase_add_test(tcase, any_code_at_any_command_is_survived);
         tcase_add_test(tcase, random_faults_end_in_a_key_or_an_error);
         tcase_add_test(tcase, setup_survives_a_fault_at_any_command);
 }
