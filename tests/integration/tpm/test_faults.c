@@ -79,7 +79,7 @@ START_TEST(a_lost_context_is_made_again) {
         begin(&setting, 0);
         for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
                 behind(&setting, faults[i]);
-                setting.host.tpm->answer_limit_msec = 200;
+                setting.host.tpm->answer_limit_msec = 1000;
                 if (host_try(&setting.host, &setting.wrapped, KEY) < 0)
                         ck_abort_msg("%s: %s", faults[i], wla_error_text(&setting.host.err));
         }
@@ -101,7 +101,7 @@ static void expect_refusals(const struct refusal *refusals, size_t count, uint32
         begin(&setting, pcrs);
         for (size_t i = 0; i < count; i++) {
                 behind(&setting, refusals[i].fault);
-                setting.host.tpm->answer_limit_msec = 100;
+                setting.host.tpm->answer_limit_msec = 500;
                 if (host_try(&setting.host, &setting.wrapped, KEY) == 0)
                         ck_abort_msg("%s: opened", refusals[i].fault);
                 ck_assert_msg(strstr(wla_error_text(&setting.host.err), refusals[i].text) != NULL,
@@ -181,7 +181,7 @@ START_TEST(a_hanging_tpm_is_left_and_found_again) {
 
         begin(&setting, 0);
         behind(&setting, DECRYPT ":1:hang");
-        setting.host.tpm->answer_limit_msec = 100;
+        setting.host.tpm->answer_limit_msec = 500;
         host_expect(&setting.host, &setting.wrapped, KEY);
         ck_assert_uint_eq(tpm_unbind_count(setting.host.tpm), 2);
         end(&setting);
@@ -195,10 +195,8 @@ static void garble_each_byte(struct setting *setting, const char *command, int s
 
                 (void)snprintf(fault, sizeof(fault), "%s:1:garble=%d", command, at);
                 behind(setting, fault);
-                setting->host.tpm->answer_limit_msec = 50;
+                setting->host.tpm->answer_limit_msec = 300;
                 (void)host_try(&setting->host, &setting->wrapped, KEY);
-                setting->host.tpm->answer_limit_msec = 5000;
-
                 /* What looked like an honest refusal leaves a session that is out of step; the request
                  * after it finds that out. */
                 if (host_try(&setting->host, &setting->wrapped, KEY) < 0 &&
@@ -273,7 +271,7 @@ START_TEST(random_faults_end_in_a_key_or_an_error) {
                                 actions[next(&seed) % (sizeof(actions) / sizeof(actions[0]))]);
                 host_behind_proxy(&setting.host,
                                   (const char *const[]){faults[0], faults[1], faults[2], NULL});
-                setting.host.tpm->answer_limit_msec = 100;
+                setting.host.tpm->answer_limit_msec = 500;
                 for (int i = 0; i < 5; i++)
                         (void)host_try(&setting.host, &setting.wrapped, KEY);
                 if (host_try(&setting.host, &setting.wrapped, KEY) < 0)

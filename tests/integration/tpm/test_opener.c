@@ -105,14 +105,14 @@ START_TEST(a_caller_does_not_wait_for_a_tpm_that_hangs) {
         struct wla_error err = {0};
 
         begin(&setting);
-        host_behind_proxy(&setting.host, (const char *const[]){"0x159:1-2:hang", NULL});
-        setting.host.tpm->answer_limit_msec = 400;
+        host_behind_proxy(&setting.host, (const char *const[]){"0x159:1:hang", NULL});
+        setting.host.tpm->answer_limit_msec = 2000;
         open_lane(&setting);
 
         uint64_t start_usec = clock_now_usec();
         ck_assert_int_eq(open_within(&setting, 100 * USEC_PER_MSEC, &opened, &err), -1);
         ck_assert_int_eq(err.code, WLA_E_TIMEOUT);
-        ck_assert_uint_lt(clock_now_usec() - start_usec, 350 * USEC_PER_MSEC);
+        ck_assert_uint_lt(clock_now_usec() - start_usec, 1500 * USEC_PER_MSEC);
 
         /* The lane gets over it by itself; the abandoned job is wiped. */
         opened = NULL;
