@@ -21,7 +21,7 @@ ANNOTATION = "org.opencontainers.image.enc.keys.provider.wlagent"
 
 
 def engines_root():
-    done = subprocess.run([ENGINES_ROOT, os.path.join(harness.BUILD, "trixie")], stdout=subprocess.PIPE,
+    done = subprocess.run([ENGINES_ROOT, os.path.join(harness.BUILD, "trixie"), "skopeo", "engines"], stdout=subprocess.PIPE,
                           text=True, check=True, stdin=subprocess.DEVNULL)
     return done.stdout.strip()
 
