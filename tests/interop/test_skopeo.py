@@ -2,8 +2,11 @@
 """skopeo of Debian 13 encrypts and decrypts through the agent."""
 
 import os
+import signal
 import subprocess
+import time
 
+import harness
 from images import ANNOTATION, ENCRYPTED, PLAIN, ImageTest, make_image, read_manifest
 
 
@@ -186,3 +189,37 @@ class Refusals(ImageTest):
         self.agent.start()
         self.decrypt("oci:encrypted:v1", "oci:decrypted:v1")
         self.assert_same_layers(plain, "decrypted")
+
+    def test_agent_is_killed_during_a_call(self):
+        plain = self.encrypted_image(1)
+        self.restart_without_cache()
+        self.tpm.freeze()
+        copy = self.in_background(self.decrypt, "oci:encrypted:v1", "oci:decrypted:v1", False)
+        self.agent.wait_for_keys(waiting=1)
+        self.agent.stop(signal.SIGKILL)
+        self.fails(copy.result(30), "code = Unavailable desc = error reading from server: EOF")
+        self.tpm.thaw()
+        self.agent.start()
+        self.decrypt("oci:encrypted:v1", "oci:decrypted:v1")
+        self.assert_same_layers(plain, "decrypted")
+
+    def test_a_stalled_tpm_does_not_stall_the_engine(self):
+        """ocicrypt never gives up: the agent's bound must hold, on all parallel calls, and then heal."""
+        plain = self.encrypted_image(6)
+        self.restart_without_cache(CallTimeoutSeconds=2)
+        with self.registry() as registry:
+            self.skopeo("oci:encrypted:v1", f"docker://{registry}/image:v1")
+            self.tpm.freeze()
+            start = time.monotonic()
+            self.fails(self.decrypt(f"docker://{registry}/image:v1", "oci:decrypted:v1", False),
+                       "code = DeadlineExceeded desc = wlagent: ")
+            self.assertLess(time.monotonic() - start, 10)
+            self.tpm.thaw()
+            harness.poll(lambda: self.decrypt(f"docker://{registry}/image:v1", "oci:decrypted:v1", False).returncode == 0,
+                         "the next pull to succeed")
+        self.assert_same_layers(plain, "decrypted")
+
+    def restart_without_cache(self, **options):
+        self.agent.stop()
+        self.agent.write_config(Keys={"CacheSeconds": 0}, KeyProvider=options)
+        self.agent.start()
