@@ -11,7 +11,8 @@
  *            nghttp2 copies come from the wiping allocator.
  * Threads:   the loop thread.
  * Failure:   a fault of one call is answered on that call; -1 from feed or drain means that the
- *            connection itself is broken: drain once more, then close it.
+ *            connection itself is broken: drain once more, then close it.  Frames that no honest
+ *            client sends, and floods (h2_flood.h), break it.
  */
 
 #include "base/buf.h"
@@ -54,7 +55,8 @@ struct h2_connection *h2_connection_free(struct h2_connection *connection);
 int h2_connection_feed(struct h2_connection *connection, const uint8_t *data, size_t size,
                        uint64_t now_usec, struct wla_error *err) _must_check_;
 
-/* Appends what is ready to be sent to out, up to out's limit. */
+/* Appends what is ready to be sent to out, up to out's limit, which is more than a frame's header.
+ * Nothing appended: nothing is ready. */
 int h2_connection_drain(struct h2_connection *connection, struct buf *out,
                         struct wla_error *err) _must_check_;
 
