@@ -249,6 +249,11 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
 
         (void)source;
         (void)info;
+        if (daemon->stop_timer) {
+                log_line(LOG_NOTICE,
+                         "wlagentd does not read its configuration again: it is stopping");
+                return 0;
+        }
         (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_now_usec());
         if (config_read(daemon->config->path, &next, &faults, &err) < 0) {
                 log_faults(&faults);

@@ -227,6 +227,22 @@ class Stop(LifecycleTest):
             self.assertEqual(call.result(20), OPTIONS)
             self.assertEqual(self.agent.process.wait(20), 0)
 
+    def test_a_reload_comes_too_late(self):
+        self.agent.write_config(Keys={"CacheSeconds": 0})
+        self.agent.start()
+        with self.agent.client() as client:
+            self.assertEqual(client.unwrap(PACKET), OPTIONS)
+            self.tpm.freeze()
+            call = self.in_background(client.unwrap, PACKET)
+            self.agent.wait_for_keys(waiting=1)
+            self.agent.process.send_signal(signal.SIGTERM)
+            harness.poll(lambda: not harness.connects(self.agent.socket), "the socket to close")
+            self.agent.process.send_signal(signal.SIGHUP)
+            harness.poll(lambda: "it is stopping" in self.agent.log_text(), "the reload")
+            self.tpm.thaw()
+            self.assertEqual(call.result(20), OPTIONS)
+            self.assertEqual(self.agent.process.wait(20), 0)
+
     def test_idle_connections_do_not_hold_it_up(self):
         self.agent.start()
         with RawClient(self.agent.socket) as client:
