@@ -56,7 +56,7 @@ int h2_connection_feed(struct h2_connection *connection, const uint8_t *data, si
                        uint64_t now_usec, struct wla_error *err) _must_check_;
 
 /* Appends what is ready to be sent to out, up to out's limit, which is more than a frame's header.
- * Nothing appended: nothing is ready. */
+ * Nothing appended to an empty out: nothing is ready. */
 int h2_connection_drain(struct h2_connection *connection, struct buf *out,
                         struct wla_error *err) _must_check_;
 
