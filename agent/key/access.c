@@ -25,7 +25,7 @@ static const struct wla_secret *flight_landed(void *userdata, struct key_flight 
                 at++;
         access->flights[at] = access->flights[--access->flight_count];
 
-        if (!*key || access->settings.cache_usec == 0)
+        if (!*key || access->settings.cache_usec == 0 || key_flight_forgotten(flight))
                 return *key;
 
         struct wla_secret *taken = *key;
@@ -130,6 +130,8 @@ uint64_t key_access_next_usec(const struct key_access *access) {
 
 void key_access_forget(struct key_access *access) {
         key_cache_forget(access->cache);
+        for (size_t i = 0; i < access->flight_count; i++)
+                key_flight_forget(access->flights[i]);
 }
 
 struct key_access_counts key_access_count(const struct key_access *access) {

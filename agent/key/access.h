@@ -61,7 +61,7 @@ void key_ticket_cancel(struct key_ticket *ticket);
 void key_access_expire(struct key_access *access, uint64_t now_usec);
 uint64_t key_access_next_usec(const struct key_access *access);
 
-/* Wipes all cached keys now, as at stop and reload. */
+/* Wipes all cached keys now.  Keys on their way serve those who wait for them, and are not kept. */
 void key_access_forget(struct key_access *access);
 
 struct key_access_counts {

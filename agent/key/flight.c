@@ -14,6 +14,7 @@ struct key_flight {
         struct key_flight_options options;
         struct key_request request;
         struct key_ticket *tickets;
+        bool forgotten;
 
         /* Written by the worker, read after it has handed the job back. */
         struct wla_secret *key;
@@ -120,8 +121,16 @@ void key_ticket_cancel(struct key_ticket *ticket) {
 }
 
 bool key_flight_serves(const struct key_flight *flight, const struct key_id *id) {
-        return !deadline_cancelled(&flight->request.deadline) &&
+        return !flight->forgotten && !deadline_cancelled(&flight->request.deadline) &&
                key_id_equal(&flight->request.id, id);
+}
+
+void key_flight_forget(struct key_flight *flight) {
+        flight->forgotten = true;
+}
+
+bool key_flight_forgotten(const struct key_flight *flight) {
+        return flight->forgotten;
 }
 
 const struct key_id *key_flight_id(const struct key_flight *flight) {

@@ -36,5 +36,9 @@ int key_flight_join(struct key_flight *flight, const struct key_waiter *waiter,
 /* Whether a request for id can still join: everyone may have left, and the work been cancelled. */
 bool key_flight_serves(const struct key_flight *flight, const struct key_id *id);
 
+/* Its key serves those who wait for it now, is not to be kept, and nobody joins any more. */
+void key_flight_forget(struct key_flight *flight);
+bool key_flight_forgotten(const struct key_flight *flight);
+
 const struct key_id *key_flight_id(const struct key_flight *flight);
 size_t key_flight_waiting(const struct key_flight *flight);

@@ -21,6 +21,10 @@ int key_resolve(const struct key_routes *routes, const struct key_request *reque
                 return wla_wrap(err, "fetching %s", request->id.text);
 
         const struct key_opener *opener = &routes->openers[envelope.kind];
+        if (!opener->ops)
+                return wla_fail(err, WLA_E_UNSUPPORTED,
+                                "opening %s: this agent cannot open keys of its kind",
+                                request->id.text);
         if (opener->ops->open(opener->self, &envelope, &request->deadline, ret, err) < 0)
                 return wla_wrap(err, "opening %s", request->id.text);
 

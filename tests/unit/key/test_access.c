@@ -313,6 +313,55 @@ START_TEST(an_answer_may_cancel_its_neighbour) {
 }
 END_TEST
 
+/* What is revoked while it is being opened serves those who asked before, and nobody after. */
+START_TEST(forgetting_reaches_keys_on_their_way) {
+        struct answer before = {0};
+        struct answer after = {0};
+        struct fixture fixture;
+
+        setup(&fixture, 60 * USEC_PER_SEC);
+        (void)pthread_mutex_lock(&gate);
+        ask(&fixture, "kek", &before, USEC_PER_SEC * 30);
+        key_access_forget(fixture.access);
+        ask(&fixture, "kek", &after, USEC_PER_SEC * 30);
+        ck_assert_uint_eq(key_access_count(fixture.access).flights, 2);
+        ck_assert_uint_eq(key_access_count(fixture.access).waiting, 2);
+        (void)pthread_mutex_unlock(&gate);
+        run_until(&fixture, &before);
+        run_until(&fixture, &after);
+        ck_assert(before.has_key);
+        ck_assert(after.has_key);
+        ck_assert_int_eq(atomic_load(&fetches), 2);
+
+        struct answer revoked = {0};
+        key_access_forget(fixture.access);
+        (void)pthread_mutex_lock(&gate);
+        ask(&fixture, "kek", &revoked, USEC_PER_SEC * 30);
+        key_access_forget(fixture.access);
+        (void)pthread_mutex_unlock(&gate);
+        run_until(&fixture, &revoked);
+        ck_assert(revoked.has_key);
+        ck_assert_uint_eq(key_access_count(fixture.access).cached, 0);
+        ck_assert_uint_eq(key_access_count(fixture.access).flights, 0);
+        ck_assert_uint_eq(wla_secret_heap_used(), 0);
+        teardown(&fixture);
+}
+END_TEST
+
+START_TEST(without_an_opener_no_key_is_opened) {
+        struct answer answer = {0};
+        struct fixture fixture;
+
+        setup(&fixture, 60 * USEC_PER_SEC);
+        fixture.routes.openers[ENVELOPE_TPM_BOUND].ops = NULL;
+        ask(&fixture, "kek", &answer, USEC_PER_SEC * 30);
+        run_until(&fixture, &answer);
+        ck_assert_int_eq(answer.code, WLA_E_UNSUPPORTED);
+        ck_assert_ptr_nonnull(strstr(answer.text, "opening local:///kek: this agent cannot"));
+        teardown(&fixture);
+}
+END_TEST
+
 START_TEST(failed_allocations_are_answers) {
         struct fixture fixture;
 
@@ -349,4 +398,5 @@ SUITE_MAIN("access", twenty_requests_share_one_flight_and_then_the_cache,
            without_cache_each_flight_opens_again, failures_reach_all_and_are_not_cached,
            the_cache_ends, a_full_cache_drops_the_oldest, work_of_those_who_left_is_dropped,
            time_can_be_up_before_the_work_begins, an_answer_may_cancel_its_neighbour,
+           forgetting_reaches_keys_on_their_way, without_an_opener_no_key_is_opened,
            failed_allocations_are_answers)
