@@ -4,6 +4,7 @@
 #include "host.h"
 #include "other_user.h"
 #include "tests.h"
+#include "tpm/templates.h"
 
 #define PCR(n) (1u << (n))
 
@@ -103,10 +104,51 @@ START_TEST(a_second_setup_after_a_change_says_so) {
 }
 END_TEST
 
+/* The binding key used without its policy, as a thief on the running host would. */
+static int use_password(struct tpm *tpm, void *arg, struct wla_error *err) {
+        const TPM2B_PUBLIC_KEY_RSA ciphertext = {.size = RSA_WRAPPED_SIZE, .buffer = {0, 1}};
+        TPM2B_PUBLIC_KEY_RSA *message = NULL;
+
+        (void)err;
+        *(TSS2_RC *)arg = Esys_RSA_Decrypt(tpm->esys, tpm->binding, ESYS_TR_PASSWORD, ESYS_TR_NONE,
+                                           ESYS_TR_NONE, &ciphertext, &unbind_scheme, &unbind_label,
+                                           &message);
+        return 0;
+}
+
+START_TEST(no_password_gets_around_the_policy) {
+        struct host host;
+        TSS2_RC rc = TSS2_RC_SUCCESS;
+
+        host_begin(&host);
+        host_setup(&host, 0, PCR(7));
+        ck_assert_int_eq(tpm_prepare(host.tpm, &host.err), 0);
+        ck_assert_int_eq(tpm_run(host.tpm, NULL, use_password, &rc, &host.err), 0);
+        ck_assert_uint_eq(tpm_rc_base(rc), TPM2_RC_AUTH_UNAVAILABLE);
+        host_end(&host);
+}
+END_TEST
+
+START_TEST(readying_tells_of_a_change) {
+        struct host host;
+
+        host_begin(&host);
+        host_setup(&host, 0, PCR(7));
+        ck_assert_int_eq(tpm_prepare(host.tpm, &host.err), 0);
+        other_user_extends(host.swtpm.tcti, 7);
+        ck_assert_int_eq(tpm_prepare(host.tpm, &host.err), -1);
+        ck_assert_int_eq(host.err.code, WLA_E_DENIED);
+        ck_assert_uint_eq(tpm_unbind_count(host.tpm), 1); /* the proof of setup */
+        host_end(&host);
+}
+END_TEST
+
 void add_pcr_tests(TCase *tcase) {
         tcase_add_test(tcase, an_unchanged_host_opens);
         tcase_add_test(tcase, all_pcrs_fit_a_policy);
         tcase_add_test(tcase, changed_pcrs_are_named_and_the_tpm_is_not_asked);
         tcase_add_test(tcase, a_reboot_into_the_same_state_opens_again);
+        tcase_add_test(tcase, no_password_gets_around_the_policy);
+        tcase_add_test(tcase, readying_tells_of_a_change);
         tcase_add_test(tcase, a_second_setup_after_a_change_says_so);
 }
