@@ -47,21 +47,15 @@ static struct bind_job *make_job(const struct envelope *envelope, const struct d
         return job;
 }
 
-static int open_envelope(void *self, const struct envelope *envelope,
-                         const struct deadline *deadline, struct wla_secret **ret,
-                         struct wla_error *err) {
-        if (envelope->bytes.size != RSA_WRAPPED_SIZE)
-                return wla_fail_hint(err, WLA_E_INPUT,
-                                     "have the owner wrap the key again for this host",
-                                     "a wrapped key has %u bytes, and this one %zu",
-                                     RSA_WRAPPED_SIZE, envelope->bytes.size);
-
+static int open_once(struct lane *lane, const struct envelope *envelope,
+                     const struct deadline *deadline, struct wla_secret **ret,
+                     struct wla_error *err) {
         struct bind_job *job = make_job(envelope, deadline);
         if (!job)
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
 
         struct lane_job *lane_job = &job->lane_job;
-        if (lane_call(self, &lane_job, deadline, err) < 0)
+        if (lane_call(lane, &lane_job, deadline, err) < 0)
                 return -1;
 
         int result = job->result;
@@ -72,6 +66,24 @@ static int open_envelope(void *self, const struct envelope *envelope,
                 *err = job->err;
         }
         free_job(lane_job);
+        return result;
+}
+
+static int open_envelope(void *self, const struct envelope *envelope,
+                         const struct deadline *deadline, struct wla_secret **ret,
+                         struct wla_error *err) {
+        int result;
+
+        if (envelope->bytes.size != RSA_WRAPPED_SIZE)
+                return wla_fail_hint(err, WLA_E_INPUT,
+                                     "have the owner wrap the key again for this host",
+                                     "a wrapped key has %u bytes, and this one %zu",
+                                     RSA_WRAPPED_SIZE, envelope->bytes.size);
+
+        /* A job has the deadline of its start; who has joined meanwhile may have more time. */
+        do {
+                result = open_once(self, envelope, deadline, ret, err);
+        } while (result < 0 && err->code == WLA_E_TIMEOUT && deadline_left_usec(deadline) > 0);
         return result;
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "host.h"
 #include "tests.h"
@@ -13,6 +15,21 @@ struct setting {
         struct envelope envelope;
         struct lane *lane;
         struct key_opener opener;
+};
+
+/* Keeps the lane busy until the mutex is free. */
+struct gate_job {
+        struct lane_job job; /* first: the lane hands it back */
+        struct lane *lane;
+        pthread_mutex_t *mutex;
+};
+
+struct shared_wait {
+        struct setting *setting;
+        struct deadline deadline;
+        struct wla_secret *opened;
+        struct wla_error err;
+        int result;
 };
 
 static void begin(struct setting *setting) {
@@ -122,8 +139,85 @@ START_TEST(a_caller_does_not_wait_for_a_tpm_that_hangs) {
 }
 END_TEST
 
+static void block(struct lane_job *job, void *resource) {
+        struct gate_job *gate = (struct gate_job *)job;
+
+        (void)resource;
+        (void)pthread_mutex_lock(gate->mutex);
+        (void)pthread_mutex_unlock(gate->mutex);
+}
+
+static void free_gate(struct lane_job *job) {
+        free(job);
+}
+
+static void *hold_the_lane(void *arg) {
+        struct gate_job *gate = arg;
+        struct lane_job *job = &gate->job;
+        struct wla_error err = {0};
+        struct deadline deadline;
+
+        deadline_init(&deadline, clock_now_usec() + 60 * USEC_PER_SEC);
+        if (lane_call(gate->lane, &job, &deadline, &err) == 0)
+                job->free(job);
+        return NULL;
+}
+
+static void *open_with_shared_deadline(void *arg) {
+        struct shared_wait *wait = arg;
+
+        wait->result = wait->setting->opener.ops->open(wait->setting->opener.self,
+                                                       &wait->setting->envelope, &wait->deadline,
+                                                       &wait->opened, &wait->err);
+        return NULL;
+}
+
+static void wait_until(uint64_t at_usec) {
+        while (clock_now_usec() < at_usec) {
+                const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+
+                (void)nanosleep(&pause, NULL);
+        }
+}
+
+/* A second request joins one that had less time: the time of the later one counts. */
+START_TEST(a_deadline_that_moves_while_the_tpm_is_busy) {
+        pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+        struct setting setting;
+        struct shared_wait wait = {.setting = &setting};
+        struct gate_job *gate = calloc(1, sizeof(*gate));
+        pthread_t holder;
+        pthread_t opener;
+
+        ck_assert_ptr_nonnull(gate);
+        begin(&setting);
+        open_lane(&setting);
+        *gate = (struct gate_job){
+                .job = {.run = block, .free = free_gate}, .lane = setting.lane, .mutex = &mutex};
+        (void)pthread_mutex_lock(&mutex);
+        ck_assert_int_eq(pthread_create(&holder, NULL, hold_the_lane, gate), 0);
+        while (lane_busy_since_usec(setting.lane) == 0)
+                wait_until(clock_now_usec() + USEC_PER_MSEC);
+
+        uint64_t first_usec = clock_now_usec() + 300 * USEC_PER_MSEC;
+        deadline_init(&wait.deadline, first_usec);
+        ck_assert_int_eq(pthread_create(&opener, NULL, open_with_shared_deadline, &wait), 0);
+        wait_until(first_usec - 100 * USEC_PER_MSEC);
+        deadline_extend(&wait.deadline, first_usec + 30 * USEC_PER_SEC);
+        wait_until(first_usec + 50 * USEC_PER_MSEC);
+        (void)pthread_mutex_unlock(&mutex);
+
+        ck_assert_int_eq(pthread_join(opener, NULL), 0);
+        ck_assert_int_eq(pthread_join(holder, NULL), 0);
+        ck_assert_msg(wait.result == 0, "%s", wla_error_text(&wait.err));
+        wait.opened = wla_secret_free(wait.opened);
+        end(&setting);
+}
+END_TEST
+
 void add_opener_tests(TCase *tcase) {
         tcase_add_test(tcase, many_workers_share_the_tpm);
         tcase_add_test(tcase, errors_come_back_whole);
         tcase_add_test(tcase, a_caller_does_not_wait_for_a_tpm_that_hangs);
+        tcase_add_test(tcase, a_deadline_that_moves_while_the_tpm_is_busy);
 }
