@@ -2,12 +2,28 @@
 #include "base/aead.h"
 
 #include <openssl/evp.h>
+#include <pthread.h>
 
 static void free_context(EVP_CIPHER_CTX **context) {
         EVP_CIPHER_CTX_free(*context);
 }
 
 #define _cleanup_cipher_ __attribute__((cleanup(free_context)))
+
+static EVP_CIPHER *gcm;
+
+static void fetch_gcm(void) {
+        gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
+}
+
+/* Fetched once: to look an algorithm up takes OpenSSL longer than to open a packet.  NULL makes the
+ * operation fail. */
+static const EVP_CIPHER *fetched_gcm(void) {
+        static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+        (void)pthread_once(&once, fetch_gcm);
+        return gcm;
+}
 
 static int check_key(const struct wla_secret *key, struct wla_error *err) {
         size_t size = wla_secret_view(key).size;
@@ -48,7 +64,7 @@ int aes256_gcm_seal(const struct wla_secret *key, struct wla_bytes nonce, struct
 
         int written;
         int rest;
-        if (EVP_EncryptInit_ex(context, EVP_aes_256_gcm(), NULL, wla_secret_view(key).data,
+        if (EVP_EncryptInit_ex(context, fetched_gcm(), NULL, wla_secret_view(key).data,
                                nonce.data) != 1 ||
             EVP_EncryptUpdate(context, to, &written, plain.data, (int)plain.size) != 1 ||
             EVP_EncryptFinal_ex(context, to + written, &rest) != 1 ||
@@ -81,7 +97,7 @@ int aes256_gcm_open(const struct wla_secret *key, struct wla_bytes nonce, struct
 
         int written;
         int rest;
-        if (EVP_DecryptInit_ex(context, EVP_aes_256_gcm(), NULL, wla_secret_view(key).data,
+        if (EVP_DecryptInit_ex(context, fetched_gcm(), NULL, wla_secret_view(key).data,
                                nonce.data) != 1 ||
             EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, AES256_GCM_TAG, tag) != 1 ||
             EVP_DecryptUpdate(context, wla_secret_fill(plain), &written, sealed.data,
