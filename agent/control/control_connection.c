@@ -46,6 +46,12 @@ struct control_connection *control_connection_free(struct control_connection *co
         return NULL;
 }
 
+/* Whatever the reply holds by now is all that goes out. */
+static void finish(struct control_connection *connection) {
+        connection->answered = true;
+        connection->options.wake(connection->options.userdata);
+}
+
 /* Fills in the header in front of what has been appended behind its place. */
 static void finish_reply(struct control_connection *connection, enum wla_code code) {
         size_t size = connection->reply.size - sizeof(struct control_header);
@@ -59,8 +65,7 @@ static void finish_reply(struct control_connection *connection, enum wla_code co
         };
 
         memcpy(connection->reply.data, &header, sizeof(header));
-        connection->answered = true;
-        connection->options.wake(connection->options.userdata);
+        finish(connection);
 }
 
 static int reserve_header(struct control_connection *connection, struct wla_error *err) {
@@ -79,7 +84,7 @@ static void reply_error(struct control_connection *connection, const struct wla_
         char text[768];
 
         if (reserve_header(connection, &err) < 0) {
-                connection->answered = true;
+                finish(connection);
                 return;
         }
         wla_error_format(cause, text, sizeof(text));
@@ -99,11 +104,13 @@ static void keyprovider_done(void *userdata, struct wla_secret *reply,
                 return;
         }
 
+        if (reserve_header(connection, &own) < 0) {
+                wla_secret_free(reply);
+                finish(connection);
+                return;
+        }
         connection->secret_reply = reply;
-        if (reserve_header(connection, &own) < 0)
-                connection->answered = true;
-        else
-                finish_reply(connection, WLA_OK);
+        finish_reply(connection, WLA_OK);
 }
 
 static void begin_keyprovider(struct control_connection *connection) {

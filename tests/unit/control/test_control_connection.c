@@ -2,10 +2,14 @@
 #include "suite.h"
 
 #include <openssl/crypto.h>
+#include <poll.h>
 #include <string.h>
 
+#include "base/aead.h"
+#include "base/base64.h"
 #include "control/control_connection.h"
 #include "fail_allocation.h"
+#include "keyprovider/packet.h"
 #include "loop/pool.h"
 
 #define START_USEC 1000u
@@ -45,7 +49,7 @@ struct fixture {
         struct control_connection *connection;
 };
 
-static void setup(struct fixture *fixture, bool may_administer) {
+static void setup_at(struct fixture *fixture, bool may_administer, uint64_t now_usec) {
         const struct key_access_settings access_settings = {.flights_max = 1, .cached_keys_max = 1};
         const struct keyprovider_settings keyprovider_settings = {0};
         const struct control_connection_options options = {
@@ -71,8 +75,11 @@ static void setup(struct fixture *fixture, bool may_administer) {
         ck_assert_int_eq(keyprovider_service_new(fixture->access, &keyprovider_settings,
                                                  &fixture->handlers.keyprovider, &err),
                          0);
-        ck_assert_int_eq(control_connection_new(&options, START_USEC, &fixture->connection, &err),
-                         0);
+        ck_assert_int_eq(control_connection_new(&options, now_usec, &fixture->connection, &err), 0);
+}
+
+static void setup(struct fixture *fixture, bool may_administer) {
+        setup_at(fixture, may_administer, START_USEC);
 }
 
 static void teardown(struct fixture *fixture) {
@@ -278,7 +285,105 @@ START_TEST(failed_allocations_end_the_connection_cleanly) {
 }
 END_TEST
 
+static int fetch(void *self, const struct key_request *request, struct envelope *ret,
+                 struct wla_error *err) {
+        (void)self;
+        ret->kind = ENVELOPE_TPM_BOUND;
+        return buf_append_text(&ret->bytes, request->id.local_name, err);
+}
+
+static int open_envelope(void *self, const struct envelope *envelope,
+                         const struct deadline *deadline, struct wla_secret **ret,
+                         struct wla_error *err) {
+        (void)self;
+        (void)envelope;
+        (void)deadline;
+        return wla_secret_new(AES256_KEY_SIZE, ret, err);
+}
+
+static const struct key_source_ops source_ops = {.name = "fake", .fetch = fetch};
+static const struct key_opener_ops opener_ops = {.name = "fake", .open = open_envelope};
+
+/* For a key of zeros. */
+static void write_unwrap_request(struct buf *json) {
+        static const uint8_t options[] = "{}";
+        _cleanup_packet_ struct packet packet = {.iv_size = AES256_GCM_NONCE, .wrapped.limit = 64};
+        _cleanup_buf_ struct buf annotation = BUF_WITH_LIMIT(512);
+        _cleanup_secret_ struct wla_secret *key = NULL;
+        struct wla_error err = {0};
+
+        ck_assert_int_eq(key_id_local("kek", &packet.key, &err), 0);
+        ck_assert_int_eq(wla_secret_new(AES256_KEY_SIZE, &key, &err), 0);
+        ck_assert_int_eq(aes256_gcm_seal(key, (struct wla_bytes){packet.iv, packet.iv_size},
+                                         (struct wla_bytes){options, 2}, &packet.wrapped, &err),
+                         0);
+        ck_assert_int_eq(packet_write(&packet, &annotation, &err), 0);
+        ck_assert_int_eq(buf_append_text(json,
+                                         "{\"op\":\"keyunwrap\",\"keyunwrapparams\":"
+                                         "{\"annotation\":\"",
+                                         &err),
+                         0);
+        ck_assert_int_eq(base64_append(json, annotation.data, annotation.size, &err), 0);
+        ck_assert_int_eq(buf_append_text(json, "\"}}", &err), 0);
+        ck_assert_ptr_nonnull(buf_text(json, &err));
+}
+
+static void begin_unwrap(struct fixture *fixture) {
+        _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(1000);
+        struct pollfd ready = {.events = POLLIN};
+
+        setup_at(fixture, false, clock_now_usec());
+        fixture->routes.sources[KEY_SCHEME_LOCAL].ops = &source_ops;
+        fixture->routes.openers[ENVELOPE_TPM_BOUND].ops = &opener_ops;
+        write_unwrap_request(&json);
+        ck_assert_int_eq(send_request(fixture, CONTROL_KEYPROVIDER, (const char *)json.data), 0);
+        ck_assert(!control_connection_finished(fixture->connection));
+        ready.fd = pool_fd(fixture->pool);
+        ck_assert_int_eq(poll(&ready, 1, 10000), 1);
+        wakes = 0;
+}
+
+START_TEST(keys_come_back) {
+        struct fixture fixture;
+        struct reply reply;
+
+        begin_unwrap(&fixture);
+        pool_dispatch(fixture.pool);
+        ck_assert_int_eq(wakes, 1);
+        read_reply(&fixture, &reply);
+        ck_assert_uint_eq(reply.header.code, WLA_OK);
+        ck_assert_str_eq(reply.text, "{\"keyunwrapresults\":{\"optsdata\":[123,125]}}");
+        teardown(&fixture);
+}
+END_TEST
+
+/* Without memory for a header no key goes out without one, and the connection is woken to close. */
+START_TEST(a_key_without_memory_for_its_header) {
+        bool hit = true;
+
+        for (size_t n = 1; hit; n++) {
+                _cleanup_buf_ struct buf out = BUF_WITH_LIMIT(2048);
+                struct fixture fixture;
+                struct wla_error err = {0};
+
+                begin_unwrap(&fixture);
+                (void)fail_allocation_arm(n);
+                pool_dispatch(fixture.pool);
+                fail_allocation_disarm();
+                hit = fail_allocation_hit();
+                ck_assert_int_eq(wakes, 1);
+                ck_assert_int_eq(control_connection_drain(fixture.connection, &out, &err), 0);
+                ck_assert(control_connection_finished(fixture.connection));
+                ck_assert(out.size == 0 || memcmp(out.data, "WLA1", 4) == 0);
+                teardown(&fixture);
+                ck_assert_uint_eq(wla_secret_heap_used(), 0);
+                ck_assert_int_eq(CRYPTO_secure_malloc_done(), 1);
+        }
+}
+END_TEST
+
 SUITE_MAIN("control_connection", status_is_answered, a_failing_handler_leaves_no_half_reply,
            users_may_only_ask_for_keys, keyprovider_errors_come_back, forget_and_unknown,
            what_is_no_request_closes, time_is_bounded,
-           failed_allocations_end_the_connection_cleanly)
+           failed_allocations_end_the_connection_cleanly, keys_come_back,
+           a_key_without_memory_for_its_header)
