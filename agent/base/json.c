@@ -110,15 +110,32 @@ static bool name_is(const struct json_value *name, const char *wanted, bool fold
         return *wanted == '\0';
 }
 
+/* FNV-1a of the decoded name: names that only begin alike need not be compared with each other. */
+static uint64_t hash_name(const struct json_value *name) {
+        struct json_walk walk = json_string_body(name);
+        uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+        while (walk.at < walk.size) {
+                char bytes[4];
+                size_t size = json_next_decoded(&walk, bytes);
+
+                for (size_t i = 0; i < size; i++)
+                        hash = (hash ^ (unsigned char)bytes[i]) * UINT64_C(0x100000001b3);
+        }
+        return hash;
+}
+
 static int check_members(const struct json_value *object, size_t offset, struct wla_error *err) {
         struct json_value names[JSON_MEMBERS_MAX];
+        uint64_t hashes[JSON_MEMBERS_MAX];
         struct json_value value;
         size_t count = 0;
         size_t at = 0;
 
         while (count < JSON_MEMBERS_MAX && json_next_member(object, &at, &names[count], &value)) {
+                hashes[count] = hash_name(&names[count]);
                 for (size_t i = 0; i < count; i++)
-                        if (names_equal(&names[i], &names[count]))
+                        if (hashes[i] == hashes[count] && names_equal(&names[i], &names[count]))
                                 return json_fail_at(err, offset, "an object holds a name twice");
                 count++;
         }

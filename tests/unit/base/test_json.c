@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/json.h"
 #include "fail_allocation.h"
@@ -144,6 +145,37 @@ START_TEST(depth_and_width_are_bounded) {
 }
 END_TEST
 
+#define LONG_NAMES 62
+
+/* CPU time to check an object whose names are long and begin, or do not begin, alike. */
+static clock_t time_long_names(bool alike) {
+        static char text[512 * 1024];
+        const int length = 8000;
+        struct json_value value;
+        struct wla_error err = {0};
+        size_t at = 0;
+
+        text[at++] = '{';
+        for (int i = 0; i < LONG_NAMES; i++)
+                at += (size_t)snprintf(text + at, sizeof(text) - at, "%s\"%02d%0*d%02d\":1",
+                                       i > 0 ? "," : "", alike ? 0 : i, length, 0, alike ? i : 0);
+        text[at++] = '}';
+
+        clock_t start = clock();
+        ck_assert_int_eq(json_check(text, at, &value, &err), 0);
+        return clock() - start;
+}
+
+/* A hostile text must not keep the loop busy for longer than its length deserves. */
+START_TEST(long_names_that_begin_alike_cost_no_more) {
+        (void)time_long_names(false);
+        clock_t different = time_long_names(false);
+        clock_t alike = time_long_names(true);
+
+        ck_assert_int_lt(alike, 8 * different + CLOCKS_PER_SEC / 200);
+}
+END_TEST
+
 START_TEST(members_are_found) {
         struct json_value value;
         struct wla_error err = {0};
@@ -264,5 +296,6 @@ START_TEST(failed_allocations_are_errors) {
 END_TEST
 
 SUITE_MAIN("json", accepts_what_rfc_8259_allows, refuses_everything_else, every_prefix_is_refused,
-           depth_and_width_are_bounded, members_are_found, strings_are_decoded, numbers_are_typed,
-           byte_arrays, written_strings_read_back, failed_allocations_are_errors)
+           depth_and_width_are_bounded, long_names_that_begin_alike_cost_no_more, members_are_found,
+           strings_are_decoded, numbers_are_typed, byte_arrays, written_strings_read_back,
+           failed_allocations_are_errors)
