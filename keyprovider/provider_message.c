@@ -6,30 +6,44 @@
 
 typedef Keyprovider__KeyProviderKeyWrapProtocolInput input_message;
 
-static void *take_block(void *failed, size_t size) {
-        void *block = wiping_malloc(size);
+/* What protobuf-c may take besides the bytes of the message: it spends much more on a field that is not
+ * known than its sender does. */
+#define ALLOWANCE 4096u
 
+struct allowance {
+        size_t left;
+        bool out_of_memory;
+};
+
+static void *take_block(void *userdata, size_t size) {
+        struct allowance *allowance = userdata;
+
+        if (size > allowance->left)
+                return NULL;
+        allowance->left -= size;
+
+        void *block = wiping_malloc(size);
         if (!block)
-                *(bool *)failed = true;
+                allowance->out_of_memory = true;
         return block;
 }
 
-static void free_block(void *failed, void *block) {
-        (void)failed;
+static void free_block(void *userdata, void *block) {
+        (void)userdata;
         wiping_free(block);
 }
 
 int provider_message_read(struct wla_bytes message, struct buf *json, struct wla_error *err) {
-        bool out_of_memory = false;
+        struct allowance allowance = {.left = message.size + ALLOWANCE};
         ProtobufCAllocator allocator = {
                 .alloc = take_block,
                 .free = free_block,
-                .allocator_data = &out_of_memory,
+                .allocator_data = &allowance,
         };
 
         input_message *input = keyprovider__key_provider_key_wrap_protocol_input__unpack(
                 &allocator, message.size, message.data);
-        if (!input && out_of_memory)
+        if (!input && allowance.out_of_memory)
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
         if (!input)
                 return wla_fail(err, WLA_E_INPUT,

@@ -5,7 +5,8 @@
  *
  * Ownership: json is the caller's to clear; its memory and protobuf-c's come from the wiping allocator.
  * Threads:   any.
- * Failure:   WLA_E_INPUT when message is no protobuf, WLA_E_BUSY without memory.
+ * Failure:   WLA_E_INPUT when message is no protobuf or a flood of unknown fields, WLA_E_BUSY
+ *            without memory.
  */
 
 #include "base/buf.h"

@@ -69,6 +69,38 @@ START_TEST(broken_protobuf) {
 }
 END_TEST
 
+/* protobuf-c spends some fifty bytes on each of them. */
+START_TEST(a_flood_of_unknown_fields) {
+        static char bytes[65536];
+        struct wla_error err = {0};
+
+        for (size_t i = 0; i < sizeof(bytes); i += 2)
+                memcpy(bytes + i, "\x10\1", 2);
+        for (size_t fields = 1; fields <= 20; fields++) {
+                _cleanup_buf_ struct buf json = {0};
+
+                ck_assert_int_eq(read_bytes(bytes, 2 * fields, &json, &err), 0);
+        }
+
+        _cleanup_buf_ struct buf json = {0};
+        ck_assert_int_eq(read_bytes(bytes, sizeof(bytes), &json, &err), -1);
+        ck_assert_int_eq(err.code, WLA_E_INPUT);
+        ck_assert_str_eq(wla_error_text(&err),
+                         "the request is not the protobuf message of a keyprovider");
+}
+END_TEST
+
+START_TEST(a_message_of_the_largest_size) {
+        static uint8_t bytes[4 + 256 * 1024] = {0x0a, 0x80, 0x80, 0x10};
+        _cleanup_buf_ struct buf json = {0};
+        struct wla_error err = {0};
+
+        ck_assert_int_eq(
+                provider_message_read((struct wla_bytes){bytes, sizeof(bytes)}, &json, &err), 0);
+        ck_assert_uint_eq(json.size, 256 * 1024);
+}
+END_TEST
+
 START_TEST(failed_allocations) {
         unsigned failures = 0;
 
@@ -87,4 +119,5 @@ START_TEST(failed_allocations) {
 }
 END_TEST
 
-SUITE_MAIN("provider_message", field_one, broken_protobuf, failed_allocations)
+SUITE_MAIN("provider_message", field_one, broken_protobuf, a_flood_of_unknown_fields,
+           a_message_of_the_largest_size, failed_allocations)
