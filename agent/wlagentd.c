@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -34,7 +33,7 @@ enum command { COMMAND_SERVE, COMMAND_CHECK, COMMAND_DUMP, COMMAND_EXIT };
 
 struct invocation {
         enum command command;
-        const char *config_path; /* NULL: the default, which may be missing */
+        const char *config_path;
 };
 
 static int parse_arguments(int argc, char **argv, struct invocation *ret) {
@@ -43,7 +42,7 @@ static int parse_arguments(int argc, char **argv, struct invocation *ret) {
                 {"dump-config", no_argument, NULL, 'd'},  {"version", no_argument, NULL, 'v'},
                 {"help", no_argument, NULL, 'h'},         {0},
         };
-        struct invocation invocation = {0};
+        struct invocation invocation = {.config_path = CONFIG_DEFAULT_PATH};
 
         for (int option; (option = getopt_long(argc, argv, "c:h", options, NULL)) != -1;)
                 switch (option) {
@@ -113,10 +112,7 @@ int main(int argc, char **argv) {
                 return EXIT_SUCCESS;
 
         log_open(LOG_INFO);
-        const char *path = invocation.config_path;
-        if (!path && access(CONFIG_DEFAULT_PATH, F_OK) == 0)
-                path = CONFIG_DEFAULT_PATH;
-        if (config_read(path, &config, &faults, &err) < 0) {
+        if (config_read(invocation.config_path, &config, &faults, &err) < 0) {
                 (void)fwrite(faults.data, 1, faults.size, stderr);
                 if (invocation.command == COMMAND_SERVE)
                         return fail(&err);

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include "base/secret.h"
 #include "cli/control_client.h"
@@ -26,10 +25,8 @@ int invocation_config(struct invocation *invocation, const struct config **ret,
         if (!invocation->config) {
                 const char *path = invocation->config_path;
 
-                if (!path && access(CONFIG_DEFAULT_PATH, F_OK) == 0)
-                        path = CONFIG_DEFAULT_PATH;
-
-                if (config_read(path, &invocation->config, &invocation->faults, err) < 0)
+                if (config_read(path ? path : CONFIG_DEFAULT_PATH, &invocation->config,
+                                &invocation->faults, err) < 0)
                         return -1;
         }
 

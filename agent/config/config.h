@@ -57,7 +57,8 @@ struct config {
         } keys;
 };
 
-/* Reads path, or only the defaults when path is NULL.  Each fault is appended to faults, a line each
+/* Reads path and its drop-ins, or only the defaults when path is NULL.  CONFIG_DEFAULT_PATH may be
+ * missing; its drop-ins are read all the same.  Each fault is appended to faults, a line each
  * ("FILE:LINE: text"). */
 int config_read(const char *path, struct config **ret, struct buf *faults,
                 struct wla_error *err) _must_check_;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "config/ini_file.h"
@@ -98,7 +99,9 @@ static int read_files(const char *path, struct config *config, struct config_fau
         if (!config->path)
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
 
-        if (config_read_file(path, config, faults, err) < 0)
+        bool absent = strcmp(path, CONFIG_DEFAULT_PATH) == 0 && access(path, F_OK) < 0 &&
+                      errno == ENOENT;
+        if (!absent && config_read_file(path, config, faults, err) < 0)
                 return -1;
         return read_drop_ins(path, config, faults, err);
 }

@@ -420,6 +420,20 @@ class Configuration(LifecycleTest):
         self.assertIn(f"StateDirectory={self.agent.state}", done.stdout)
         self.assertEqual(self.check(done.stdout).returncode, 0)
 
+    def test_drop_in_without_a_main_file(self):
+        """Nobody has to write wlagent.conf for what stands in wlagent.conf.d to count."""
+        etc = os.path.join(self.directory, "etc")
+        os.makedirs(os.path.join(etc, "workload-agent/wlagent.conf.d"))
+        shutil.copy("/etc/passwd", etc)
+        with open(os.path.join(etc, "workload-agent/wlagent.conf.d/10-cache.conf"), "w", encoding="ascii") as out:
+            out.write("[Keys]\nCacheSeconds=7\n")
+        done = subprocess.run(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", 'mount --bind "$1" /etc && "$2" --dump-config',
+             "sh", etc, harness.WLAGENTD],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("CacheSeconds=7\n", done.stdout)
+
     def test_file_that_others_may_write(self):
         os.chmod(self.agent.config, 0o666)
         self.fails_to_start(self.agent, "wlagent.conf.*(writ|0666)")
