@@ -17,6 +17,8 @@
 static const char hint_replace[] = "'wlagent setup --replace' makes a new one; keys wrapped for "
                                    "the old one are lost to this host";
 
+static const char hint_again[] = "run 'wlagent setup' again, without --replace";
+
 static int check_options(const struct tpm_setup_options *options, struct wla_error *err) {
         if (options->pcrs & ~PCR_MASK)
                 return wla_fail(err, WLA_E_INPUT, "a TPM has PCRs 0 to %u", PCR_COUNT - 1);
@@ -152,6 +154,14 @@ static int keep_key(struct tpm *tpm, const struct tpm_setup_options *options, in
         return binding_key_write(dir_fd, &tpm->key, err);
 }
 
+static bool file_tells_of_key(const struct tpm *tpm) {
+        struct binding_key written;
+        struct wla_error ignored;
+
+        return binding_key_read(tpm->state_directory, &written, NULL, &ignored) == 0 &&
+               tpm_name_equal(&written.name, &tpm->key.name);
+}
+
 /* A key at a handle that no file tells of would stay there for ever. */
 static int write_files(struct tpm *tpm, int dir_fd, struct wla_error *err) {
         struct persist undo = {.handle = tpm->key.handle, .old_name = &tpm->key.name};
@@ -159,6 +169,10 @@ static int write_files(struct tpm *tpm, int dir_fd, struct wla_error *err) {
 
         if (binding_key_write(dir_fd, &tpm->key, err) == 0)
                 return 0;
+        if (file_tells_of_key(tpm)) {
+                err->hint = hint_again;
+                return wla_wrap(err, "the new binding key is in place");
+        }
         if (undo.handle != 0 && tpm_run(tpm, NULL, persist_free_step, &undo, &undo_err) < 0)
                 return wla_wrap(err, "the new binding key stays at 0x%08x", undo.handle);
         return -1;

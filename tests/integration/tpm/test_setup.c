@@ -321,6 +321,27 @@ START_TEST(a_full_disk_leaves_nothing_behind) {
 }
 END_TEST
 
+/* The JSON counts: once it is written, the key it tells of stays. */
+START_TEST(a_pem_that_cannot_be_written_loses_no_key) {
+        struct host host;
+        const struct tpm_setup_options options = {.handle = HANDLE};
+        bool created = true;
+        char pem[128];
+
+        host_begin(&host);
+        (void)snprintf(pem, sizeof(pem), "%s/binding-key.pem", host.state);
+        ck_assert_int_eq(mkdir(pem, 0700), 0);
+        expect_setup_failure(&host, &options, WLA_E_SYSTEM, "cannot write binding-key.pem");
+        ck_assert(other_user_has_key(host.swtpm.tcti, HANDLE));
+
+        ck_assert_int_eq(rmdir(pem), 0);
+        ck_assert_msg(tpm_setup(host.tpm, &options, &created, &host.err) == 0, "%s",
+                      wla_error_text(&host.err));
+        ck_assert(!created);
+        host_end(&host);
+}
+END_TEST
+
 START_TEST(two_setups_exclude_each_other) {
         struct host host;
         const struct tpm_setup_options options = {0};
@@ -364,6 +385,7 @@ void add_setup_tests(TCase *tcase) {
         tcase_add_test(tcase, a_signing_key_in_its_place_is_refused);
         tcase_add_test(tcase, a_damaged_file_is_kept_unless_replaced);
         tcase_add_test(tcase, a_full_disk_leaves_nothing_behind);
+        tcase_add_test(tcase, a_pem_that_cannot_be_written_loses_no_key);
         tcase_add_test(tcase, two_setups_exclude_each_other);
         tcase_add_test(tcase, facts_are_told_without_a_key);
 }
