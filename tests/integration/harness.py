@@ -316,6 +316,12 @@ class Agent:
         except FileNotFoundError:
             return ""
 
+    def events(self, **wanted):
+        """The fields of each request in the log that has these, as in operation="unwrap"."""
+        found = (dict(re.findall(r" WLA_(\w+)=(\S+)", line)) for line in self.log_text().splitlines())
+        return [event for event in ({name.lower(): value for name, value in fields.items()} for fields in found)
+                if "operation" in event and wanted.items() <= event.items()]
+
     def wait_for_keys(self, **wanted):
         """Until the daemon's key counts are these: cached, opening, waiting, queued."""
         poll(lambda: all(self.status()["keys"][name] == count for name, count in wanted.items()), f"keys {wanted}")

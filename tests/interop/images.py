@@ -33,12 +33,16 @@ def write_blob(layout, data):
     return {"digest": f"sha256:{digest}", "size": len(data)}
 
 
+def file_of_layer(number):
+    """Of a size of its own; the same bytes every time."""
+    return f"file-{number}", f"layer {number}\n".encode() * (100 + 1000 * number)
+
+
 def layer(number):
-    """One file of a size of its own; the same bytes every time."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w") as tar:
-        content = f"layer {number}\n".encode() * (100 + 1000 * number)
-        member = tarfile.TarInfo(f"file-{number}")
+        name, content = file_of_layer(number)
+        member = tarfile.TarInfo(name)
         member.size = len(content)
         tar.addfile(member, io.BytesIO(content))
     return data.getvalue()
@@ -125,6 +129,18 @@ class ImageTest(harness.AgentTest):
         manifest = make_image(self.path("plain"), layers)
         self.encrypt("oci:plain:v1", "oci:encrypted:v1", *options)
         return manifest
+
+    def fresh_agent(self):
+        """Restarts the agent: no key is cached, nothing is counted."""
+        self.agent.stop()
+        self.agent.start()
+
+    def show_durations(self, what):
+        """For the reader of the test's output: how long the agent took over each layer's key."""
+        usec = sorted(int(event["duration_usec"])
+                      for event in self.agent.events(operation="unwrap", error_code="ok"))
+        p50, p99 = (usec[min(int(len(usec) * part), len(usec) - 1)] for part in (0.5, 0.99))
+        print(f"     {what}: {len(usec)} layers, key ready in p50 {p50} us, p99 {p99} us", flush=True)
 
     def assert_same_layers(self, manifest, layout):
         self.assertEqual([each["digest"] for each in read_manifest(self.path(layout))["layers"]],
