@@ -140,7 +140,7 @@ class ImageTest(harness.AgentTest):
         usec = sorted(int(event["duration_usec"])
                       for event in self.agent.events(operation="unwrap", error_code="ok"))
         p50, p99 = (usec[min(int(len(usec) * part), len(usec) - 1)] for part in (0.5, 0.99))
-        print(f"     {what}: {len(usec)} layers, key ready in p50 {p50} us, p99 {p99} us", flush=True)
+        print(f"     {what}: layers {len(usec)}, time to each key p50 {p50} us, p99 {p99} us", flush=True)
 
     def assert_same_layers(self, manifest, layout):
         self.assertEqual([each["digest"] for each in read_manifest(self.path(layout))["layers"]],
