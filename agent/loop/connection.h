@@ -60,6 +60,10 @@ void connection_set_limit(struct connection_set *set, size_t connections_max);
 /* Shuts every protocol down; each connection closes when its protocol has finished. */
 void connection_set_shutdown(struct connection_set *set);
 
+/* Shuts down the protocols of those users whom allows() refuses. */
+void connection_set_review(struct connection_set *set,
+                           bool (*allows)(const void *userdata, uid_t uid), const void *userdata);
+
 /* Takes fd in any case.  WLA_E_BUSY when the set is full.  Then either connection_serve() or
  * connection_close() has to follow. */
 int connection_new(struct connection_set *set, int fd, const struct ucred *peer,

@@ -114,14 +114,25 @@ void connection_set_limit(struct connection_set *set, size_t connections_max) {
         set->options.connections_max = connections_max;
 }
 
+static bool allows_nobody(const void *userdata, uid_t uid) {
+        (void)userdata;
+        (void)uid;
+        return false;
+}
+
 void connection_set_shutdown(struct connection_set *set) {
+        connection_set_review(set, allows_nobody, NULL);
+}
+
+void connection_set_review(struct connection_set *set,
+                           bool (*allows)(const void *userdata, uid_t uid), const void *userdata) {
         struct connection *next;
         uint64_t now_usec = clock_now_usec();
 
         for (struct connection *connection = LIST_FIRST(&set->connections); connection;
              connection = next) {
                 next = LIST_NEXT(connection, entry);
-                if (connection->self)
+                if (connection->self && !allows(userdata, connection->peer.uid))
                         connection_shutdown(connection, now_usec);
         }
 }

@@ -95,7 +95,7 @@ static void accept_failed(struct listener *listener, int errno_value) {
         }
 }
 
-static bool is_allowed(const struct listener *listener, uid_t uid) {
+bool listener_allows(const struct listener *listener, uid_t uid) {
         if (uid == listener->own_uid)
                 return true;
         for (size_t i = 0; i < listener->user_count; i++)
@@ -131,7 +131,7 @@ static void admit(struct listener *listener, int fd) {
                 log_failure(listener, "the kernel does not tell who is there");
                 return;
         }
-        if (!is_allowed(listener, peer.uid)) {
+        if (!listener_allows(listener, peer.uid)) {
                 count_refused(METRIC_REFUSED_USER);
                 log_refused(listener, &peer);
                 return;

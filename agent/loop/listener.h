@@ -38,3 +38,4 @@ struct listener *listener_free(struct listener *listener);
 
 /* Who is let in besides the caller's own user; at most LISTENER_USERS_MAX. */
 void listener_allow(struct listener *listener, const uid_t *uids, size_t count);
+bool listener_allows(const struct listener *listener, uid_t uid);

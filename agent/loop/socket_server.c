@@ -76,8 +76,13 @@ struct socket_server *socket_server_free(struct socket_server *server) {
         return NULL;
 }
 
+static bool listener_still_allows(const void *listener, uid_t uid) {
+        return listener_allows(listener, uid);
+}
+
 void socket_server_allow(struct socket_server *server, const uid_t *uids, size_t count) {
         listener_allow(server->listener, uids, count);
+        connection_set_review(server->connections, listener_still_allows, server->listener);
 }
 
 void socket_server_limit(struct socket_server *server, size_t connections_max) {

@@ -33,7 +33,8 @@ int socket_server_new(const struct socket_server_options *options, struct socket
 /* Closes all connections.  Accepts and returns NULL. */
 struct socket_server *socket_server_free(struct socket_server *server);
 
-/* Who may connect besides the caller's own user, and how many connections there may be. */
+/* Who may connect besides the caller's own user, and how many connections there may be.  Those who may no
+ * more finish what is under way. */
 void socket_server_allow(struct socket_server *server, const uid_t *uids, size_t count);
 void socket_server_limit(struct socket_server *server, size_t connections_max);
 

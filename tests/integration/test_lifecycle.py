@@ -162,6 +162,29 @@ class Unprivileged(LifecycleTest):
         self.assertEqual(done.returncode, 1)
 
 
+    def test_who_is_let_in_no_more_has_to_leave(self):
+        """Also who is in already: the others stay."""
+        self.agent.user = None
+        os.chmod(self.agent.directory, 0o755)
+        os.chmod(self.agent.run_directory, 0o755)
+        self.give_configuration(KeyProvider={"AllowUsers": "root nobody"})
+        self.agent.start()
+        os.chmod(self.agent.socket, 0o666)
+        script = ("import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.settimeout(20)\ns.connect(sys.argv[1])\n"
+                  "s.sendall(b'PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n'+bytes([0,0,0,4,0,0,0,0,0]))\n"
+                  "assert s.recv(9)\nprint('in',flush=True)\nwhile s.recv(100): pass\n")
+        with RawClient(self.agent.socket) as staying:
+            staying.settings()
+            with subprocess.Popen(["/usr/bin/python3", "-c", script, self.agent.socket], user="nobody",
+                                  stdout=subprocess.PIPE) as leaving:
+                self.assertEqual(leaving.stdout.readline(), b"in\n")
+                self.give_configuration(KeyProvider={"AllowUsers": "root"})
+                self.agent.process.send_signal(signal.SIGHUP)
+                self.assertEqual(leaving.wait(20), 0)
+            staying.call(1, grpc_message(harness.unwrap_request(PACKET)))
+            self.assertEqual(staying.reply(1).status, 0)
+
+
 class Reload(LifecycleTest):
     def reload(self, pattern):
         before = len(re.findall(pattern, self.agent.log_text()))

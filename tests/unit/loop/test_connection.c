@@ -105,7 +105,7 @@ struct fixture {
         int closed;
 };
 
-static const struct ucred peer = {.pid = 7, .uid = 0, .gid = 0};
+static struct ucred peer = {.pid = 7, .uid = 0, .gid = 0};
 
 static void on_closed(void *userdata) {
         ((struct fixture *)userdata)->closed++;
@@ -478,6 +478,29 @@ START_TEST(shutdown_lets_protocols_finish) {
 }
 END_TEST
 
+static bool allows(const void *uid_allowed, uid_t uid) {
+        return uid == *(const uid_t *)uid_allowed;
+}
+
+START_TEST(a_review_ends_those_who_may_not_stay) {
+        const uid_t allowed = 7;
+        struct fixture fixture;
+        struct connection *connections[3];
+        struct script scripts[3] = {make_script(), make_script(), make_script()};
+
+        start(&fixture);
+        for (size_t i = 0; i < 3; i++) {
+                peer.uid = i == 1 ? allowed : 8;
+                (void)serve(&fixture, &scripts[i], NULL, &connections[i]);
+        }
+        connection_set_review(fixture.set, allows, &allowed);
+        for (size_t i = 0; i < 3; i++)
+                ck_assert_int_eq(scripts[i].shutdowns, i == 1 ? 0 : 1);
+        ck_assert_int_eq(fixture.closed, 2);
+        stop(&fixture);
+}
+END_TEST
+
 START_TEST(a_full_set_refuses_and_closes) {
         struct fixture fixture;
         struct connection *connection;
@@ -539,4 +562,5 @@ SUITE_MAIN("connection", reads_and_answers_without_a_round_of_the_loop,
            without_memory_for_what_waits_the_connection_ends, large_input_arrives_whole,
            late_output_is_sent_after_a_wake, a_wake_inside_feed_costs_no_round,
            the_protocol_is_ticked_when_its_time_comes, shutdown_lets_protocols_finish,
-           a_full_set_refuses_and_closes, every_allocation_may_fail)
+           a_review_ends_those_who_may_not_stay, a_full_set_refuses_and_closes,
+           every_allocation_may_fail)
