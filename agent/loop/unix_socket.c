@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -33,23 +34,16 @@ static int set_address(struct sockaddr_un *address, const char *path, struct wla
         return 0;
 }
 
-/* Keeps two daemons that start at once from removing each other's fresh socket. */
-static int lock_directory(const char *path, int *ret_fd, struct wla_error *err) {
-        const char *slash = strrchr(path, '/');
-        size_t length = slash ? (size_t)(slash - path) : 0;
-        char directory[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+/* Keeps two daemons that start at once from removing each other's fresh socket.  Not the directory is
+ * locked: anybody who may look into it could keep it locked. */
+static int lock_path(const char *path, int *ret_fd, struct wla_error *err) {
+        char lock[sizeof(((struct sockaddr_un *)NULL)->sun_path) + sizeof(".lock")];
         _cleanup_close_ int fd = -1;
 
-        memcpy(directory, path, length);
-        directory[length] = '\0';
-        if (length == 0) {
-                directory[0] = slash ? '/' : '.';
-                directory[1] = '\0';
-        }
-
-        fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        (void)snprintf(lock, sizeof(lock), "%s.lock", path);
+        fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, S_IRUSR | S_IWUSR);
         if (fd < 0) {
-                (void)wla_fail_errno(err, errno, "opening its directory");
+                (void)wla_fail_errno(err, errno, "opening its lock file");
                 err->hint = hint_directory;
                 return -1;
         }
@@ -117,10 +111,10 @@ static int bind_and_listen(const struct sockaddr_un *address, mode_t mode, struc
 
 static int make(const char *path, mode_t mode, struct unix_socket *ret, struct wla_error *err) {
         _cleanup_unix_socket_ struct unix_socket made = UNIX_SOCKET_NONE;
-        _cleanup_close_ int directory_fd = -1;
+        _cleanup_close_ int lock_fd = -1;
         struct sockaddr_un address;
 
-        if (set_address(&address, path, err) < 0 || lock_directory(path, &directory_fd, err) < 0 ||
+        if (set_address(&address, path, err) < 0 || lock_path(path, &lock_fd, err) < 0 ||
             remove_stale(&address, err) < 0)
                 return -1;
 

@@ -22,8 +22,8 @@ struct unix_socket {
 
 #define UNIX_SOCKET_NONE ((struct unix_socket){.fd = -1})
 
-/* The directory must exist.  The socket has the given mode from birth.  What a dead process left at
- * path is removed, a socket that somebody serves is not. */
+/* The directory must exist; PATH.lock, which only we may open, stays in it.  The socket has the given
+ * mode from birth.  What a dead process left at path is removed, a socket that somebody serves is not. */
 int unix_socket_listen(const char *path, mode_t mode, struct unix_socket *ret,
                        struct wla_error *err) _must_check_;
 

@@ -107,15 +107,39 @@ START_TEST(a_live_socket_is_left_alone) {
 }
 END_TEST
 
+/* Anybody who can look into the directory can lock it. */
+START_TEST(other_users_cannot_keep_it_from_starting) {
+        struct scratch scratch;
+        struct stat status;
+        char lock[400];
+
+        (void)umask(0);
+        scratch_make(&scratch);
+        int fd = open(scratch.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        ck_assert_int_eq(flock(fd, LOCK_EX), 0);
+        struct unix_socket made = listen_at(scratch_file(&scratch, "s"));
+        (void)snprintf(lock, sizeof(lock), "%s.lock", made.path);
+        ck_assert_int_eq(lstat(lock, &status), 0);
+        ck_assert_int_eq(status.st_mode & 07777, 0600);
+        unix_socket_close(&made);
+        (void)close(fd);
+        scratch_remove(&scratch);
+}
+END_TEST
+
 START_TEST(another_starting_daemon_is_not_disturbed) {
         struct scratch scratch;
         struct wla_error err = {0};
         struct unix_socket made = UNIX_SOCKET_NONE;
+        char lock[400];
 
         scratch_make(&scratch);
-        int fd = open(scratch.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        ck_assert_int_eq(flock(fd, LOCK_EX), 0);
         const char *path = scratch_file(&scratch, "s");
+        made = listen_at(path);
+        unix_socket_close(&made);
+        (void)snprintf(lock, sizeof(lock), "%s.lock", path);
+        int fd = open(lock, O_RDONLY | O_CLOEXEC);
+        ck_assert_int_eq(flock(fd, LOCK_EX), 0);
         ck_assert_int_eq(unix_socket_listen(path, 0660, &made, &err), -1);
         check_error(&err, WLA_E_BUSY, "another wlagentd is starting there", path);
         (void)close(fd);
@@ -146,7 +170,7 @@ START_TEST(a_missing_directory_has_a_remedy) {
         scratch_make(&scratch);
         const char *path = scratch_file(&scratch, "none/s");
         ck_assert_int_eq(unix_socket_listen(path, 0660, &made, &err), -1);
-        check_error(&err, WLA_E_SYSTEM, "opening its directory: No such file or directory", path);
+        check_error(&err, WLA_E_SYSTEM, "opening its lock file: No such file or directory", path);
         ck_assert_ptr_nonnull(err.hint);
         scratch_remove(&scratch);
 }
@@ -273,8 +297,8 @@ END_TEST
 
 SUITE_MAIN("unix_socket", listens_with_the_mode_asked_for_whatever_the_umask,
            a_dead_process_socket_is_replaced, a_live_socket_is_left_alone,
-           another_starting_daemon_is_not_disturbed, a_file_in_its_place_is_not_removed,
-           a_missing_directory_has_a_remedy, a_path_that_does_not_fit_is_refused,
-           what_has_replaced_it_is_not_removed, sockets_of_systemd_are_found_by_name,
-           without_systemd_nothing_is_handed_over, what_is_no_listening_socket_is_refused,
-           every_allocation_may_fail)
+           another_starting_daemon_is_not_disturbed, other_users_cannot_keep_it_from_starting,
+           a_file_in_its_place_is_not_removed, a_missing_directory_has_a_remedy,
+           a_path_that_does_not_fit_is_refused, what_has_replaced_it_is_not_removed,
+           sockets_of_systemd_are_found_by_name, without_systemd_nothing_is_handed_over,
+           what_is_no_listening_socket_is_refused, every_allocation_may_fail)
