@@ -86,13 +86,14 @@ static int fail(const struct wla_error *err) {
         return EXIT_FAILURE;
 }
 
-static int serve(struct config *config) {
+static int serve(struct config *taken) {
+        _cleanup_config_ struct config *config = taken;
         struct wla_error err = {0};
         struct daemon *daemon = NULL;
 
         if (process_harden(&err) < 0 ||
             wla_secret_heap_init(config->agent.allow_unlocked_memory, &err) < 0 ||
-            daemon_new(config, &daemon, &err) < 0)
+            daemon_new(TAKE_PTR(config), &daemon, &err) < 0)
                 return fail(&err);
 
         int outcome = daemon_run(daemon, &err);

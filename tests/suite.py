@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""suite.py [--results FILE] [--logs DIRECTORY] DIRECTORY [PATTERN]
+"""suite.py [--results FILE] [--logs DIRECTORY] [--name NAME] DIRECTORY [PATTERN...]
 
-Runs the unittest cases of DIRECTORY/test_*.py whose name contains PATTERN: a line for each test, the
-reason of each failure, and with --results the outcomes for tests/run."""
+Runs the unittest cases of DIRECTORY/test_*.py whose name contains a PATTERN: a line for each test, the
+reason of each failure, and with --results the outcomes for tests/run, all under NAME."""
 
 import argparse
 import os
@@ -79,11 +79,11 @@ class Report(unittest.TestResult):
             self.failed(test, err)
 
 
-def selected(tests, pattern):
+def selected(tests, patterns):
     for test in tests:
         if isinstance(test, unittest.TestSuite):
-            yield from selected(test, pattern)
-        elif pattern in test.id():
+            yield from selected(test, patterns)
+        elif not patterns or any(pattern in test.id() for pattern in patterns):
             yield test
 
 
@@ -96,7 +96,8 @@ def main():
     parser.add_argument("--results")
     parser.add_argument("--logs")
     parser.add_argument("directory")
-    parser.add_argument("pattern", nargs="?", default="")
+    parser.add_argument("--name")
+    parser.add_argument("patterns", nargs="*", metavar="PATTERN")
     arguments = parser.parse_args()
 
     directory = os.path.abspath(arguments.directory)
@@ -106,8 +107,8 @@ def main():
         os.environ["WLAGENT_TEST_LOGS"] = os.path.abspath(arguments.logs)
     signal.signal(signal.SIGALRM, on_alarm)
 
-    suite = unittest.TestSuite(selected(unittest.TestLoader().discover(directory, top_level_dir=directory), arguments.pattern))
-    report = Report(os.path.basename(directory), arguments.results)
+    suite = unittest.TestSuite(selected(unittest.TestLoader().discover(directory, top_level_dir=directory), arguments.patterns))
+    report = Report(arguments.name or os.path.basename(directory), arguments.results)
     suite.run(report)
     bad = len(report.failures) + len(report.errors)
     print(f"{report.ran} ran, {bad} failed", flush=True)

@@ -28,7 +28,7 @@ BUILD = os.path.abspath(os.environ.get("WLAGENT_BUILD", os.path.join(TOP, "build
 WLAGENTD = os.path.join(BUILD, "agent", "wlagentd")
 WLAGENT = os.path.join(BUILD, "agent", "cli", "wlagent")
 
-READY_SECONDS = 20
+READY_SECONDS = 30
 POLL_SECONDS = 0.002
 
 UNWRAP = "/keyprovider.KeyProviderService/UnWrapKey"
@@ -45,6 +45,11 @@ def poll(condition, what, seconds=READY_SECONDS):
         if time.monotonic() > end:
             raise AssertionError(f"waited {seconds} s for: {what}")
         time.sleep(POLL_SECONDS)
+
+
+def has_address_sanitizer():
+    with open(WLAGENTD, "rb") as program:
+        return b"__asan_init" in program.read()
 
 
 def connects(path):
@@ -382,11 +387,11 @@ class AgentTest(unittest.TestCase):
         self.addCleanup(self.end, agent)
         return agent
 
-    @staticmethod
-    def end(agent):
+    def end(self, agent):
         if agent.process:
             agent.process.kill()
             agent.process.wait()
+        self.assertNotIn("Sanitizer", agent.log_text())
 
     def keep_logs(self):
         kept = os.environ.get("WLAGENT_TEST_LOGS")
