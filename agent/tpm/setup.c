@@ -187,6 +187,12 @@ static int replace_key(struct tpm *tpm, const struct tpm_setup_options *options,
         if (tpm_run(tpm, NULL, make_key_step, &pcrs, err) < 0 || prove_key(tpm, err) < 0)
                 return -1;
 
+        /* The old key leaves the TPM before the new one can have its place: from then on only the file
+         * keeps this host from having none. */
+        if (old && options->handle != 0 && old->handle == options->handle &&
+            write_files(tpm, dir_fd, err) < 0)
+                return -1;
+
         if (options->handle != 0) {
                 if (tpm_run(tpm, NULL, persist_step, &persist, err) < 0)
                         return -1;

@@ -342,6 +342,26 @@ START_TEST(a_pem_that_cannot_be_written_loses_no_key) {
 }
 END_TEST
 
+START_TEST(a_full_disk_does_not_cost_the_old_key_its_place) {
+        struct host host;
+        const struct tpm_setup_options options = {.handle = HANDLE, .replace = true};
+        const struct rlimit full = {.rlim_cur = 64, .rlim_max = RLIM_INFINITY};
+        const struct rlimit enough = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+        _cleanup_buf_ struct buf wrapped = {0};
+
+        host_begin(&host);
+        host_setup(&host, HANDLE, 0);
+        host_wrap(&host, KEY, &wrapped);
+        (void)sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
+        ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &full), 0);
+
+        expect_setup_failure(&host, &options, WLA_E_SYSTEM, "cannot write binding-key.json");
+        ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &enough), 0);
+        host_expect(&host, &wrapped, KEY);
+        host_end(&host);
+}
+END_TEST
+
 START_TEST(two_setups_exclude_each_other) {
         struct host host;
         const struct tpm_setup_options options = {0};
@@ -386,6 +406,7 @@ void add_setup_tests(TCase *tcase) {
         tcase_add_test(tcase, a_damaged_file_is_kept_unless_replaced);
         tcase_add_test(tcase, a_full_disk_leaves_nothing_behind);
         tcase_add_test(tcase, a_pem_that_cannot_be_written_loses_no_key);
+        tcase_add_test(tcase, a_full_disk_does_not_cost_the_old_key_its_place);
         tcase_add_test(tcase, two_setups_exclude_each_other);
         tcase_add_test(tcase, facts_are_told_without_a_key);
 }
