@@ -11,7 +11,7 @@ import unittest
 import grpc
 
 import harness
-from images import ImageTest, file_of_layer
+from images import ImageTest, file_of_layer, read_manifest
 
 CONTAINERD_HOST = os.path.join(harness.TOP, "tests", "interop", "containerd-host")
 OCICRYPT = os.path.join(harness.TOP, "packaging", "ocicrypt")
@@ -163,3 +163,34 @@ class Refusals(ContainerdTest):
         self.agent.start()
         self.pull()
         self.assert_unpacked()
+
+
+class OwnersTool(ContainerdTest):
+    """ctr-imgcrypt, upstream's ctr-enc: images that are encrypted where containerd keeps them."""
+
+    def ctr(self, *words):
+        self.engine("ctr-imgcrypt", "--address", self.path("containerd/containerd.sock"), "images", *words)
+
+    def image(self, name):
+        return f"{os.path.dirname(self.name)}/{name}:v1"
+
+    def pull(self, name, *options):
+        self.ctr("pull", "--plain-http", "--snapshotter", "native", *options, name)
+
+    def test_encrypts_for_skopeo(self):
+        self.skopeo("oci:plain:v1", f"docker://{self.image('plain')}")
+        self.pull(self.image("plain"))
+        self.ctr("encrypt", "--recipient", f"provider:wlagent:key={self.key}", self.image("plain"), self.image("made"))
+        self.ctr("push", "--plain-http", self.image("made"))
+        self.decrypt(f"docker://{self.image('made')}", "oci:decrypted:v1")
+        self.assert_same_layers(read_manifest(self.path("plain")), "decrypted")
+        self.assertEqual(self.agent.counts(), (self.layers, 1))
+
+    def test_decrypts_what_skopeo_encrypted(self):
+        self.pull(self.image("image"), "--key", "provider:wlagent")
+        self.assert_unpacked()
+        self.ctr("decrypt", "--key", "provider:wlagent", self.image("image"), self.image("opened"))
+        self.ctr("push", "--plain-http", self.image("opened"))
+        self.skopeo(f"docker://{self.image('opened')}", "oci:opened:v1")
+        self.assert_same_layers(read_manifest(self.path("plain")), "opened")
+        self.assertEqual(self.agent.counts().tpm, 1)
