@@ -2,7 +2,7 @@
 #include "base/aead.h"
 
 #include <openssl/evp.h>
-#include <pthread.h>
+#include <stdatomic.h>
 
 static void free_context(EVP_CIPHER_CTX **context) {
         EVP_CIPHER_CTX_free(*context);
@@ -10,19 +10,21 @@ static void free_context(EVP_CIPHER_CTX **context) {
 
 #define _cleanup_cipher_ __attribute__((cleanup(free_context)))
 
-static EVP_CIPHER *gcm;
-
-static void fetch_gcm(void) {
-        gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
-}
-
-/* Fetched once: to look an algorithm up takes OpenSSL longer than to open a packet.  NULL makes the
- * operation fail. */
+/* Fetched once: to look an algorithm up takes OpenSSL longer than to open a packet.  NULL makes this
+ * operation fail, and the next one look again. */
 static const EVP_CIPHER *fetched_gcm(void) {
-        static pthread_once_t once = PTHREAD_ONCE_INIT;
+        static EVP_CIPHER *_Atomic fetched;
+        EVP_CIPHER *present = atomic_load(&fetched);
 
-        (void)pthread_once(&once, fetch_gcm);
-        return gcm;
+        if (present)
+                return present;
+
+        EVP_CIPHER *gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
+        if (!gcm || atomic_compare_exchange_strong(&fetched, &present, gcm))
+                return gcm;
+
+        EVP_CIPHER_free(gcm);
+        return present;
 }
 
 static int check_key(const struct wla_secret *key, struct wla_error *err) {

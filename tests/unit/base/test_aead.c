@@ -2,6 +2,8 @@
 #include "suite.h"
 
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/aead.h"
@@ -153,5 +155,51 @@ START_TEST(failed_allocations_are_errors) {
 }
 END_TEST
 
+/* How many of OpenSSL's allocations succeed before the others fail. */
+static size_t allowed = SIZE_MAX;
+
+static bool fails_now(void) {
+        return allowed == 0 || --allowed == 0;
+}
+
+static void *fragile_malloc(size_t size, const char *file, int line) {
+        (void)file;
+        (void)line;
+        return fails_now() ? NULL : malloc(size);
+}
+
+static void *fragile_realloc(void *block, size_t size, const char *file, int line) {
+        (void)file;
+        (void)line;
+        return fails_now() ? NULL : realloc(block, size);
+}
+
+static void fragile_free(void *block, const char *file, int line) {
+        (void)file;
+        (void)line;
+        free(block);
+}
+
+START_TEST(openssl_without_memory_once_is_not_without_it_for_ever) {
+        static const uint8_t nonce[12];
+        _cleanup_buf_ struct buf sealed = BUF_WITH_LIMIT(64);
+        struct wla_error err = {0};
+
+        ck_assert_int_eq(CRYPTO_set_mem_functions(fragile_malloc, fragile_realloc, fragile_free),
+                         1);
+        _cleanup_secret_ struct wla_secret *key = make_key(0, 32);
+        ck_assert_int_eq(EVP_Digest(nonce, 1, (uint8_t[32]){0}, NULL, EVP_sha256(), NULL), 1);
+
+        allowed = 2; /* the context is made, the algorithm is not found */
+        int outcome = aes256_gcm_seal(key, bytes(nonce, 12), bytes("x", 1), &sealed, &err);
+        allowed = SIZE_MAX;
+        ck_assert_int_eq(outcome, -1);
+
+        buf_reset(&sealed);
+        ck_assert_int_eq(aes256_gcm_seal(key, bytes(nonce, 12), bytes("x", 1), &sealed, &err), 0);
+}
+END_TEST
+
 SUITE_MAIN("aead", gcm_agrees_with_the_vector, gcm_refuses_every_flipped_bit, lengths_are_checked,
-           ctr_agrees_with_nist, failed_allocations_are_errors)
+           ctr_agrees_with_nist, failed_allocations_are_errors,
+           openssl_without_memory_once_is_not_without_it_for_ever)
