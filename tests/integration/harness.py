@@ -5,6 +5,7 @@ a client of its keyprovider.
 WLAGENT_BUILD names the build directory (default: build). Nothing here waits for a fixed time: readiness
 is polled, with a limit."""
 
+import atexit
 import base64
 import collections
 import concurrent.futures
@@ -15,6 +16,7 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -25,8 +27,23 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("WLAGENT_BUILD", os.path.join(TOP, "build")))
-WLAGENTD = os.path.join(BUILD, "agent", "wlagentd")
-WLAGENT = os.path.join(BUILD, "agent", "cli", "wlagent")
+
+
+def open_to_all(program):
+    """The program, or a copy where its directory is closed to other users: some tests run it as one."""
+    parent = os.path.dirname(program)
+    while os.stat(parent).st_mode & stat.S_IXOTH:
+        if parent == "/":
+            return program
+        parent = os.path.dirname(parent)
+    directory = tempfile.mkdtemp(prefix="wlagent-programs.")
+    atexit.register(shutil.rmtree, directory)
+    os.chmod(directory, 0o755)
+    return shutil.copy(program, directory)
+
+
+WLAGENTD = open_to_all(os.path.join(BUILD, "agent", "wlagentd"))
+WLAGENT = open_to_all(os.path.join(BUILD, "agent", "cli", "wlagent"))
 
 READY_SECONDS = 30
 POLL_SECONDS = 0.002

@@ -118,8 +118,6 @@ class Unprivileged(LifecycleTest):
         self.give_configuration()
         for path in (self.tpm.socket, self.tpm.socket + ".ctrl"):
             os.chown(path, NOBODY.pw_uid, NOBODY.pw_gid)
-        # The build directory may be closed to others.
-        self.agent.daemon = shutil.copy(harness.WLAGENTD, self.directory)
         self.agent.user = "nobody"
 
     def give_configuration(self, **sections):
