@@ -48,9 +48,8 @@ struct command {
         enum operand operand;
         bool one_line_errors; /* the hint goes in parentheses, for programs that read stderr */
         const struct command_option *options; /* ends with {0}; NULL: none */
-        const struct command *const
-                *subcommands; /* ends with NULL; then then the operand is words and there is no
-                                                     run() */
+        /* Ends with NULL; then the operand is words and there is no run(). */
+        const struct command *const *subcommands;
         enum outcome (*run)(struct invocation *invocation, const struct arguments *arguments,
                             struct wla_error *err);
 };
