@@ -150,7 +150,11 @@ int session_open(struct tpm *tpm, TPM2_SE type, struct wla_error *err) {
         tpm->session_type = type;
         rc = Esys_TRSess_SetAttributes(tpm->esys, tpm->session,
                                        TPMA_SESSION_CONTINUESESSION | TPMA_SESSION_ENCRYPT, 0xff);
-        return tpm_check(tpm, rc, "switching on the encryption of TPM answers", err);
+        if (tpm_check(tpm, rc, "switching on the encryption of TPM answers", err) == 0)
+                return 0;
+
+        tpm_flush(tpm, &tpm->session);
+        return -1;
 }
 
 static int load_blobs(struct tpm *tpm, struct wla_error *err) {
