@@ -37,7 +37,8 @@
 #define TPM_POLL_NSEC 10000000
 
 struct daemon {
-        struct config *config;
+        struct config *first;  /* at the start: what a reload cannot change is read from here */
+        struct config *config; /* in force; at the start the same */
         uint64_t started_usec;
         sd_event *event;
         struct tpm *tpm;
@@ -103,7 +104,7 @@ static int on_metrics_timer(sd_event_source *source, uint64_t usec, void *userda
         struct wla_error err = {0};
 
         refresh_metrics(daemon);
-        bool failed = metrics_write_file(daemon->config->agent.runtime_directory, &err) < 0;
+        bool failed = metrics_write_file(daemon->first->agent.runtime_directory, &err) < 0;
         if (failed && !daemon->metrics_failing)
                 log_line(LOG_WARNING, "metrics cannot be written: %s", wla_error_text(&err));
         daemon->metrics_failing = failed;
@@ -119,11 +120,12 @@ static int write_metrics(void *self, struct buf *reply, struct wla_error *err) {
 static int write_status(void *self, struct buf *reply, struct wla_error *err) {
         const struct daemon *daemon = self;
         const struct config *config = daemon->config;
+        const struct config *first = daemon->first;
         struct binding_key_info binding_key;
         struct wla_error problem = {0};
         uint64_t now_usec = clock_now_usec();
         uint64_t busy_since_usec = lane_busy_since_usec(daemon->tpm_lane);
-        int outcome = binding_key_info_read(config->agent.state_directory, &binding_key, &problem);
+        int outcome = binding_key_info_read(first->agent.state_directory, &binding_key, &problem);
 
         const struct daemon_status status = {
                 .config_path = config->path,
@@ -131,13 +133,13 @@ static int write_status(void *self, struct buf *reply, struct wla_error *err) {
                 .memory_locked = wla_secret_heap_locked(),
                 .secure_heap_used = wla_secret_heap_used(),
                 .secure_heap_size = wla_secret_heap_size(),
-                .keyprovider_socket = config->keyprovider.socket,
+                .keyprovider_socket = first->keyprovider.socket,
                 .keyprovider_connections = front_doors_keyprovider_connections(daemon->doors),
                 .allow_wrap = config->keyprovider.allow_wrap,
                 .keys = key_access_count(daemon->access),
                 .cache_usec = config->keys.cache_usec,
                 .queued_jobs = pool_queued(daemon->pool),
-                .tpm_device = config->tpm.device,
+                .tpm_device = first->tpm.device,
                 .tpm_busy_usec = busy_since_usec ? now_usec - busy_since_usec : 0,
                 .binding_key = outcome == 0 ? binding_key.fingerprint : NULL,
                 .binding_key_problem = outcome == 0 ? NULL : wla_error_text(&problem),
@@ -191,22 +193,22 @@ static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info,
 }
 
 /* What a reload cannot change while the daemon runs. */
-static void tell_what_needs_a_restart(const struct config *now, const struct config *next) {
+static void tell_what_needs_a_restart(const struct config *first, const struct config *next) {
         const struct {
                 const char *name;
                 bool differs;
         } options[] = {
                 {"StateDirectory=",
-                 strcmp(now->agent.state_directory, next->agent.state_directory) != 0},
+                 strcmp(first->agent.state_directory, next->agent.state_directory) != 0},
                 {"RuntimeDirectory=",
-                 strcmp(now->agent.runtime_directory, next->agent.runtime_directory) != 0},
+                 strcmp(first->agent.runtime_directory, next->agent.runtime_directory) != 0},
                 {"ControlSocket=",
-                 strcmp(now->agent.control_socket, next->agent.control_socket) != 0},
+                 strcmp(first->agent.control_socket, next->agent.control_socket) != 0},
                 {"AllowUnlockedMemory=",
-                 now->agent.allow_unlocked_memory != next->agent.allow_unlocked_memory},
-                {"WorkerThreads=", now->agent.worker_threads != next->agent.worker_threads},
-                {"Socket=", strcmp(now->keyprovider.socket, next->keyprovider.socket) != 0},
-                {"Device=", strcmp(now->tpm.device, next->tpm.device) != 0},
+                 first->agent.allow_unlocked_memory != next->agent.allow_unlocked_memory},
+                {"WorkerThreads=", first->agent.worker_threads != next->agent.worker_threads},
+                {"Socket=", strcmp(first->keyprovider.socket, next->keyprovider.socket) != 0},
+                {"Device=", strcmp(first->tpm.device, next->tpm.device) != 0},
         };
 
         for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
@@ -260,8 +262,9 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
                 log_event(LOG_ERR, LOG_ID_RELOAD_FAILED, NULL,
                           "the configuration stays as it was: %s", wla_error_text(&err));
         } else {
-                tell_what_needs_a_restart(daemon->config, next);
-                config_free(daemon->config);
+                tell_what_needs_a_restart(daemon->first, next);
+                if (daemon->config != daemon->first)
+                        config_free(daemon->config);
                 daemon->config = next;
                 apply_config(daemon);
                 log_event(LOG_NOTICE, LOG_ID_RELOADED, NULL, "the configuration was read again");
@@ -371,6 +374,7 @@ int daemon_new(struct config *config, struct daemon **ret, struct wla_error *err
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
         }
 
+        daemon->first = config;
         daemon->config = config;
         daemon->started_usec = clock_now_usec();
         metrics_start();
@@ -435,7 +439,9 @@ struct daemon *daemon_free(struct daemon *daemon) {
         sd_event_source_unref(daemon->metrics_timer);
         sd_event_source_unref(daemon->cache_timer);
         sd_event_unref(daemon->event);
-        config_free(daemon->config);
+        if (daemon->config != daemon->first)
+                config_free(daemon->config);
+        config_free(daemon->first);
         free(daemon);
         return NULL;
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start, reload, stop, and running short of what a process needs."""
 
+import json
 import os
 import pwd
 import re
@@ -222,6 +223,15 @@ class Reload(LifecycleTest):
         self.agent.write_config(Keys={"CacheSeconds": 0})
         self.reload("the configuration was read again")
         self.agent.wait_for_keys(cached=0)
+
+    def test_what_needs_a_restart_is_named_and_stays(self):
+        self.agent.start()
+        device = json.loads(self.agent.output("status", "--json"))["tpm"]["device"]
+        self.agent.write_config(TPM={"Device": "swtpm:path=/nowhere"})
+        for _ in range(2):
+            self.reload("Device= has changed and takes effect after a restart")
+        self.assertEqual(json.loads(self.agent.output("status", "--json"))["tpm"]["device"], device)
+        self.assertEqual(self.unwrap(), OPTIONS)
 
     def test_under_load(self):
         self.agent.start()
