@@ -11,8 +11,8 @@
 #include "cli/state_directory.h"
 
 static const char remedy_setup[] = "run 'wlagent setup'";
-static const char remedy_owner[] = "give it to the user of wlagentd: chown -R wlagent: "
-                                   "/var/lib/workload-agent";
+static const char remedy_owner[] = "give it to the user of wlagentd: chown -R " DAEMON_USER
+                                   ": on the state directory";
 static const char remedy_mode[] = "chmod 0750 the state directory, and 0700 the keys directory in "
                                   "it";
 static const char remedy_memory[] = "set LimitMEMLOCK=8M for wlagentd.service, or 'ulimit -l 8192'";

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* For LD_PRELOAD: a system that has the user wlagent, with uid and gid 4711. */
+/* For LD_PRELOAD: a system that has the user wlagent, with uid and gid 4711; with NO_DAEMON_USER in the
+ * environment one that has not, whatever this machine has. */
 
 #include <pwd.h>
+#include <stdlib.h>
 #include <string.h>
 
 __attribute__((visibility("default"))) struct passwd *getpwnam(const char *name) {
@@ -18,5 +20,5 @@ __attribute__((visibility("default"))) struct passwd *getpwnam(const char *name)
                 .pw_shell = nothing,
         };
 
-        return strcmp(name, user) == 0 ? &entry : NULL;
+        return strcmp(name, user) == 0 && !getenv("NO_DAEMON_USER") ? &entry : NULL;
 }

@@ -36,7 +36,9 @@ class DoctorTest(harness.AgentTest):
             file.write(text if text is not None else json.dumps({"key-providers": providers}))
 
     def doctor(self, *arguments, variable=True, **options):
-        environment = {**os.environ, "PATH": self.tools}
+        # These hosts are made by root, who stands for wlagentd's user where there is none.
+        environment = {**os.environ, "PATH": self.tools, "LD_PRELOAD": os.path.join(TOOLS, "libdaemon_user.so"),
+                       "NO_DAEMON_USER": "1"}
         environment.pop("OCICRYPT_KEYPROVIDER_CONFIG", None)
         if variable:
             environment["OCICRYPT_KEYPROVIDER_CONFIG"] = self.ocicrypt
