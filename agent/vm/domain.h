@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What a libvirt domain definition says about disks that wlagent protects.
+ *
+ * The definition arrives from the hook and is hostile until parsed.  A domain is protected in one of two
+ * ways:
+ *
+ *   * it carries our metadata element, a line a disk:
+ *
+ *       <metadata>
+ *         <wlagent:protected xmlns:wlagent="urn:wlagent:domain:1">
+ *           <wlagent:disk target="vda" mode="layer" image="/var/lib/libvirt/images/web.img"/>
+ *         </wlagent:protected>
+ *       </metadata>
+ *
+ *     and each such disk has <source dev="/dev/mapper/wlagent-UUID-TARGET">; attributes key= (a key id,
+ *     for images whose header names none) and header= (a path) are optional;
+ *
+ *   * Nova made it, and the image that its metadata names is registered (vm/registry.h).
+ *
+ * A disk whose source is below /dev/mapper/wlagent- without a line of ours, or a line without that disk,
+ * is an error: such a domain does not start.
+ *
+ * Ownership: all by value.
+ * Threads:   pure (libxml2's reader: no network, no entities, no DTD, DOMAIN_XML_MAX bytes, depth 64).
+ * Failure:   WLA_E_INPUT, naming the element or attribute, never its content.
+ * Source:    libvirt domain XML (formatdomain), Nova's metadata
+ *            http://openstack.org/xmlns/libvirt/nova/1.1.
+ */
+
+#include "base/uuid.h"
+#include "image/token.h"
+#include "key/key_id.h"
+#include "volume/message.h"
+
+#define DOMAIN_XML_MAX   (1024u * 1024u)
+#define DOMAIN_NAME_SIZE 256u
+#define DOMAIN_DISKS_MAX 32u
+#define DOMAIN_NAMESPACE "urn:wlagent:domain:1"
+#define DOMAIN_DEPTH_MAX 64u
+
+enum disk_mode {
+        DISK_LAYER,
+        DISK_DIRECT,
+        DISK_EPHEMERAL,
+        _DISK_MODE_MAX,
+};
+
+const char *disk_mode_name(enum disk_mode mode); /* "layer", "direct", "ephemeral" */
+int disk_mode_parse(const char *text, enum disk_mode *ret, struct wla_error *err) _must_check_;
+
+struct protected_disk {
+        char target[DISK_TARGET_SIZE];
+        enum disk_mode mode;
+        char image[VOLUMED_PATH_SIZE];  /* absolute, without "." and ".." components */
+        char header[VOLUMED_PATH_SIZE]; /* "": beside the image or in it */
+        bool has_key_id;
+        struct key_id key_id;
+};
+
+struct nova_instance {
+        bool present;
+        struct uuid image;             /* nova:root, type image; all zero without one */
+        char disk[VOLUMED_PATH_SIZE];  /* source file of the root disk */
+        char target[DISK_TARGET_SIZE]; /* of it */
+};
+
+struct domain {
+        struct uuid uuid;
+        char name[DOMAIN_NAME_SIZE]; /* printable; for messages only */
+        size_t disk_count;           /* protected ones */
+        struct protected_disk disks[DOMAIN_DISKS_MAX];
+        struct nova_instance nova;
+};
+
+int domain_parse(const char *xml, size_t size, struct domain *ret,
+                 struct wla_error *err) _must_check_;

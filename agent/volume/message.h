@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What wlagentd and wlagent-volumed say to each other.
+ *
+ * A SOCK_SEQPACKET unix socket; each request and each reply is one packet of fixed size in host byte
+ * order.  volumed judges the peer by SO_PEERCRED (root, or the user of wlagentd), then gives each
+ * connection a process of its own.  A connection is a session: it begins with an inspection, which opens
+ * the file once; what is opened later is that file and nothing else.  The permit table:
+ *
+ *   state      request               reply                                        next state
+ *   new        INSPECT_IMAGE         header, sizes; memfd with the header          image
+ *   new        INSPECT_LAYER         VOLUMED_ABSENT, or sizes and memfd            layer, or no layer
+ *   new        LIST                  one reply a mapping, then one without name    new
+ *   new        LIST_LAYERS           one reply a layer, then one without name      new
+ *   new        CLOSE                                                               new
+ *   new        REMOVE_LAYER                                                        new
+ *   image      OPEN_IMAGE   + key    the mapping, read-only                        open
+ *   image      OPEN_DIRECT  + key    the mapping, writable                         open
+ *   layer      OPEN_LAYER   + key    the mapping, writable                         open
+ *   no layer   CREATE_LAYER + key    the mapping, writable, with an empty qcow2    open
+ *   open       nothing
+ *
+ * Anything else ends the session.  The connection in state open is the lease: volumed holds the mapped
+ * device open and has asked the kernel to remove it at its last close.  When the connection ends, for
+ * whatever reason, the mapping lives on only as long as somebody else (QEMU) has it open.
+ *
+ * A reply with code other than WLA_OK has a line for people in text, and ends the session.
+ *
+ * The header of an image is the file beside it (PATH.header), the head of the file itself, or, with an
+ * fd attached to INSPECT_IMAGE, that file's content; volumed always makes its own sealed copy first.
+ */
+
+#include <stdint.h>
+
+#include "image/token.h"
+#include "volume/volume_name.h"
+
+#define VOLUMED_MAGIC     UINT32_C(0x32414c57) /* "WLA2" on little-endian machines */
+#define VOLUMED_PATH_SIZE 1024u
+#define VOLUMED_TEXT_SIZE 768u
+#define VOLUMED_KEY_MAX   64u
+
+enum volumed_operation {
+        VOLUMED_INSPECT_IMAGE = 1, /* path */
+        VOLUMED_INSPECT_LAYER = 2, /* vm, target */
+        VOLUMED_OPEN_IMAGE = 3,    /* key */
+        VOLUMED_OPEN_DIRECT = 4,   /* vm, target, key */
+        VOLUMED_OPEN_LAYER = 5,    /* key */
+        VOLUMED_CREATE_LAYER = 6,  /* layer fields, key */
+        VOLUMED_LIST = 7,
+        VOLUMED_LIST_LAYERS = 8,
+        VOLUMED_CLOSE = 9,         /* name; refused while anybody has it open */
+        VOLUMED_REMOVE_LAYER = 10, /* vm, target; refused while it is mapped */
+        _VOLUMED_OPERATION_MAX,
+};
+
+enum volumed_format {
+        VOLUMED_FORMAT_OURS = 1, /* or a layer */
+        VOLUMED_FORMAT_LUKS2 = 2,
+        VOLUMED_FORMAT_ISECL = 3,
+};
+
+/* Requests hold a key: they are made, sent and received in locked memory. */
+struct volumed_request {
+        uint32_t magic;
+        uint16_t operation;
+        uint16_t key_size; /* 0: no key in this request */
+        char vm[UUID_TEXT_SIZE];
+        char target[DISK_TARGET_SIZE];
+        char name[VOLUME_NAME_SIZE];
+        char path[VOLUMED_PATH_SIZE];
+        struct {
+                char image[UUID_TEXT_SIZE]; /* header UUID of the image below */
+                uint8_t ephemeral;       /* the key is nowhere; the layer goes with its mapping */
+                uint8_t backing_content; /* enum image_content of the image below */
+                uint64_t virtual_size;   /* of the disk, bytes */
+                struct wrapped_volume_key wrapped; /* zero when ephemeral */
+        } layer;
+        uint8_t key[VOLUMED_KEY_MAX];
+};
+
+struct volumed_reply {
+        uint32_t magic;
+        uint16_t operation;
+        uint16_t code;        /* enum wla_code */
+        uint32_t format;      /* enum volumed_format; 0: a layer that does not exist */
+        uint32_t open_count;  /* LIST */
+        uint64_t size;        /* of the data file, bytes */
+        uint64_t allocated;   /* of it on the disk, bytes */
+        uint64_t data_device; /* st_dev and st_ino of the data file */
+        uint64_t data_inode;
+        uint32_t device_major; /* of the mapping */
+        uint32_t device_minor;
+        uint8_t writable;
+        char name[VOLUME_NAME_SIZE]; /* of the mapping; LIST_LAYERS: of the one it would have */
+        char text[VOLUMED_TEXT_SIZE];
+};
+
+/* Every byte of a text behind its terminating zero, and everything that an operation does not use, is
+ * zero. */
