@@ -19,11 +19,19 @@
 
 #define CONFIG_DEFAULT_PATH "/etc/workload-agent/wlagent.conf"
 #define CONFIG_USERS_MAX    32u
+#define CONFIG_PATHS_MAX    16u
 
 struct config_users {
         size_t count;
         uid_t uids[CONFIG_USERS_MAX];
         char *text; /* as written */
+};
+
+struct config_paths {
+        size_t count;
+        const char *paths[CONFIG_PATHS_MAX]; /* in storage */
+        char *text;                          /* as written */
+        char *storage;
 };
 
 struct config {
@@ -55,6 +63,19 @@ struct config {
         struct {
                 uint64_t cache_usec;
         } keys;
+        struct {
+                char *socket;     /* default: RuntimeDirectory/volumed.sock */
+                char *agent_user; /* name or number */
+                struct config_paths image_roots;
+                char *layer_directory;
+                bool discard;
+        } volumes;
+        struct {
+                uint64_t launch_timeout_usec;
+                uint64_t lease_usec;
+                uint64_t migrate_lease_usec;
+                uint64_t orphan_usec;
+        } libvirt;
 };
 
 /* Reads path and its drop-ins, or only the defaults when path is NULL.  CONFIG_DEFAULT_PATH may be

@@ -14,6 +14,7 @@
 #define FIELD_TYPE_PATH    char *
 #define FIELD_TYPE_SOCKET  char *
 #define FIELD_TYPE_USERS   struct config_users
+#define FIELD_TYPE_PATHS   struct config_paths
 
 #define OPTION(section, key, type, field, fallback, least, most, help)                       \
         _Static_assert(__builtin_types_compatible_p(__typeof__(((struct config *)0)->field), \

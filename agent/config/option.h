@@ -18,6 +18,7 @@ enum config_type {
         CONFIG_TYPE_PATH,     /* char *, absolute */
         CONFIG_TYPE_SOCKET,   /* char *, made absolute by RuntimeDirectory= */
         CONFIG_TYPE_USERS,    /* struct config_users */
+        CONFIG_TYPE_PATHS,    /* struct config_paths */
         _CONFIG_TYPE_MAX
 };
 
@@ -36,7 +37,7 @@ extern const struct config_option config_options[];
 extern const size_t config_option_count;
 
 /* At least config_option_count, for arrays. */
-#define CONFIG_OPTIONS_MAX 32u
+#define CONFIG_OPTIONS_MAX 48u
 
 /* NULL when there is none. */
 const struct config_option *config_option_find(const char *section, const char *key);

@@ -129,19 +129,37 @@ static int place_socket(struct config *config, const struct config_option *optio
         return config_fault(faults, config->path ? config->path : "defaults", 0, &cause, err);
 }
 
-static int place_sockets(struct config *config, struct config_faults *faults,
-                         struct wla_error *err) {
+static bool is_socket(size_t i) {
+        return config_options[i].type == CONFIG_TYPE_SOCKET;
+}
+
+static const char *socket_path(const struct config *config, size_t i) {
+        return *(char *const *)(const void *)((const char *)config + config_options[i].offset);
+}
+
+/* Option i against those before it. */
+static int check_distinct(const struct config *config, size_t i, struct config_faults *faults,
+                          struct wla_error *err) {
         struct wla_error cause = {0};
 
-        for (size_t i = 0; i < config_option_count; i++)
-                if (config_options[i].type == CONFIG_TYPE_SOCKET &&
-                    place_socket(config, &config_options[i], faults, err) < 0)
-                        return -1;
+        for (size_t j = 0; j < i; j++) {
+                if (!is_socket(j) || strcmp(socket_path(config, i), socket_path(config, j)) != 0)
+                        continue;
+                (void)wla_fail(&cause, WLA_E_INPUT, "%s= and %s= are the same path",
+                               config_options[i].key, config_options[j].key);
+                return config_fault(faults, config->path ? config->path : "defaults", 0, &cause,
+                                    err);
+        }
+        return 0;
+}
 
-        if (strcmp(config->keyprovider.socket, config->agent.control_socket) != 0)
-                return 0;
-        (void)wla_fail(&cause, WLA_E_INPUT, "Socket= and ControlSocket= are the same path");
-        return config_fault(faults, config->path ? config->path : "defaults", 0, &cause, err);
+static int place_sockets(struct config *config, struct config_faults *faults,
+                         struct wla_error *err) {
+        for (size_t i = 0; i < config_option_count; i++)
+                if (is_socket(i) && (place_socket(config, &config_options[i], faults, err) < 0 ||
+                                     check_distinct(config, i, faults, err) < 0))
+                        return -1;
+        return 0;
 }
 
 int config_read(const char *path, struct config **ret, struct buf *faults, struct wla_error *err) {

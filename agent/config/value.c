@@ -195,6 +195,17 @@ static int parse_users(const char *text, struct config_users *field, struct wla_
         return 0;
 }
 
+static int parse_paths(const char *text, struct config_paths *field, struct wla_error *err) {
+        struct config_paths paths = {0};
+
+        if (config_paths_parse(text, &paths, err) < 0)
+                return -1;
+
+        config_paths_clear(field);
+        *field = paths;
+        return 0;
+}
+
 int config_value_parse(const struct config_option *option, const char *text, struct config *config,
                        struct wla_error *err) {
         void *field = field_of(option, config);
@@ -213,6 +224,8 @@ int config_value_parse(const struct config_option *option, const char *text, str
                 return parse_level(text, field, err);
         case CONFIG_TYPE_USERS:
                 return parse_users(text, field, err);
+        case CONFIG_TYPE_PATHS:
+                return parse_paths(text, field, err);
         case CONFIG_TYPE_TEXT:
         case CONFIG_TYPE_PATH:
         case CONFIG_TYPE_SOCKET:
@@ -270,6 +283,9 @@ void config_value_print(const struct config_option *option, const struct config 
         case CONFIG_TYPE_USERS:
                 (void)fputs(((const struct config_users *)field)->text, to);
                 return;
+        case CONFIG_TYPE_PATHS:
+                (void)fputs(((const struct config_paths *)field)->text, to);
+                return;
         case CONFIG_TYPE_TEXT:
         case CONFIG_TYPE_PATH:
         case CONFIG_TYPE_SOCKET:
@@ -290,6 +306,9 @@ void config_value_clear(const struct config_option *option, struct config *confi
                 return;
         case CONFIG_TYPE_USERS:
                 file_freep(&((struct config_users *)field)->text);
+                return;
+        case CONFIG_TYPE_PATHS:
+                config_paths_clear(field);
                 return;
         default:
                 return;

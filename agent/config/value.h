@@ -3,7 +3,7 @@
 
 /* The values of options: from text into struct config, and back.
  *
- * Ownership: text and users are allocated and belong to the config.
+ * Ownership: text, users and paths are allocated and belong to the config.
  * Failure:   WLA_E_INPUT, saying what was expected; WLA_E_BUSY without memory.  The config keeps the
  *            old value then.
  */
@@ -22,3 +22,11 @@ void config_value_clear(const struct config_option *option, struct config *confi
 /* Names or numbers of users, separated by white space or commas. */
 int config_users_parse(const char *text, struct config_users *ret,
                        struct wla_error *err) _must_check_;
+
+/* Directories separated by white space, each absolute and in its shortest form: no "." or "..", no
+ * "//", no "/" at the end, and not "/" itself. */
+int config_paths_parse(const char *text, struct config_paths *ret,
+                       struct wla_error *err) _must_check_;
+
+/* Releases what it holds. */
+void config_paths_clear(struct config_paths *paths);

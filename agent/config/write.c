@@ -12,6 +12,7 @@ static const char *const type_words[_CONFIG_TYPE_MAX] = {
         [CONFIG_TYPE_HANDLE] = "HANDLE", [CONFIG_TYPE_LEVEL] = "LEVEL",
         [CONFIG_TYPE_TEXT] = "TEXT",     [CONFIG_TYPE_PATH] = "PATH",
         [CONFIG_TYPE_SOCKET] = "PATH",   [CONFIG_TYPE_USERS] = "USER...",
+        [CONFIG_TYPE_PATHS] = "PATH...",
 };
 
 /* Whether option i opens a section. */

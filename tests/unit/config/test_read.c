@@ -94,6 +94,20 @@ static void check_faults(struct fixture *fixture, const char *text, const char *
         ck_assert_str_eq(faults_of(fixture), expected);
 }
 
+static void check_volume_defaults(const struct config *config) {
+        ck_assert_str_eq(config->volumes.socket, "/run/workload-agent/volumed.sock");
+        ck_assert_str_eq(config->volumes.agent_user, "wlagent");
+        ck_assert_uint_eq(config->volumes.image_roots.count, 2);
+        ck_assert_str_eq(config->volumes.image_roots.paths[0], "/var/lib/libvirt/images");
+        ck_assert_str_eq(config->volumes.image_roots.paths[1], "/var/lib/nova/instances");
+        ck_assert_str_eq(config->volumes.layer_directory, "/var/lib/workload-agent-volumes");
+        ck_assert(config->volumes.discard);
+        ck_assert_uint_eq(config->libvirt.launch_timeout_usec, 20 * USEC_PER_SEC);
+        ck_assert_uint_eq(config->libvirt.lease_usec, 120 * USEC_PER_SEC);
+        ck_assert_uint_eq(config->libvirt.migrate_lease_usec, 60 * USEC_PER_SEC);
+        ck_assert_uint_eq(config->libvirt.orphan_usec, 86400 * USEC_PER_SEC);
+}
+
 START_TEST(an_empty_file_gives_the_defaults) {
         struct fixture fixture;
 
@@ -121,6 +135,7 @@ START_TEST(an_empty_file_gives_the_defaults) {
         ck_assert_str_eq(config->tpm.device, "device:/dev/tpmrm0");
         ck_assert_uint_eq(config->tpm.binding_key_handle, 0);
         ck_assert_uint_eq(config->keys.cache_usec, 60 * USEC_PER_SEC);
+        check_volume_defaults(config);
         ck_assert_uint_eq(fixture.faults.size, 0);
         stop(&fixture);
 }
@@ -163,6 +178,17 @@ START_TEST(every_option_can_be_set) {
                                    "BindingKeyHandle=0x81010AbC\n"
                                    "[Keys]\n"
                                    "CacheSeconds=0\n"
+                                   "[Volumes]\n"
+                                   "VolumeSocket=vs\n"
+                                   "AgentUser=1234\n"
+                                   "ImageRoots= /a\t/b.c/...  /d/.e\n"
+                                   "LayerDirectory=/l\n"
+                                   "Discard=no\n"
+                                   "[Libvirt]\n"
+                                   "LaunchTimeoutSeconds=11\n"
+                                   "LeaseSeconds=12\n"
+                                   "MigrateLeaseSeconds=13\n"
+                                   "OrphanSeconds=0\n"
                                    "[Agent]\n"
                                    "ControlSocket=/c";
         struct fixture fixture;
@@ -190,6 +216,17 @@ START_TEST(every_option_can_be_set) {
         ck_assert_str_eq(config->tpm.device, "swtpm:path=/x");
         ck_assert_uint_eq(config->tpm.binding_key_handle, 0x81010abc);
         ck_assert_uint_eq(config->keys.cache_usec, 0);
+        ck_assert_str_eq(config->volumes.socket, "/r/vs");
+        ck_assert_str_eq(config->volumes.agent_user, "1234");
+        ck_assert_uint_eq(config->volumes.image_roots.count, 3);
+        ck_assert_str_eq(config->volumes.image_roots.paths[1], "/b.c/...");
+        ck_assert_str_eq(config->volumes.image_roots.paths[2], "/d/.e");
+        ck_assert_str_eq(config->volumes.layer_directory, "/l");
+        ck_assert(!config->volumes.discard);
+        ck_assert_uint_eq(config->libvirt.launch_timeout_usec, 11 * USEC_PER_SEC);
+        ck_assert_uint_eq(config->libvirt.lease_usec, 12 * USEC_PER_SEC);
+        ck_assert_uint_eq(config->libvirt.migrate_lease_usec, 13 * USEC_PER_SEC);
+        ck_assert_uint_eq(config->libvirt.orphan_usec, 0);
         stop(&fixture);
 }
 END_TEST
@@ -271,6 +308,25 @@ START_TEST(values_out_of_place_are_named) {
                 {"TPM", "BindingKeyHandle=0x40000001",
                  "\"0x40000001\" is neither none nor a handle between 0x81000000 and 0x817fffff"},
                 {"TPM", "BindingKeyHandle=0x81000001", "0x81000001 is where the storage key is"},
+                {"Volumes", "ImageRoots=/a b", "\"b\" is not an absolute path"},
+                {"Volumes", "ImageRoots=/a /", "\"/\" would allow every file"},
+                {"Volumes", "ImageRoots=/a/",
+                 "\"/a/\" holds \".\", \"..\", \"//\" or a \"/\" at "
+                 "its end"},
+                {"Volumes", "ImageRoots=/a//b",
+                 "\"/a//b\" holds \".\", \"..\", \"//\" or a \"/\" "
+                 "at its end"},
+                {"Volumes", "ImageRoots=/a/../b",
+                 "\"/a/../b\" holds \".\", \"..\", \"//\" or a \"/\" "
+                 "at its end"},
+                {"Volumes", "ImageRoots=/.",
+                 "\"/.\" holds \".\", \"..\", \"//\" or a \"/\" at its "
+                 "end"},
+                {"Volumes", "ImageRoots=/\xc3\xa4", "character 2 is not printable ASCII"},
+                {"Volumes", "ImageRoots=/1 /2 /3 /4 /5 /6 /7 /8 /9 /a /b /c /d /e /f /g /h",
+                 "more than 16 paths"},
+                {"Volumes", "AgentUser=", "a value is missing"},
+                {"Libvirt", "LeaseSeconds=4", "4 is not between 5 and 3600"},
         };
         struct fixture fixture;
         char text[256];
@@ -308,6 +364,8 @@ START_TEST(lines_that_are_no_lines_are_named) {
                      ":1: a section ends with ] (wlagent.conf(5) describes the format)\n");
         check_faults(&fixture, "[KeyProvider]\nSocket=/a\n[Agent]\nControlSocket=/a",
                      ": Socket= and ControlSocket= are the same path\n");
+        check_faults(&fixture, "[KeyProvider]\nSocket=/a\n[Volumes]\nVolumeSocket=/a",
+                     ": VolumeSocket= and Socket= are the same path\n");
         stop(&fixture);
 }
 END_TEST
@@ -327,7 +385,8 @@ START_TEST(socket_paths_must_fit) {
         check_faults(&fixture, text,
                      ": ControlSocket= below RuntimeDirectory= has 109 characters, and at most 107 "
                      "fit\n: Socket= below RuntimeDirectory= has 109 characters, and at most 107 "
-                     "fit\n");
+                     "fit\n: VolumeSocket= below RuntimeDirectory= has 109 characters, and at most "
+                     "107 fit\n");
         stop(&fixture);
 }
 END_TEST
@@ -454,7 +513,8 @@ END_TEST
 
 START_TEST(every_allocation_may_fail) {
         static const char *const texts[] = {
-                "[Agent]\nStateDirectory=/a\n[KeyProvider]\nAllowUsers=1 2\n",
+                "[Agent]\nStateDirectory=/a\n[KeyProvider]\nAllowUsers=1 "
+                "2\n[Volumes]\nImageRoots=/a /b\n",
                 "[Agent]\nStateDirectory=a\nx\n",
         };
         struct fixture fixture;

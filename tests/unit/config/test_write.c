@@ -53,7 +53,8 @@ START_TEST(the_dump_reads_back_as_it_was) {
         static const char text[] = "[Agent]\nStateDirectory=/s\nLogLevel=warning\n"
                                    "RuntimeDirectory=/r\nAllowUnlockedMemory=yes\n"
                                    "[KeyProvider]\nAllowUsers=3 4\nMaxMessageBytes=5000\n"
-                                   "[TPM]\nBindingKeyHandle=0x81010001\n";
+                                   "[TPM]\nBindingKeyHandle=0x81010001\n"
+                                   "[Volumes]\nImageRoots=/a  /b\n";
         struct config *first = read_text(text);
         char *dump = dump_of(first);
         struct config *second = read_text(dump);
@@ -65,6 +66,7 @@ START_TEST(the_dump_reads_back_as_it_was) {
         ck_assert_ptr_nonnull(strstr(dump, "\nSocket=/r/wlagent.sock\n"));
         ck_assert_ptr_nonnull(strstr(dump, "\nMaxMessageBytes=5000\n"));
         ck_assert_ptr_nonnull(strstr(dump, "\nBindingKeyHandle=0x81010001\n"));
+        ck_assert_ptr_nonnull(strstr(dump, "\nImageRoots=/a  /b\n"));
         free(again);
         free(dump);
         (void)config_free(first);
