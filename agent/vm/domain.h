@@ -15,7 +15,9 @@
  *       </metadata>
  *
  *     and each such disk has <source dev="/dev/mapper/wlagent-UUID-TARGET">; attributes key= (a key id,
- *     for images whose header names none) and header= (a path) are optional;
+ *     for images whose header names none) and header= (a path) are optional.  A line may hold a child
+ *     <wlagent:former>, in which wlagent vm keeps what the disk was before, in libvirt's own elements;
+ *     it and all below it mean nothing to the agent;
  *
  *   * Nova made it, and the image that its metadata names is registered (vm/registry.h).
  *
