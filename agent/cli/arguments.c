@@ -42,6 +42,19 @@ static enum outcome take_option(const struct command *command, int option, const
         return OUTCOME_OK;
 }
 
+static const char *missing_operand(enum operand operand) {
+        switch (operand) {
+        case OPERAND_KEY:
+        case OPERAND_NEW_KEY:
+                return "the name of the key is missing";
+        case OPERAND_FILE:
+        case OPERAND_NONE:
+        case OPERAND_WORDS:
+                break;
+        }
+        return "the file is missing";
+}
+
 static enum outcome take_operand(const struct command *command, int count, char **words,
                                  struct arguments *arguments, struct wla_error *err) {
         bool is_key = command->operand == OPERAND_KEY || command->operand == OPERAND_NEW_KEY;
@@ -57,8 +70,7 @@ static enum outcome take_operand(const struct command *command, int count, char 
                 return OUTCOME_USAGE;
         }
         if (count < wanted) {
-                (void)wla_fail(err, WLA_E_INPUT,
-                               is_key ? "the name of the key is missing" : "the file is missing");
+                (void)wla_fail(err, WLA_E_INPUT, "%s", missing_operand(command->operand));
                 return OUTCOME_USAGE;
         }
         if (wanted == 0)

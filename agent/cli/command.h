@@ -54,7 +54,9 @@ struct command {
                             struct wla_error *err);
 };
 
-extern const struct command command_wlagent; /* the root of the table */
+/* The root of the program's table: wlagent's own is in commands.c.  Its options are program_options. */
+extern const struct command command_wlagent;
+extern const struct command_option program_options[];
 
 /* One per file of its name. */
 extern const struct command command_setup;

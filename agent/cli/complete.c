@@ -74,9 +74,19 @@ static void offer_keys(struct invocation *invocation) {
                 (void)puts(names.names[i]);
 }
 
+/* "a|b|c" are the values that there are. */
 static void offer_value(const struct command_option *option) {
-        if (strcmp(option->value, "FILE") == 0)
+        const char *value = option->value;
+
+        if (strcmp(value, "FILE") == 0)
                 (void)puts(FILES);
+        if (!strchr(value, '|'))
+                return;
+
+        for (size_t size = strcspn(value, "|"); *value; size = strcspn(value, "|")) {
+                (void)printf("%.*s\n", (int)size, value);
+                value += size + (value[size] == '|');
+        }
 }
 
 /* false when no further word belongs here. */

@@ -10,23 +10,10 @@
 
 enum { CONFIG, VERSION };
 
-static const struct command_option options[] = {
+const struct command_option program_options[] = {
         [CONFIG] = {"config", "FILE", "read FILE instead of " CONFIG_DEFAULT_PATH},
         [VERSION] = {"version", NULL, "print the version"},
         {0},
-};
-
-static const struct command *const subcommands[] = {
-        &command_setup, &command_status,      &command_metrics,  &command_doctor,
-        &command_key,   &command_keyprovider, &command_complete, NULL,
-};
-
-const struct command command_wlagent = {
-        .name = "wlagent",
-        .summary = "Open encrypted container images through this host's TPM",
-        .operand = OPERAND_WORDS,
-        .options = options,
-        .subcommands = subcommands,
 };
 
 static void print_error(const struct command *command, const struct invocation *invocation,
