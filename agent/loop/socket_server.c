@@ -2,6 +2,7 @@
 #include "loop/socket_server.h"
 
 #include <stdlib.h>
+#include <sys/socket.h>
 
 /* The group decides who reaches the socket, the list of users who is served. */
 #define SOCKET_MODE 0660
@@ -29,9 +30,10 @@ static int accepted(void *userdata, int fd, const struct ucred *peer, struct wla
 
 static int open_socket(const struct socket_server_options *options, struct unix_socket *ret,
                        struct wla_error *err) {
-        if (unix_socket_inherit(options->name, ret, err) < 0)
+        if (unix_socket_inherit(options->name, SOCK_STREAM, ret, err) < 0)
                 return -1;
-        return ret->fd >= 0 ? 0 : unix_socket_listen(options->path, SOCKET_MODE, ret, err);
+        return ret->fd >= 0 ? 0
+                            : unix_socket_listen(options->path, SOCK_STREAM, SOCKET_MODE, ret, err);
 }
 
 int socket_server_new(const struct socket_server_options *options, struct socket_server **ret,

@@ -55,18 +55,19 @@ static int lock_path(const char *path, int *ret_fd, struct wla_error *err) {
 }
 
 /* Whether somebody answers at the address; errno tells why not. */
-static bool is_served(const struct sockaddr_un *address) {
-        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+static bool is_served(const struct sockaddr_un *address, int type) {
+        _cleanup_close_ int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
         if (fd < 0)
                 return false;
 
-        /* EAGAIN: somebody listens, and has not accepted for a while. */
+        /* EAGAIN: somebody listens, and has not accepted for a while.  EPROTOTYPE: it is a socket of
+         * another type. */
         return connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
-               errno == EAGAIN;
+               errno == EAGAIN || errno == EPROTOTYPE;
 }
 
-static int remove_stale(const struct sockaddr_un *address, struct wla_error *err) {
+static int remove_stale(const struct sockaddr_un *address, int type, struct wla_error *err) {
         struct stat status;
 
         if (lstat(address->sun_path, &status) < 0) {
@@ -77,7 +78,7 @@ static int remove_stale(const struct sockaddr_un *address, struct wla_error *err
         if (!S_ISSOCK(status.st_mode))
                 return wla_fail(err, WLA_E_INPUT, "something else than a socket is in its place");
 
-        if (is_served(address))
+        if (is_served(address, type))
                 return wla_fail_hint(err, WLA_E_BUSY, hint_served, "another wlagentd serves it");
         if (errno != ECONNREFUSED)
                 return wla_fail_errno(err, errno, "finding out whether anybody serves it");
@@ -109,19 +110,20 @@ static int bind_and_listen(const struct sockaddr_un *address, mode_t mode, struc
         return 0;
 }
 
-static int make(const char *path, mode_t mode, struct unix_socket *ret, struct wla_error *err) {
+static int make(const char *path, int type, mode_t mode, struct unix_socket *ret,
+                struct wla_error *err) {
         _cleanup_unix_socket_ struct unix_socket made = UNIX_SOCKET_NONE;
         _cleanup_close_ int lock_fd = -1;
         struct sockaddr_un address;
 
         if (set_address(&address, path, err) < 0 || lock_path(path, &lock_fd, err) < 0 ||
-            remove_stale(&address, err) < 0)
+            remove_stale(&address, type, err) < 0)
                 return -1;
 
         made.path = strdup(path);
         if (!made.path)
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
-        made.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        made.fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (made.fd < 0)
                 return wla_fail_errno(err, errno, "making it");
         if (bind_and_listen(&address, mode, &made, err) < 0)
@@ -132,18 +134,18 @@ static int make(const char *path, mode_t mode, struct unix_socket *ret, struct w
         return 0;
 }
 
-int unix_socket_listen(const char *path, mode_t mode, struct unix_socket *ret,
+int unix_socket_listen(const char *path, int type, mode_t mode, struct unix_socket *ret,
                        struct wla_error *err) {
-        if (make(path, mode, ret, err) < 0)
+        if (make(path, type, mode, ret, err) < 0)
                 return wla_wrap(err, "socket %s", path);
         return 0;
 }
 
-static int accept_inherited(int fd, const char *name, struct wla_error *err) {
-        if (sd_is_socket_unix(fd, SOCK_STREAM, /* listening= */ 1, NULL, 0) <= 0)
+static int accept_inherited(int fd, int type, const char *name, struct wla_error *err) {
+        if (sd_is_socket_unix(fd, type, /* listening= */ 1, NULL, 0) <= 0)
                 return wla_fail(err, WLA_E_INPUT,
-                                "what systemd hands over as %s is no listening unix stream socket",
-                                name);
+                                "what systemd hands over as %s is no listening unix %s socket",
+                                name, type == SOCK_STREAM ? "stream" : "seqpacket");
 
         int flags = fcntl(fd, F_GETFL);
         if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
@@ -157,7 +159,8 @@ static void free_names(char ***names) {
         free(*names);
 }
 
-int unix_socket_inherit(const char *name, struct unix_socket *ret, struct wla_error *err) {
+int unix_socket_inherit(const char *name, int type, struct unix_socket *ret,
+                        struct wla_error *err) {
         __attribute__((cleanup(free_names))) char **names = NULL;
         int found = -1;
 
@@ -174,7 +177,7 @@ int unix_socket_inherit(const char *name, struct unix_socket *ret, struct wla_er
                 found = SD_LISTEN_FDS_START + i;
         }
 
-        if (found >= 0 && accept_inherited(found, name, err) < 0)
+        if (found >= 0 && accept_inherited(found, type, name, err) < 0)
                 return -1;
 
         *ret = UNIX_SOCKET_NONE;

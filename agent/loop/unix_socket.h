@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* A listening unix stream socket: made by us, or handed over by systemd (sd_listen_fds(3)).
+/* A listening unix socket, SOCK_STREAM or SOCK_SEQPACKET: made by us, or handed over by systemd (sd_listen_fds(3)).
  *
  * Ownership: unix_socket_close() releases it, and removes the path if we made it and it is still ours.
  * Threads:   one at a time.
@@ -24,12 +24,12 @@ struct unix_socket {
 
 /* The directory must exist; PATH.lock, which only we may open, stays in it.  The socket has the given
  * mode from birth.  What a dead process left at path is removed, a socket that somebody serves is not. */
-int unix_socket_listen(const char *path, mode_t mode, struct unix_socket *ret,
+int unix_socket_listen(const char *path, int type, mode_t mode, struct unix_socket *ret,
                        struct wla_error *err) _must_check_;
 
 /* The socket that systemd has handed over under that FileDescriptorName=; ret->fd is -1 when there is
  * none. */
-int unix_socket_inherit(const char *name, struct unix_socket *ret,
+int unix_socket_inherit(const char *name, int type, struct unix_socket *ret,
                         struct wla_error *err) _must_check_;
 
 /* Safe on UNIX_SOCKET_NONE. */

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -55,7 +56,7 @@ static void start(struct fixture *fixture) {
         scratch_make(&fixture->scratch);
         ck_assert_int_eq(chmod(fixture->scratch.path, 0755), 0);
         (void)snprintf(fixture->path, sizeof(fixture->path), "%s/s", fixture->scratch.path);
-        ck_assert_int_eq(unix_socket_listen(fixture->path, 0666, &made, &err), 0);
+        ck_assert_int_eq(unix_socket_listen(fixture->path, SOCK_STREAM, 0666, &made, &err), 0);
         ck_assert_int_ge(sd_event_new(&fixture->event), 0);
         options.event = fixture->event;
         ck_assert_int_eq(listener_new(&options, &made, &fixture->listener, &err), 0);
@@ -243,7 +244,7 @@ START_TEST(without_a_reserve_it_rests_and_does_not_spin) {
         start(&fixture);
         options.event = fixture.event;
         (void)listener_free(fixture.listener);
-        ck_assert_int_eq(unix_socket_listen(fixture.path, 0600, &made, &err), 0);
+        ck_assert_int_eq(unix_socket_listen(fixture.path, SOCK_STREAM, 0600, &made, &err), 0);
         int fd = client(&fixture);
         int last = take_all_descriptors();
         ck_assert_int_eq(listener_new(&options, &made, &fixture.listener, &err), 0);
@@ -276,7 +277,7 @@ START_TEST(every_allocation_may_fail) {
                 struct unix_socket made = UNIX_SOCKET_NONE;
                 struct listener *listener = NULL;
 
-                ck_assert_int_eq(unix_socket_listen(path, 0600, &made, &err), 0);
+                ck_assert_int_eq(unix_socket_listen(path, SOCK_STREAM, 0600, &made, &err), 0);
                 (void)fail_allocation_arm(n);
                 int r = listener_new(&options, &made, &listener, &err);
                 fail_allocation_disarm();

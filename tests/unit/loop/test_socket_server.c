@@ -2,6 +2,7 @@
 #include "loop/socket_server.h"
 
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -234,7 +235,8 @@ START_TEST(takes_the_socket_of_systemd_first) {
         char number[16];
 
         prepare(&fixture);
-        ck_assert_int_eq(unix_socket_listen(fixture.path, 0600, &handed_over, &err), 0);
+        ck_assert_int_eq(unix_socket_listen(fixture.path, SOCK_STREAM, 0600, &handed_over, &err),
+                         0);
         ck_assert_int_ne(sd_event_get_fd(fixture.event), 3);
         ck_assert_int_eq(dup2(handed_over.fd, 3), 3);
         (void)snprintf(number, sizeof(number), "%d", (int)getpid());

@@ -28,7 +28,8 @@ static struct unix_socket listen_at(const char *path) {
         struct wla_error err = {0};
         struct unix_socket made = UNIX_SOCKET_NONE;
 
-        ck_assert_msg(unix_socket_listen(path, 0660, &made, &err) == 0, "%s", wla_error_text(&err));
+        ck_assert_msg(unix_socket_listen(path, SOCK_STREAM, 0660, &made, &err) == 0, "%s",
+                      wla_error_text(&err));
         return made;
 }
 
@@ -98,11 +99,30 @@ START_TEST(a_live_socket_is_left_alone) {
         scratch_make(&scratch);
         const char *path = scratch_file(&scratch, "s");
         struct unix_socket first = listen_at(path);
-        ck_assert_int_eq(unix_socket_listen(path, 0660, &second, &err), -1);
+        ck_assert_int_eq(unix_socket_listen(path, SOCK_STREAM, 0660, &second, &err), -1);
         check_error(&err, WLA_E_BUSY, "another wlagentd serves it", path);
         ck_assert_ptr_nonnull(err.hint);
         ck_assert_int_eq(try_connect(path), 0);
         unix_socket_close(&first);
+        scratch_remove(&scratch);
+}
+END_TEST
+
+START_TEST(a_live_socket_of_another_type_is_left_alone) {
+        struct scratch scratch;
+        struct wla_error err = {0};
+        struct unix_socket second = UNIX_SOCKET_NONE;
+
+        scratch_make(&scratch);
+        const char *path = scratch_file(&scratch, "s");
+        struct unix_socket first = listen_at(path);
+        ck_assert_int_eq(unix_socket_listen(path, SOCK_SEQPACKET, 0660, &second, &err), -1);
+        check_error(&err, WLA_E_BUSY, "another wlagentd serves it", path);
+        unix_socket_close(&first);
+
+        ck_assert_int_eq(unix_socket_listen(path, SOCK_SEQPACKET, 0660, &second, &err), 0);
+        ck_assert_int_eq(try_connect(path), EPROTOTYPE);
+        unix_socket_close(&second);
         scratch_remove(&scratch);
 }
 END_TEST
@@ -140,7 +160,7 @@ START_TEST(another_starting_daemon_is_not_disturbed) {
         (void)snprintf(lock, sizeof(lock), "%s.lock", path);
         int fd = open(lock, O_RDONLY | O_CLOEXEC);
         ck_assert_int_eq(flock(fd, LOCK_EX), 0);
-        ck_assert_int_eq(unix_socket_listen(path, 0660, &made, &err), -1);
+        ck_assert_int_eq(unix_socket_listen(path, SOCK_STREAM, 0660, &made, &err), -1);
         check_error(&err, WLA_E_BUSY, "another wlagentd is starting there", path);
         (void)close(fd);
         scratch_remove(&scratch);
@@ -155,7 +175,7 @@ START_TEST(a_file_in_its_place_is_not_removed) {
         scratch_make(&scratch);
         const char *path = scratch_file(&scratch, "s");
         (void)close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-        ck_assert_int_eq(unix_socket_listen(path, 0660, &made, &err), -1);
+        ck_assert_int_eq(unix_socket_listen(path, SOCK_STREAM, 0660, &made, &err), -1);
         check_error(&err, WLA_E_INPUT, "something else than a socket is in its place", path);
         ck_assert_int_eq(access(path, F_OK), 0);
         scratch_remove(&scratch);
@@ -169,7 +189,7 @@ START_TEST(a_missing_directory_has_a_remedy) {
 
         scratch_make(&scratch);
         const char *path = scratch_file(&scratch, "none/s");
-        ck_assert_int_eq(unix_socket_listen(path, 0660, &made, &err), -1);
+        ck_assert_int_eq(unix_socket_listen(path, SOCK_STREAM, 0660, &made, &err), -1);
         check_error(&err, WLA_E_SYSTEM, "opening its lock file: No such file or directory", path);
         ck_assert_ptr_nonnull(err.hint);
         scratch_remove(&scratch);
@@ -184,9 +204,9 @@ START_TEST(a_path_that_does_not_fit_is_refused) {
         memset(path, 'x', sizeof(path) - 1);
         path[0] = '/';
         path[sizeof(path) - 1] = '\0';
-        ck_assert_int_eq(unix_socket_listen(path, 0660, &made, &err), -1);
+        ck_assert_int_eq(unix_socket_listen(path, SOCK_STREAM, 0660, &made, &err), -1);
         check_error(&err, WLA_E_INPUT, "the path has 108 characters, 1 to 107 fit", path);
-        ck_assert_int_eq(unix_socket_listen("", 0660, &made, &err), -1);
+        ck_assert_int_eq(unix_socket_listen("", SOCK_STREAM, 0660, &made, &err), -1);
         check_error(&err, WLA_E_INPUT, "the path has 0 characters, 1 to 107 fit", "");
 }
 END_TEST
@@ -232,16 +252,16 @@ START_TEST(sockets_of_systemd_are_found_by_name) {
         (void)fcntl(4, F_SETFL, 0);
         hand_over("keyprovider:control:keyprovider", 3);
 
-        ck_assert_int_eq(unix_socket_inherit("control", &inherited, &err), 0);
+        ck_assert_int_eq(unix_socket_inherit("control", SOCK_STREAM, &inherited, &err), 0);
         ck_assert_int_eq(inherited.fd, 4);
         ck_assert_ptr_null(inherited.path);
         ck_assert_int_ne(fcntl(4, F_GETFL) & O_NONBLOCK, 0);
         ck_assert_int_ne(fcntl(4, F_GETFD) & FD_CLOEXEC, 0);
 
-        ck_assert_int_eq(unix_socket_inherit("other", &inherited, &err), 0);
+        ck_assert_int_eq(unix_socket_inherit("other", SOCK_STREAM, &inherited, &err), 0);
         ck_assert_int_eq(inherited.fd, -1);
 
-        ck_assert_int_eq(unix_socket_inherit("keyprovider", &inherited, &err), -1);
+        ck_assert_int_eq(unix_socket_inherit("keyprovider", SOCK_STREAM, &inherited, &err), -1);
         ck_assert_str_eq(wla_error_text(&err),
                          "systemd hands over several sockets named keyprovider");
         free(one.path);
@@ -256,7 +276,7 @@ START_TEST(without_systemd_nothing_is_handed_over) {
         struct unix_socket inherited = {.fd = 99};
 
         (void)unsetenv("LISTEN_FDS");
-        ck_assert_int_eq(unix_socket_inherit("control", &inherited, &err), 0);
+        ck_assert_int_eq(unix_socket_inherit("control", SOCK_STREAM, &inherited, &err), 0);
         ck_assert_int_eq(inherited.fd, -1);
         unix_socket_close(&inherited);
 }
@@ -269,10 +289,20 @@ START_TEST(what_is_no_listening_socket_is_refused) {
 
         ck_assert_int_eq(dup2(fd, 3), 3);
         hand_over("control", 1);
-        ck_assert_int_eq(unix_socket_inherit("control", &inherited, &err), -1);
+        ck_assert_int_eq(unix_socket_inherit("control", SOCK_STREAM, &inherited, &err), -1);
         ck_assert_int_eq(err.code, WLA_E_INPUT);
         ck_assert_str_eq(wla_error_text(&err), "what systemd hands over as control is no "
                                                "listening unix stream socket");
+
+        struct scratch scratch;
+        scratch_make(&scratch);
+        struct unix_socket stream = listen_at(scratch_file(&scratch, "s"));
+        ck_assert_int_eq(dup2(stream.fd, 3), 3);
+        ck_assert_int_eq(unix_socket_inherit("control", SOCK_SEQPACKET, &inherited, &err), -1);
+        ck_assert_str_eq(wla_error_text(&err), "what systemd hands over as control is no "
+                                               "listening unix seqpacket socket");
+        unix_socket_close(&stream);
+        scratch_remove(&scratch);
 }
 END_TEST
 
@@ -284,7 +314,7 @@ START_TEST(every_allocation_may_fail) {
         const char *path = scratch_file(&scratch, "s");
         for (size_t n = 1; fail_allocation_arm(n); n++) {
                 struct unix_socket made = UNIX_SOCKET_NONE;
-                int r = unix_socket_listen(path, 0660, &made, &err);
+                int r = unix_socket_listen(path, SOCK_STREAM, 0660, &made, &err);
 
                 fail_allocation_disarm();
                 ck_assert_int_eq(r, fail_allocation_hit() ? -1 : 0);
@@ -297,8 +327,9 @@ END_TEST
 
 SUITE_MAIN("unix_socket", listens_with_the_mode_asked_for_whatever_the_umask,
            a_dead_process_socket_is_replaced, a_live_socket_is_left_alone,
-           another_starting_daemon_is_not_disturbed, other_users_cannot_keep_it_from_starting,
-           a_file_in_its_place_is_not_removed, a_missing_directory_has_a_remedy,
-           a_path_that_does_not_fit_is_refused, what_has_replaced_it_is_not_removed,
-           sockets_of_systemd_are_found_by_name, without_systemd_nothing_is_handed_over,
-           what_is_no_listening_socket_is_refused, every_allocation_may_fail)
+           a_live_socket_of_another_type_is_left_alone, another_starting_daemon_is_not_disturbed,
+           other_users_cannot_keep_it_from_starting, a_file_in_its_place_is_not_removed,
+           a_missing_directory_has_a_remedy, a_path_that_does_not_fit_is_refused,
+           what_has_replaced_it_is_not_removed, sockets_of_systemd_are_found_by_name,
+           without_systemd_nothing_is_handed_over, what_is_no_listening_socket_is_refused,
+           every_allocation_may_fail)
