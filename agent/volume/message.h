@@ -15,6 +15,7 @@
  *   new        LIST_LAYERS           one reply a layer, then one without name      new
  *   new        CLOSE                                                               new
  *   new        REMOVE_LAYER                                                        new
+ *   new        REBASE                                                              new
  *   image      OPEN_IMAGE   + key    the mapping, read-only                        open
  *   image      OPEN_DIRECT  + key    the mapping, writable                         open
  *   layer      OPEN_LAYER   + key    the mapping, writable                         open
@@ -52,6 +53,7 @@ enum volumed_operation {
         VOLUMED_LIST_LAYERS = 8,
         VOLUMED_CLOSE = 9,         /* name; refused while anybody has it open */
         VOLUMED_REMOVE_LAYER = 10, /* vm, target; refused while it is mapped */
+        VOLUMED_REBASE = 11,       /* path of a Nova disk, name, nova fields; refused while open */
         _VOLUMED_OPERATION_MAX,
 };
 
@@ -77,6 +79,13 @@ struct volumed_request {
                 uint64_t virtual_size;   /* of the disk, bytes */
                 struct wrapped_volume_key wrapped; /* zero when ephemeral */
         } layer;
+        struct {
+                char image
+                        [UUID_TEXT_SIZE]; /* of Glance: the base is derived from it and the path */
+                uint8_t to_mapping; /* 1: the disk's backing file becomes the mapping, 0: the base */
+                uint8_t content;    /* enum image_content of what the mapping shows */
+                uint64_t virtual_size; /* of it, bytes: the disk must not be smaller */
+        } nova;
         uint8_t key[VOLUMED_KEY_MAX];
 };
 
