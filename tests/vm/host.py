@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The test VM as a host of virtual machines: TPM, wlagentd, wlagent-volumed, libvirtd with the hook, and
+what must never be left behind on it.
+
+All paths are those of an installed system; the VM is nobody else's. What is in PLAIN and CONSOLES may
+hold plaintext, everything else may not."""
+
+import glob
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import unittest
+
+import running
+from running import BUILD, TOP, poll
+
+VOLUMED = os.path.join(BUILD, "agent", "volume", "wlagent-volumed")
+HOOK = os.path.join(BUILD, "hooks", "qemu")
+HOOK_INSTALLED = "/etc/libvirt/hooks/qemu.d/50-wlagent"
+
+IMAGES = "/srv/images"  # ext4
+PLAIN = "/plain"
+CONSOLES = "/consoles"
+WRITTEN = ["/srv", "/run", "/tmp", "/dev/shm", "/written"]  # the last: on the root file system
+LOGS = ["/var/log/wlagentd.log", "/var/log/wlagent-volumed.log", "/var/log/libvirt/libvirtd.log",
+        "/var/log/libvirt/qemu/*.log", CONSOLES + "/*", "/etc/libvirt/qemu/*.xml"]
+
+
+def run(*command, stdin=None, check=True, timeout=120):
+    """Returns the finished process with text output."""
+    done = subprocess.run(command, input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=timeout, check=False)
+    if check and done.returncode:
+        raise AssertionError(f"{' '.join(command)}: exit code {done.returncode}: {done.stderr or done.stdout}")
+    return done
+
+
+def output(*command, **options):
+    return run(*command, **options).stdout
+
+
+def virsh(*arguments, **options):
+    return run("virsh", *arguments, **options)
+
+
+class Agent(running.Agent):
+    """wlagentd as its unit starts it: its own user, no capability, the TPM by its group."""
+
+    def __init__(self):
+        super().__init__("/etc/workload-agent", "device:/dev/tpmrm0")
+        self.state = "/var/lib/workload-agent"
+        self.run_directory = "/run/workload-agent"
+        self.socket = os.path.join(self.run_directory, "wlagent.sock")
+        self.control = os.path.join(self.run_directory, "control.sock")
+        self.log = LOGS[0]
+        self.options = {"Agent": {}, "KeyProvider": {"AllowWrap": "yes"}, "TPM": {}, "Keys": {}}
+        self.user = "wlagent"
+
+    def write_config(self, text=None, **sections):
+        super().write_config(text, **sections)
+        os.chmod(self.config, 0o644)
+
+    def start(self, wait=True, **options):
+        return super().start(wait, group="wlagent", extra_groups=["tss"], **options)
+
+
+class Volumed:
+    """wlagent-volumed, root's."""
+
+    def __init__(self, agent):
+        self.socket = os.path.join(agent.run_directory, "volumed.sock")
+        self.config = agent.config
+        self.log = LOGS[1]
+        self.process = None
+
+    def start(self):
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen([VOLUMED, "--config", self.config], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log)
+        poll(self.ready, "wlagent-volumed to listen")
+        return self
+
+    def ready(self):
+        if self.process.poll() is not None:
+            with open(self.log, encoding="utf-8", errors="replace") as log:
+                raise AssertionError(f"wlagent-volumed ended with {self.process.returncode}:\n{log.read()}")
+        return os.path.exists(self.socket)
+
+    def stop(self, number=signal.SIGTERM):
+        """Returns the exit code."""
+        if not self.process:
+            return None
+        self.process.send_signal(number)
+        code = self.process.wait(20)
+        self.process = None
+        return code
+
+
+class Libvirt:
+    @staticmethod
+    def start():
+        run(os.path.join(TOP, "tests", "vm", "guest", "start-libvirt"))
+
+    @staticmethod
+    def stop(number=signal.SIGTERM):
+        """QEMU and virtlogd stay."""
+        pid = int(output("pidof", "libvirtd"))
+        os.kill(pid, number)
+        poll(lambda: run("pidof", "libvirtd", check=False).returncode, "libvirtd to end")
+        if os.path.exists("/run/libvirtd.pid"):
+            os.unlink("/run/libvirtd.pid")
+
+    def restart(self, number=signal.SIGTERM):
+        self.stop(number)
+        self.start()
+
+
+class Host:
+    """Everything is off at first; start() starts all of it."""
+
+    def __init__(self):
+        packaging = os.path.join(TOP, "packaging", "systemd")
+        run("systemd-sysusers", os.path.join(packaging, "sysusers.conf"))
+        for path in (IMAGES, PLAIN, CONSOLES, "/srv/state", "/var/lib/workload-agent"):
+            os.makedirs(path, exist_ok=True)
+        for path in (PLAIN, CONSOLES):
+            run("mount", "-t", "tmpfs", "tmpfs", path)
+        run("mount", "--bind", "/srv/state", "/var/lib/workload-agent")
+        run("systemd-tmpfiles", "--create", os.path.join(packaging, "tmpfiles.conf"))
+        self.agent = Agent()
+        self.volumed = Volumed(self.agent)
+        self.libvirt = Libvirt()
+
+    def start(self):
+        self.agent.write_config()
+        self.agent.run("setup")
+        if os.path.exists(VOLUMED):
+            self.volumed.start()
+        self.agent.start()
+        self.install_hook()
+        self.libvirt.start()
+        return self
+
+    @staticmethod
+    def install_hook():
+        """Before libvirtd starts: it looks for hooks only then."""
+        if os.path.exists(HOOK):
+            os.makedirs(os.path.dirname(HOOK_INSTALLED), exist_ok=True)
+            shutil.copy(HOOK, HOOK_INSTALLED)
+            os.chmod(HOOK_INSTALLED, 0o755)
+
+    @staticmethod
+    def mappings():
+        """The names of all device-mapper devices."""
+        return [line.split("\t")[0] for line in output("dmsetup", "ls").splitlines() if "\t" in line]
+
+    @staticmethod
+    def leftovers():
+        """What outlives a domain only by mistake: mappings, loops, keys of dm-crypt in a keyring, mounts."""
+        found = [f"mapping {name}" for name in Host.mappings()]
+        found += [f"loop {line}" for line in output("losetup", "-n", "-l", "-O", "NAME,BACK-FILE").splitlines()]
+        with open("/proc/keys", encoding="ascii", errors="replace") as keys:
+            found += [f"key {line.strip()}" for line in keys if re.search(r" (logon|encrypted|trusted) ", line)]
+        with open("/proc/self/mounts", encoding="utf-8") as mounts:
+            found += [f"mount {line.strip()}" for line in mounts if re.match(r"/dev/(dm-|mapper/|loop)", line)]
+        return found
+
+    @staticmethod
+    def plaintext(marker):
+        """The files written since the boot that hold these bytes, and the processes that show them."""
+        found = run("grep", "-rlaF", "--devices=skip", "-e", marker, *WRITTEN, check=False).stdout.splitlines()
+        for path in glob.glob("/proc/[0-9]*/cmdline") + glob.glob("/proc/[0-9]*/environ"):
+            try:
+                with open(path, "rb") as text:
+                    if marker.encode() in text.read():
+                        found.append(path)
+            except OSError:
+                continue
+        return found
+
+
+def boot_sector():
+    """The guest of boot_sector.S, 512 bytes."""
+    path = os.path.join(PLAIN, "boot_sector")
+    if not os.path.exists(path):
+        source = os.path.join(TOP, "tests", "vm", "boot_sector.S")
+        run("as", "--32", "-o", path + ".o", source)
+        run("ld", "-m", "elf_i386", "-nostdlib", "--oformat", "binary", "-Ttext", "0x7c00", "-o", path, path + ".o")
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def write_disk(path, text, size=1 << 20):
+    """A raw disk that boots: see boot_sector.S."""
+    with open(path, "wb") as disk:
+        disk.write(boot_sector() + text.encode().ljust(512, b"\0"))
+        disk.truncate(size)
+    return path
+
+
+class Guest:
+    """A domain whose operating system is boot_sector.S."""
+
+    def __init__(self, name):
+        self.name = name
+        self.disks = []
+        self.metadata = ""
+        self.console = os.path.join(CONSOLES, name)
+
+    def disk(self, source, driver="raw", target=None, readonly=False):
+        """A file, or a device below /dev."""
+        kind, attribute = ("block", "dev") if source.startswith("/dev/") else ("file", "file")
+        target = target or f"vd{chr(ord('a') + len(self.disks))}"
+        self.disks.append(
+            f"<disk type='{kind}' device='disk'><driver name='qemu' type='{driver}' cache='none'/>"
+            f"<source {attribute}='{source}'/><target dev='{target}' bus='virtio'/>"
+            f"{'<readonly/>' if readonly else ''}</disk>")
+        return self
+
+    def xml(self):
+        return (f"<domain type='qemu'><name>{self.name}</name><metadata>{self.metadata}</metadata>"
+                "<memory unit='MiB'>32</memory><vcpu>1</vcpu>"
+                "<os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os><features><acpi/></features>"
+                f"<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{''.join(self.disks)}"
+                f"<serial type='file'><source path='{self.console}'/><target port='0'/></serial>"
+                "<controller type='usb' model='none'/><memballoon model='none'/></devices></domain>")
+
+    def define(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".xml") as file:
+            file.write(self.xml())
+            file.flush()
+            virsh("define", file.name)
+        return self
+
+    @property
+    def uuid(self):
+        return virsh("domuuid", self.name).stdout.strip()
+
+    @property
+    def pid(self):
+        """Of its QEMU, or None."""
+        try:
+            with open(f"/run/libvirt/qemu/{self.name}.pid", encoding="ascii") as file:
+                return int(file.read())
+        except FileNotFoundError:
+            return None
+
+    def start(self, check=True):
+        """Returns the finished virsh start."""
+        if os.path.exists(self.console):
+            os.truncate(self.console, 0)
+        return virsh("start", self.name, check=check)
+
+    def state(self):
+        return virsh("domstate", self.name).stdout.strip()
+
+    def destroy(self, check=True):
+        return virsh("destroy", self.name, check=check)
+
+    def undefine(self, check=True):
+        return virsh("undefine", self.name, "--managed-save", "--nvram", check=check)
+
+    def console_text(self):
+        try:
+            with open(self.console, encoding="utf-8", errors="replace") as console:
+                return console.read()
+        except FileNotFoundError:
+            return ""
+
+    def wait_until_up(self, seconds=60):
+        """Until the guest has read and written its disks; returns what it said."""
+        poll(lambda: self.console_text().endswith("up\n"), f"{self.name} to boot; it said: {self.console_text()}",
+             seconds)
+        return self.console_text()
+
+
+class VmTest(unittest.TestCase):
+    """A test on a host that runs. All tests of the process share it; each has to leave nothing behind."""
+
+    host = None
+
+    @classmethod
+    def setUpClass(cls):
+        if not VmTest.host:
+            VmTest.host = Host().start()
+
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(dir=IMAGES)
+        os.chmod(self.directory, 0o755)
+        self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
+        self.addCleanup(self.keep_logs)
+        self.addCleanup(self.left_nothing)
+
+    def guest(self, name, *disks):
+        """A guest with these disks; it is gone after the test."""
+        guest = Guest(name)
+        for disk in disks:
+            guest.disk(disk)
+        self.addCleanup(guest.undefine, check=False)
+        self.addCleanup(guest.destroy, check=False)
+        return guest
+
+    def left_nothing(self):
+        """The removal of a mapping and its loop takes the kernel a moment after QEMU's end."""
+        poll(lambda: not self.host.leftovers(), f"nothing to be left; there is: {self.host.leftovers()}", 10)
+
+    def keep_logs(self):
+        """Of a failed test, in a directory of its name."""
+        result = self._outcome.result
+        kept = os.environ.get("WLAGENT_TEST_LOGS")
+        if not kept or not any(test is self for test, _ in result.failures + result.errors):
+            return
+        directory = os.path.join(kept, self.id())
+        os.makedirs(directory, exist_ok=True)
+        for pattern in LOGS:
+            for path in glob.glob(pattern):
+                shutil.copy(path, directory)
+        with open(os.path.join(directory, "state.txt"), "w", encoding="utf-8") as file:
+            for command in (["dmsetup", "table"], ["dmsetup", "info"], ["losetup", "-l"], ["virsh", "list", "--all"],
+                            ["ps", "axf"], ["cat", "/proc/keys", "/proc/mounts"], ["dmesg"]):
+                file.write(f"$ {' '.join(command)}\n{run(*command, check=False).stdout}\n")
