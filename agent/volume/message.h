@@ -80,11 +80,10 @@ struct volumed_request {
                 struct wrapped_volume_key wrapped; /* zero when ephemeral */
         } layer;
         struct {
-                char image
-                        [UUID_TEXT_SIZE]; /* of Glance: the base is derived from it and the path */
-                uint8_t to_mapping; /* 1: the disk's backing file becomes the mapping, 0: the base */
-                uint8_t content;    /* enum image_content of what the mapping shows */
-                uint64_t virtual_size; /* of it, bytes: the disk must not be smaller */
+                char image[UUID_TEXT_SIZE]; /* in Glance: with the path it tells the base */
+                uint8_t to_mapping;         /* the new backing file: 1 the mapping, 0 the base */
+                uint8_t content;            /* enum image_content of what the mapping shows */
+                uint64_t virtual_size;      /* of it, bytes: the disk must not be smaller */
         } nova;
         uint8_t key[VOLUMED_KEY_MAX];
 };
