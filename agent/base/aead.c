@@ -51,9 +51,19 @@ static int fail_openssl(struct wla_error *err) {
         return wla_fail(err, WLA_E_SYSTEM, "OpenSSL cannot run AES-256");
 }
 
-int aes256_gcm_seal(const struct wla_secret *key, struct wla_bytes nonce, struct wla_bytes plain,
-                    struct buf *sealed, struct wla_error *err) {
-        if (check_key(key, err) < 0 || check_sizes(nonce, AES256_GCM_NONCE, plain.size, err) < 0)
+/* Both ways it goes in as an update without output. */
+static bool authenticate(EVP_CIPHER_CTX *context, struct wla_bytes additional) {
+        int size;
+
+        return additional.size == 0 ||
+               EVP_CipherUpdate(context, NULL, &size, additional.data, (int)additional.size) == 1;
+}
+
+int aes256_gcm_seal_bound(const struct wla_secret *key, struct wla_bytes nonce,
+                          struct wla_bytes additional, struct wla_bytes plain, struct buf *sealed,
+                          struct wla_error *err) {
+        if (check_key(key, err) < 0 || check_sizes(nonce, AES256_GCM_NONCE, plain.size, err) < 0 ||
+            check_sizes(nonce, AES256_GCM_NONCE, additional.size, err) < 0)
                 return -1;
 
         _cleanup_cipher_ EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
@@ -68,6 +78,7 @@ int aes256_gcm_seal(const struct wla_secret *key, struct wla_bytes nonce, struct
         int rest;
         if (EVP_EncryptInit_ex(context, fetched_gcm(), NULL, wla_secret_view(key).data,
                                nonce.data) != 1 ||
+            !authenticate(context, additional) ||
             EVP_EncryptUpdate(context, to, &written, plain.data, (int)plain.size) != 1 ||
             EVP_EncryptFinal_ex(context, to + written, &rest) != 1 ||
             EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, AES256_GCM_TAG, to + plain.size) !=
@@ -76,9 +87,16 @@ int aes256_gcm_seal(const struct wla_secret *key, struct wla_bytes nonce, struct
         return 0;
 }
 
-int aes256_gcm_open(const struct wla_secret *key, struct wla_bytes nonce, struct wla_bytes sealed,
-                    struct wla_secret **ret_plain, struct wla_error *err) {
-        if (check_key(key, err) < 0 || check_sizes(nonce, AES256_GCM_NONCE, sealed.size, err) < 0)
+int aes256_gcm_seal(const struct wla_secret *key, struct wla_bytes nonce, struct wla_bytes plain,
+                    struct buf *sealed, struct wla_error *err) {
+        return aes256_gcm_seal_bound(key, nonce, (struct wla_bytes){0}, plain, sealed, err);
+}
+
+int aes256_gcm_open_bound(const struct wla_secret *key, struct wla_bytes nonce,
+                          struct wla_bytes additional, struct wla_bytes sealed,
+                          struct wla_secret **ret_plain, struct wla_error *err) {
+        if (check_key(key, err) < 0 || check_sizes(nonce, AES256_GCM_NONCE, sealed.size, err) < 0 ||
+            check_sizes(nonce, AES256_GCM_NONCE, additional.size, err) < 0)
                 return -1;
         if (sealed.size <= AES256_GCM_TAG)
                 return wla_fail(err, WLA_E_INPUT, "%zu bytes of ciphertext hold no tag",
@@ -102,6 +120,7 @@ int aes256_gcm_open(const struct wla_secret *key, struct wla_bytes nonce, struct
         if (EVP_DecryptInit_ex(context, fetched_gcm(), NULL, wla_secret_view(key).data,
                                nonce.data) != 1 ||
             EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, AES256_GCM_TAG, tag) != 1 ||
+            !authenticate(context, additional) ||
             EVP_DecryptUpdate(context, wla_secret_fill(plain), &written, sealed.data,
                               (int)plain_size) != 1)
                 return fail_openssl(err);
@@ -111,6 +130,11 @@ int aes256_gcm_open(const struct wla_secret *key, struct wla_bytes nonce, struct
         *ret_plain = plain;
         plain = NULL;
         return 0;
+}
+
+int aes256_gcm_open(const struct wla_secret *key, struct wla_bytes nonce, struct wla_bytes sealed,
+                    struct wla_secret **ret_plain, struct wla_error *err) {
+        return aes256_gcm_open_bound(key, nonce, (struct wla_bytes){0}, sealed, ret_plain, err);
 }
 
 int aes256_ctr_open(const struct wla_secret *key, struct wla_bytes counter,

@@ -12,7 +12,9 @@
  * Three kinds are told apart by keyslots and token:
  *   LUKS2_IMAGE     ours: no keyslots, a token "wlagent-image"
  *   LUKS2_LAYER     ours, of one VM: no keyslots, a token "wlagent-layer"
- *   LUKS2_ORDINARY  anybody's: keyslots, none of our tokens
+ *   LUKS2_ORDINARY  anybody's: keyslots of bounded cost, no token
+ *
+ * The JSON of both copies is the same byte for byte; label, subsystem and salt say nothing to wlagent.
  *
  * Shapes:  LUKS2 On-Disk Format Specification 1.1.1; tokens in agent/image/token.h.
  * Threads: pure.  Failure: WLA_E_INPUT naming the member; WLA_E_UNSUPPORTED for what is well formed but
@@ -23,6 +25,9 @@
 
 #include "base/uuid.h"
 #include "image/token.h"
+
+/* The one cipher that is opened. */
+#define LUKS2_CIPHER "aes-xts-plain64"
 
 /* The largest header area that is read: libcryptsetup's default. */
 #define LUKS2_HEADER_MAX (16u * 1024u * 1024u)
@@ -46,5 +51,6 @@ struct luks2_header {
         };
 };
 
+/* bytes: all that there is of the header, keyslots area included; what follows it is not looked at. */
 int luks2_header_check(const uint8_t *bytes, size_t size, struct luks2_header *ret,
                        struct wla_error *err) _must_check_;

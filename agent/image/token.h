@@ -8,11 +8,12 @@
  * "wlagent-layer":
  *   type, keyslots [], version 1, vm, target, image, nonce, wrapped_key
  *
- * Byte strings are standard base64, sizes decimal strings as LUKS2 writes them.  wrapped_key is the
- * 64-byte volume key under AES-256-GCM, tag behind; what else the token says is authenticated with it
- * (agent/image/volume_key.h).
+ * Byte strings are standard base64, sizes decimal strings as LUKS2 writes them; seal is optional, any
+ * other member is refused.  wrapped_key is the 64-byte volume key under AES-256-GCM, tag behind.  Key id,
+ * content, sizes and whether there is a seal are authenticated with it; probe and seal are codes under
+ * the volume key themselves (agent/image/volume_key.h).
  *
- * Threads: pure.  Failure: WLA_E_INPUT.
+ * Threads: pure.  Failure: WLA_E_INPUT; WLA_E_UNSUPPORTED for a version other than IMAGE_TOKEN_VERSION.
  */
 
 #include <stdint.h>
@@ -23,13 +24,19 @@
 #include "base/uuid.h"
 #include "key/key_id.h"
 
+#define IMAGE_TOKEN_TYPE    "wlagent-image"
+#define LAYER_TOKEN_TYPE    "wlagent-layer"
+#define IMAGE_TOKEN_VERSION 1u
+#define IMAGE_TOKEN_MAX     4096u /* bytes of JSON of either token, at most */
+
 #define VOLUME_KEY_SIZE         64u /* AES-256-XTS */
 #define VOLUME_KEY_WRAPPED_SIZE (VOLUME_KEY_SIZE + AES256_GCM_TAG)
 #define IMAGE_PROBE_SIZE        32u
 #define IMAGE_SEAL_SIZE         32u
 #define IMAGE_SECTOR_SIZE       4096u
+#define DISK_SECTOR_SIZE        512u /* of the disk inside */
 
-/* Letters, digits, '-' and '_'; as libvirt's <target dev=>. */
+/* Letters, digits, '-' and '_', '-' not first; as libvirt's <target dev=>. */
 #define DISK_TARGET_SIZE 16u /* with the terminating zero */
 
 bool disk_target_valid(const char *target, size_t size);

@@ -27,7 +27,23 @@
 /* 64 random bytes whose halves differ. */
 int volume_key_generate(struct wla_secret **ret, struct wla_error *err) _must_check_;
 
-/* kek: 32 bytes.  uuid, key id, content and sizes must be final; fills token->wrapped. */
+/* What an image's wrapping authenticates: a line each for the prefix, header UUID, key id, content, size,
+ * virtual size, and "sealed" or "open".  The prefix keeps it apart from whatever else a key-encryption
+ * key is used for. */
+#define IMAGE_IDENTITY_PREFIX "wlagent-image 1\n"
+#define IMAGE_IDENTITY_MAX    1024u
+int image_identity_write(const struct uuid *header, const struct image_token *token, struct buf *to,
+                         struct wla_error *err) _must_check_;
+
+/* AES-256-GCM with a random nonce.  kek: 32 bytes. */
+int volume_key_wrap(const struct wla_secret *kek, struct wla_bytes identity,
+                    const struct wla_secret *volume_key, struct wrapped_volume_key *ret,
+                    struct wla_error *err) _must_check_;
+int volume_key_unwrap(const struct wla_secret *kek, struct wla_bytes identity,
+                      const struct wrapped_volume_key *wrapped, struct wla_secret **ret,
+                      struct wla_error *err) _must_check_;
+
+/* Key id, content, sizes and sealed must be final; fills token->wrapped. */
 int image_key_wrap(const struct wla_secret *kek, const struct uuid *header,
                    const struct wla_secret *volume_key, struct image_token *token,
                    struct wla_error *err) _must_check_;

@@ -80,6 +80,47 @@ START_TEST(gcm_refuses_every_flipped_bit) {
 }
 END_TEST
 
+START_TEST(gcm_binds_additional_data) {
+        _cleanup_secret_ struct wla_secret *key = make_key(0, 32);
+        _cleanup_buf_ struct buf sealed = BUF_WITH_LIMIT(256);
+        _cleanup_buf_ struct buf other = BUF_WITH_LIMIT(256);
+        struct wla_error err = {0};
+        char additional[] = "additional";
+        uint8_t nonce[12] = {0};
+
+        ck_assert_int_eq(aes256_gcm_seal_bound(key, bytes(nonce, 12), bytes(additional, 10),
+                                               bytes("plaintext", 9), &sealed, &err),
+                         0);
+        ck_assert_int_eq(
+                aes256_gcm_seal(key, bytes(nonce, 12), bytes("plaintext", 9), &other, &err), 0);
+        ck_assert_mem_eq(sealed.data, other.data, 9);
+        ck_assert_mem_ne(sealed.data + 9, other.data + 9, 16);
+
+        for (size_t bit = 0; bit <= 10 * 8; bit++) {
+                struct wla_secret *plain = NULL;
+                size_t at = bit < 80 ? bit / 8 : 0;
+                uint8_t mask = bit < 80 ? (uint8_t)(1u << bit % 8) : 0;
+
+                additional[at] = (char)(additional[at] ^ mask);
+                ck_assert_int_eq(aes256_gcm_open_bound(key, bytes(nonce, 12), bytes(additional, 10),
+                                                       bytes(sealed.data, sealed.size), &plain,
+                                                       &err),
+                                 mask ? -1 : 0);
+                additional[at] = (char)(additional[at] ^ mask);
+                ck_assert(mask == 0 || (err.code == WLA_E_DENIED && !plain));
+                wla_secret_free(plain);
+        }
+
+        struct wla_secret *plain = NULL;
+        ck_assert_int_eq(aes256_gcm_open(key, bytes(nonce, 12), bytes(sealed.data, sealed.size),
+                                         &plain, &err),
+                         -1);
+        ck_assert_int_eq(aes256_gcm_open_bound(key, bytes(nonce, 12), bytes(additional, 9),
+                                               bytes(sealed.data, sealed.size), &plain, &err),
+                         -1);
+}
+END_TEST
+
 START_TEST(lengths_are_checked) {
         _cleanup_secret_ struct wla_secret *key = make_key(0, 32);
         _cleanup_secret_ struct wla_secret *short_key = make_key(0, 16);
@@ -200,6 +241,6 @@ START_TEST(openssl_without_memory_once_is_not_without_it_for_ever) {
 }
 END_TEST
 
-SUITE_MAIN("aead", gcm_agrees_with_the_vector, gcm_refuses_every_flipped_bit, lengths_are_checked,
-           ctr_agrees_with_nist, failed_allocations_are_errors,
-           openssl_without_memory_once_is_not_without_it_for_ever)
+SUITE_MAIN("aead", gcm_agrees_with_the_vector, gcm_refuses_every_flipped_bit,
+           gcm_binds_additional_data, lengths_are_checked, ctr_agrees_with_nist,
+           failed_allocations_are_errors, openssl_without_memory_once_is_not_without_it_for_ever)
