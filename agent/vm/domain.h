@@ -3,7 +3,7 @@
 
 /* What a libvirt domain definition says about disks that wlagent protects.
  *
- * The definition arrives from the hook and is hostile until parsed.  A domain is protected in one of two
+ * The definition comes from libvirt's hook and is hostile until parsed.  A domain is protected in one of two
  * ways:
  *
  *   * it carries our metadata element, a line a disk:
@@ -22,7 +22,8 @@
  *   * Nova made it, and the image that its metadata names is registered (vm/registry.h).
  *
  * A disk whose source is below /dev/mapper/wlagent- without a line of ours, or a line without that disk,
- * is an error: such a domain does not start.
+ * is an error: such a domain does not start.  So is any other attribute that names a device of ours, but
+ * for an image below a protected disk (<backingStore>), which libvirt adds by itself.
  *
  * Ownership: all by value.
  * Threads:   pure (libxml2's reader: no network, no entities, no DTD, DOMAIN_XML_MAX bytes, depth 64).
@@ -55,6 +56,7 @@ int disk_mode_parse(const char *text, enum disk_mode *ret, struct wla_error *err
 struct protected_disk {
         char target[DISK_TARGET_SIZE];
         enum disk_mode mode;
+        enum image_content format;      /* <driver type=>: what libvirt expects in the volume */
         char image[VOLUMED_PATH_SIZE];  /* absolute, without "." and ".." components */
         char header[VOLUMED_PATH_SIZE]; /* "": beside the image or in it */
         bool has_key_id;
@@ -78,3 +80,12 @@ struct domain {
 
 int domain_parse(const char *xml, size_t size, struct domain *ret,
                  struct wla_error *err) _must_check_;
+
+/* Only uuid and name, of a domain whose disks are nobody's business any more: it is stopping, or running
+ * already.  The same limits hold. */
+int domain_identify(const char *xml, size_t size, struct domain *ret,
+                    struct wla_error *err) _must_check_;
+
+/* An absolute path in its one form: no empty, "." or ".." component, no control character, and shorter
+ * than VOLUMED_PATH_SIZE. */
+bool disk_path_valid(const char *path, size_t size);

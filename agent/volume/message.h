@@ -28,8 +28,9 @@
  *
  * A reply with code other than WLA_OK has a line for people in text, and ends the session.
  *
- * The header of an image is the file beside it (PATH.header), the head of the file itself, or, with an
- * fd attached to INSPECT_IMAGE, that file's content; volumed always makes its own sealed copy first.
+ * The header of an image is what INSPECT_IMAGE brings, an fd or the path of a file below the roots; without
+ * either it is the file beside the image (PATH.header) or the head of the image itself.  volumed always
+ * makes its own sealed copy first.
  */
 
 #include <stdint.h>
@@ -43,7 +44,7 @@
 #define VOLUMED_KEY_MAX   64u
 
 enum volumed_operation {
-        VOLUMED_INSPECT_IMAGE = 1, /* path */
+        VOLUMED_INSPECT_IMAGE = 1, /* path, and perhaps header or an fd */
         VOLUMED_INSPECT_LAYER = 2, /* vm, target */
         VOLUMED_OPEN_IMAGE = 3,    /* key */
         VOLUMED_OPEN_DIRECT = 4,   /* vm, target, key */
@@ -72,6 +73,7 @@ struct volumed_request {
         char target[DISK_TARGET_SIZE];
         char name[VOLUME_NAME_SIZE];
         char path[VOLUMED_PATH_SIZE];
+        char header[VOLUMED_PATH_SIZE]; /* where the image's header is; "": found by path */
         struct {
                 char image[UUID_TEXT_SIZE]; /* header UUID of the image below */
                 uint8_t ephemeral;       /* the key is nowhere; the layer goes with its mapping */
