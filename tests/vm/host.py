@@ -18,7 +18,7 @@ import running
 from running import BUILD, TOP, poll
 
 VOLUMED = os.path.join(BUILD, "agent", "volume", "wlagent-volumed")
-HOOK = os.path.join(BUILD, "hooks", "qemu")
+HOOK = os.path.join(BUILD, "hooks", "50-wlagent")
 HOOK_INSTALLED = "/etc/libvirt/hooks/qemu.d/50-wlagent"
 
 IMAGES = "/srv/images"  # ext4
