@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -46,15 +47,16 @@ static int read_whole(int fd, uint8_t *to, size_t size, uint64_t at, struct wla_
         return 0;
 }
 
-/* One piece from the file through the cipher into the sink. */
-static int decrypt_piece(EVP_CIPHER_CTX *context, const uint8_t *sealed, struct wla_secret *plain,
-                         const struct isecl_sink *sink, uint64_t at, struct wla_error *err) {
+/* Zeros behind the last piece. */
+static int decrypt_piece(EVP_CIPHER_CTX *context, const uint8_t *sealed, size_t size,
+                         struct wla_secret *plain, struct wla_error *err) {
+        uint8_t *to = wla_secret_fill(plain);
         int written;
 
-        if (EVP_DecryptUpdate(context, wla_secret_fill(plain), &written, sealed,
-                              (int)wla_secret_view(plain).size) != 1)
+        if (EVP_DecryptUpdate(context, to, &written, sealed, (int)size) != 1)
                 return wla_fail(err, WLA_E_SYSTEM, "OpenSSL cannot run AES-256");
-        return sink->write(sink->self, plain, at, err);
+        OPENSSL_cleanse(to + size, ISECL_PIECE - size);
+        return 0;
 }
 
 static int check_tag(EVP_CIPHER_CTX *context, struct wla_error *err) {
@@ -83,11 +85,12 @@ int isecl_decrypt(int fd, const struct isecl_image *image, const struct wla_secr
 
         (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
         for (uint64_t at = 0; at < image->size; at += ISECL_PIECE) {
-                if (image->size - at < ISECL_PIECE)
-                        wla_secret_truncate(plain, (size_t)(image->size - at));
-                if (read_whole(fd, sealed, wla_secret_view(plain).size, image->data_offset + at,
-                               err) < 0 ||
-                    decrypt_piece(context, sealed, plain, sink, at, err) < 0)
+                uint64_t left = image->size - at;
+                size_t size = left < ISECL_PIECE ? (size_t)left : ISECL_PIECE;
+
+                if (read_whole(fd, sealed, size, image->data_offset + at, err) < 0 ||
+                    decrypt_piece(context, sealed, size, plain, err) < 0 ||
+                    sink->write(sink->self, plain, size, at, err) < 0)
                         return -1;
         }
         return check_tag(context, err);

@@ -21,8 +21,9 @@
 
 struct isecl_sink {
         void *self;
-        /* The pieces come in order; plain is wiped and filled again for the next one. */
-        int (*write)(void *self, const struct wla_secret *plain, uint64_t at,
+        /* The pieces come in order.  plain always has ISECL_PIECE bytes, zeros behind size; the sink may
+         * write over them. */
+        int (*write)(void *self, struct wla_secret *plain, size_t size, uint64_t at,
                      struct wla_error *err);
 };
 

@@ -16,16 +16,22 @@ struct collected {
         size_t fail_at_piece; /* 0: never */
 };
 
-static int collect(void *self, const struct wla_secret *plain, uint64_t at, struct wla_error *err) {
+static int collect(void *self, struct wla_secret *plain, size_t size, uint64_t at,
+                   struct wla_error *err) {
         struct collected *to = self;
         struct wla_bytes piece = wla_secret_view(plain);
 
         if (++to->pieces == to->fail_at_piece)
                 return wla_fail(err, WLA_E_SYSTEM, "the disk is full");
-        if (at != to->size || piece.size > ISECL_PIECE)
+        if (at != to->size || piece.size != ISECL_PIECE || size > piece.size)
                 return wla_fail(err, WLA_E_INPUT, "a piece is out of its place");
-        memcpy(to->bytes + at, piece.data, piece.size);
-        to->size += piece.size;
+        for (size_t i = size; i < piece.size; i++)
+                if (piece.data[i] != 0)
+                        return wla_fail(err, WLA_E_INPUT, "a piece is not filled up with zeros");
+        memcpy(to->bytes + at, piece.data, size);
+        to->size += size;
+        /* A sink may do so. */
+        memset(wla_secret_fill(plain), 0xee, piece.size);
         return 0;
 }
 

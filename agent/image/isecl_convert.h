@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* ISecL-VMC images as images of our own: converted once a host, opened in constant time ever after.
+ *
+ *   DIRECTORY/IDENTITY.img           the ciphertext
+ *   DIRECTORY/IDENTITY.img.header    its header, whose UUID is the identity too; it makes the image valid
+ *   DIRECTORY/IDENTITY.img.partial   being made; locked (flock(2)) by whoever makes it
+ *
+ * The header gets its name when the tag has been verified and everything is on the disk, so what is there
+ * is whole, whenever the process is killed.  Plaintext exists a piece at a time in locked memory.
+ *
+ * The volume key is derived from the image's key and its identity (HKDF-SHA256), not drawn: the layers of
+ * VMs above the image are wrapped under it, and a conversion that was lost, or is made on another host,
+ * has to open them.
+ *
+ * Ownership: nobody else writes to the directory.
+ * Threads:   one at a time; any number of processes, of which one converts and the others wait.
+ * Failure:   as isecl_decrypt(), disk_content_check() and header_write(); WLA_E_SYSTEM when the disk is
+ *            full.  Then nothing is left but, of a killed process, a partial file: the next conversion
+ *            removes it.
+ */
+
+#include "base/secret.h"
+#include "image/isecl_image.h"
+#include "key/key_id.h"
+
+struct isecl_conversion {
+        int image_fd;
+        const struct isecl_image *image;
+        const struct wla_secret *key; /* 32 bytes */
+        const struct key_id *key_id;  /* of that key; the header will name it */
+        int directory_fd;
+};
+
+/* Does nothing when the conversion exists. */
+int isecl_convert(const struct isecl_conversion *what, struct wla_error *err) _must_check_;
+
+/* A conversion that exists: ciphertext and header, for reading.  WLA_E_NOT_FOUND without one. */
+int isecl_converted_open(int directory_fd, const struct uuid *identity, int *ret_data_fd,
+                         int *ret_header_fd, struct wla_error *err) _must_check_;
