@@ -8,12 +8,15 @@
 
 struct control_connection {
         struct control_connection_options options;
+        uint64_t accepted_usec;
         uint64_t deadline_usec;
         struct buf request; /* header and payload */
         struct buf reply;
-        struct wla_secret *secret_reply; /* follows reply; from the keyprovider */
+        struct wla_secret *secret_reply; /* follows reply; from a service */
         size_t secret_sent;
-        struct keyprovider_call *call;
+        struct keyprovider_call *keyprovider_call;
+        const struct control_service *service; /* of service_call */
+        void *service_call;
         uint16_t command; /* repeated in the reply */
         bool answered;
 };
@@ -26,19 +29,32 @@ int control_connection_new(const struct control_connection_options *options, uin
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
 
         connection->options = *options;
+        connection->accepted_usec = now_usec;
         connection->deadline_usec = now_usec + options->timeout_usec;
-        connection->request = BUF_WITH_LIMIT(sizeof(struct control_header) + CONTROL_PAYLOAD_MAX);
+        connection->request = BUF_WITH_LIMIT(sizeof(struct control_header));
         connection->reply = BUF_WITH_LIMIT(sizeof(struct control_header) + CONTROL_PAYLOAD_MAX);
         *ret = connection;
         return 0;
+}
+
+static bool waits(const struct control_connection *connection) {
+        return connection->keyprovider_call || connection->service_call;
+}
+
+static void cancel_call(struct control_connection *connection) {
+        if (connection->keyprovider_call)
+                keyprovider_call_cancel(connection->keyprovider_call);
+        if (connection->service_call)
+                connection->service->cancel(connection->service->self, connection->service_call);
+        connection->keyprovider_call = NULL;
+        connection->service_call = NULL;
 }
 
 struct control_connection *control_connection_free(struct control_connection *connection) {
         if (!connection)
                 return NULL;
 
-        if (connection->call)
-                keyprovider_call_cancel(connection->call);
+        cancel_call(connection);
         wla_secret_free(connection->secret_reply);
         buf_clear(&connection->request);
         buf_clear(&connection->reply);
@@ -93,24 +109,33 @@ static void reply_error(struct control_connection *connection, const struct wla_
         finish_reply(connection, cause->code);
 }
 
+static void reply_result(struct control_connection *connection,
+                         const struct control_result *result) {
+        struct wla_error err = {0};
+
+        if (result->err) {
+                reply_error(connection, result->err);
+                return;
+        }
+
+        if (reserve_header(connection, &err) < 0 ||
+            (result->text &&
+             buf_append(&connection->reply, result->text->data, result->text->size, &err) < 0)) {
+                wla_secret_free(result->secret);
+                reply_error(connection, &err);
+                return;
+        }
+        connection->secret_reply = result->secret;
+        finish_reply(connection, WLA_OK);
+}
+
 static void keyprovider_done(void *userdata, struct wla_secret *reply,
                              const struct wla_error *err) {
         struct control_connection *connection = userdata;
-        struct wla_error own = {0};
+        const struct control_result result = {.secret = reply, .err = err};
 
-        connection->call = NULL;
-        if (!reply) {
-                reply_error(connection, err);
-                return;
-        }
-
-        if (reserve_header(connection, &own) < 0) {
-                wla_secret_free(reply);
-                finish(connection);
-                return;
-        }
-        connection->secret_reply = reply;
-        finish_reply(connection, WLA_OK);
+        connection->keyprovider_call = NULL;
+        reply_result(connection, &result);
 }
 
 static void begin_keyprovider(struct control_connection *connection) {
@@ -119,16 +144,67 @@ static void begin_keyprovider(struct control_connection *connection) {
         keyprovider_service_begin(connection->options.handlers->keyprovider, &connection->request,
                                   &connection->options.peer, connection->deadline_usec,
                                   keyprovider_done, connection, &call);
-        connection->call = call;
+        connection->keyprovider_call = call;
+}
+
+static void service_done(void *userdata, const struct control_result *result) {
+        struct control_connection *connection = userdata;
+
+        connection->service_call = NULL;
+        reply_result(connection, result);
+        if (result->text)
+                buf_clear(result->text);
+}
+
+static const struct control_service *find_service(const struct control_connection *connection) {
+        const struct control_handlers *handlers = connection->options.handlers;
+
+        switch (connection->command) {
+        case CONTROL_DOMAIN:
+        case CONTROL_VOLUME_OPEN:
+        case CONTROL_VOLUME_CLOSE:
+        case CONTROL_VOLUMES:
+        case CONTROL_DOMAINS:
+                return handlers->vms;
+        case CONTROL_IMAGE_WRAP:
+        case CONTROL_IMAGE_UNWRAP:
+                return handlers->images;
+        default:
+                return NULL;
+        }
+}
+
+static void begin_service(struct control_connection *connection,
+                          const struct control_service *service) {
+        uint64_t timeout_usec = service->timeout_usec(service->self, connection->command,
+                                                      &connection->request);
+        void *call = NULL;
+
+        connection->options.timeout_usec = timeout_usec;
+        connection->deadline_usec = connection->accepted_usec + timeout_usec;
+        const struct control_request request = {
+                .command = connection->command,
+                .payload = &connection->request,
+                .peer = connection->options.peer,
+                .deadline_usec = connection->deadline_usec,
+        };
+        connection->service = service;
+        service->begin(service->self, &request, service_done, connection, &call);
+        connection->service_call = call;
+        buf_clear(&connection->request);
+}
+
+static int fail_denied(const struct control_connection *connection, struct wla_error *err) {
+        return wla_fail_hint(err, WLA_E_DENIED, "run the command as root",
+                             "user %ju may not ask wlagentd for this",
+                             (uintmax_t)connection->options.peer.uid);
 }
 
 static int run_command(struct control_connection *connection, struct wla_error *err) {
         const struct control_handlers *handlers = connection->options.handlers;
 
         if (!connection->options.may_administer)
-                return wla_fail_hint(err, WLA_E_DENIED, "run the command as root",
-                                     "user %ju may not ask wlagentd for this",
-                                     (uintmax_t)connection->options.peer.uid);
+                return fail_denied(connection, err);
 
         switch (connection->command) {
         case CONTROL_STATUS:
@@ -146,11 +222,16 @@ static int run_command(struct control_connection *connection, struct wla_error *
 }
 
 static void handle_request(struct control_connection *connection) {
+        const struct control_service *service = find_service(connection);
         struct wla_error err = {0};
 
         buf_consume(&connection->request, sizeof(struct control_header));
         if (connection->command == CONTROL_KEYPROVIDER) {
                 begin_keyprovider(connection);
+                return;
+        }
+        if (service && (connection->options.may_administer || service->for_everybody)) {
+                begin_service(connection, service);
                 return;
         }
 
@@ -160,35 +241,60 @@ static void handle_request(struct control_connection *connection) {
                 finish_reply(connection, WLA_OK);
 }
 
+/* What a peer may make us keep depends on who it is, and what it asks for. */
+static uint32_t payload_max(const struct control_connection *connection, uint16_t command) {
+        bool large = command == CONTROL_DOMAIN || command == CONTROL_DOMAINS;
+
+        return large && connection->options.may_administer ? CONTROL_DOMAIN_PAYLOAD_MAX
+                                                           : CONTROL_PAYLOAD_MAX;
+}
+
+static int judge_header(struct control_connection *connection, struct control_header *ret,
+                        struct wla_error *err) {
+        memcpy(ret, connection->request.data, sizeof(*ret));
+        if (ret->magic != CONTROL_MAGIC || ret->code != 0 || ret->reserved != 0 ||
+            ret->size > payload_max(connection, ret->command))
+                return wla_fail(err, WLA_E_INPUT, "this is no control request");
+        connection->request.limit = sizeof(*ret) + ret->size;
+        return 0;
+}
+
+static size_t smaller(size_t a, size_t b) {
+        return a < b ? a : b;
+}
+
 int control_connection_feed(struct control_connection *connection, const uint8_t *data, size_t size,
                             struct wla_error *err) {
         struct control_header header;
 
-        if (connection->answered || connection->call)
+        if (connection->answered || waits(connection))
+                return wla_fail(err, WLA_E_INPUT, "bytes behind the control request");
+
+        /* The header alone, until it says what may follow. */
+        if (connection->request.size < sizeof(header)) {
+                size_t part = smaller(size, sizeof(header) - connection->request.size);
+
+                if (buf_append(&connection->request, data, part, err) < 0)
+                        return wla_wrap(err, "reading a control request");
+                data += part;
+                size -= part;
+        }
+        if (connection->request.size < sizeof(header))
+                return 0;
+        if (judge_header(connection, &header, err) < 0)
+                return -1;
+
+        size_t whole = sizeof(header) + header.size;
+        if (size > whole - connection->request.size)
                 return wla_fail(err, WLA_E_INPUT, "bytes behind the control request");
         if (buf_append(&connection->request, data, size, err) < 0)
                 return wla_wrap(err, "reading a control request");
-        if (connection->request.size < sizeof(header))
-                return 0;
-
-        memcpy(&header, connection->request.data, sizeof(header));
-        if (header.magic != CONTROL_MAGIC || header.code != 0 || header.reserved != 0 ||
-            header.size > CONTROL_PAYLOAD_MAX)
-                return wla_fail(err, WLA_E_INPUT, "this is no control request");
-
-        size_t whole = sizeof(header) + header.size;
-        if (connection->request.size > whole)
-                return wla_fail(err, WLA_E_INPUT, "bytes behind the control request");
         if (connection->request.size < whole)
                 return 0;
 
         connection->command = header.command;
         handle_request(connection);
         return 0;
-}
-
-static size_t smaller(size_t a, size_t b) {
-        return a < b ? a : b;
 }
 
 int control_connection_drain(struct control_connection *connection, struct buf *out,
@@ -214,7 +320,7 @@ int control_connection_drain(struct control_connection *connection, struct buf *
 }
 
 void control_connection_shutdown(struct control_connection *connection) {
-        if (!connection->call)
+        if (!waits(connection))
                 connection->answered = true;
 }
 
@@ -224,9 +330,7 @@ void control_connection_tick(struct control_connection *connection, uint64_t now
         if (connection->answered || now_usec < connection->deadline_usec)
                 return;
 
-        if (connection->call)
-                keyprovider_call_cancel(connection->call);
-        connection->call = NULL;
+        cancel_call(connection);
         (void)wla_fail_hint(&err, WLA_E_TIMEOUT, "see 'wlagent status' and the journal of wlagentd",
                             "wlagentd did not finish this within %ju seconds",
                             (uintmax_t)(connection->options.timeout_usec / USEC_PER_SEC));

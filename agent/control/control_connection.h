@@ -17,6 +17,35 @@
 
 struct control_connection;
 
+struct control_request {
+        uint16_t command;
+        struct buf *payload; /* the service may take it; it is wiped in any case */
+        struct key_peer peer;
+        uint64_t deadline_usec; /* CLOCK_MONOTONIC; for the answer to be there */
+};
+
+/* Either err is set, or the payload of the reply: text, and behind it secret.  Both may be NULL, and are
+ * the receiver's. */
+struct control_result {
+        struct buf *text;
+        struct wla_secret *secret;
+        const struct wla_error *err;
+};
+
+typedef void (*control_done_fn)(void *userdata, const struct control_result *result);
+
+/* Serves commands that take time.  begin calls done exactly once, perhaps before it returns; then it leaves
+ * *ret NULL.  Otherwise *ret is what to cancel when the peer has gone or its time is up: done is not called
+ * any more then. */
+struct control_service {
+        uint64_t (*timeout_usec)(void *self, uint16_t command, const struct buf *payload);
+        void (*begin)(void *self, const struct control_request *request, control_done_fn done,
+                      void *userdata, void **ret);
+        void (*cancel)(void *self, void *call);
+        void *self;
+        bool for_everybody; /* else only for those who may administer */
+};
+
 struct control_handlers {
         /* Both append the payload of the reply. */
         int (*status)(void *self, struct buf *reply, struct wla_error *err);
@@ -24,13 +53,15 @@ struct control_handlers {
         void (*forget)(void *self);
         void *self;
         struct keyprovider_service *keyprovider;
+        const struct control_service *vms;    /* domains and volumes; NULL: there is none */
+        const struct control_service *images; /* their keys; NULL: there is none */
 };
 
 struct control_connection_options {
         const struct control_handlers *handlers;
         struct key_peer peer;
-        bool may_administer;   /* else only CONTROL_KEYPROVIDER */
-        uint64_t timeout_usec; /* from accept to the reply */
+        bool may_administer;   /* else only CONTROL_KEYPROVIDER and services for everybody */
+        uint64_t timeout_usec; /* from accept to the reply, where a service sets none */
         void (*wake)(void *userdata);
         void *userdata;
 };
