@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What domain_xml.c has read, before domain.c judges whether it fits together.  Private to them.
+ *
+ * Ownership: by value.  Threads: pure.
+ */
+
+#include "vm/domain.h"
+
+/* A <disk> of the domain whose source is ours. */
+struct domain_disk {
+        char target[DISK_TARGET_SIZE];
+        char device[VOLUME_NAME_SIZE]; /* below VOLUME_DEVICE_ROOT */
+        bool block;                    /* type='block' */
+        char format[16];               /* <driver type=>; "" without one, or too long */
+        bool image_below;              /* its backing chain names an image of ours */
+};
+
+struct domain_facts {
+        struct domain domain; /* disks: the lines of our metadata element, format not set */
+        bool has_uuid;
+        bool has_name;
+        bool is_protected; /* our metadata element is there */
+        size_t disk_count;
+        struct domain_disk disks[DOMAIN_DISKS_MAX];
+};
+
+/* xml: what xml_scan() has passed. */
+int domain_xml_read(const char *xml, size_t size, bool identity_only, struct domain_facts *facts,
+                    struct wla_error *err) _must_check_;
