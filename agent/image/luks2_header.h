@@ -45,6 +45,10 @@ struct luks2_header {
         uint64_t data_offset; /* bytes; 0 with a detached header */
         uint32_t sector_size;
         uint32_t volume_key_size; /* bytes: 64, for ordinary headers also 32 */
+        /* LUKS2_ORDINARY: what it takes to try a passphrase on every keyslot.  An iteration of PBKDF2 and
+         * a KiB that Argon2 passes over once count 1: about a microsecond. */
+        uint64_t kdf_cost;
+        uint32_t kdf_memory; /* KiB, of the keyslot that needs most */
         union {
                 struct image_token image; /* LUKS2_IMAGE */
                 struct layer_token layer; /* LUKS2_LAYER */

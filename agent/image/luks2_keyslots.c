@@ -18,8 +18,8 @@
 #define AREA_UNIT     4096u
 #define PRIORITY_MAX  2u
 
-static int check_number(const struct json_value *value, const char *name, uint64_t min,
-                        uint64_t max, struct wla_error *err) {
+static int read_number(const struct json_value *value, const char *name, uint64_t min, uint64_t max,
+                       uint64_t *ret, struct wla_error *err) {
         uint64_t number;
 
         if (json_unsigned(value, max, &number, err) < 0)
@@ -27,7 +27,15 @@ static int check_number(const struct json_value *value, const char *name, uint64
         if (number < min)
                 return wla_fail(err, WLA_E_INPUT, "member \"%s\" is below %ju", name,
                                 (uintmax_t)min);
+        *ret = number;
         return 0;
+}
+
+static int check_number(const struct json_value *value, const char *name, uint64_t min,
+                        uint64_t max, struct wla_error *err) {
+        uint64_t ignored;
+
+        return read_number(value, name, min, max, &ignored, err);
 }
 
 static int check_salt(const struct json_value *salt, struct wla_error *err) {
@@ -38,7 +46,8 @@ static int check_salt(const struct json_value *salt, struct wla_error *err) {
         return 0;
 }
 
-static int check_pbkdf2(const struct json_value *kdf, struct wla_error *err) {
+static int check_pbkdf2(const struct json_value *kdf, struct luks2_header *header,
+                        struct wla_error *err) {
         struct json_value type;
         struct json_value hash;
         struct json_value iterations;
@@ -54,13 +63,17 @@ static int check_pbkdf2(const struct json_value *kdf, struct wla_error *err) {
                 return -1;
         if (!luks2_hash_known(&hash))
                 return wla_fail(err, WLA_E_UNSUPPORTED, "the hash is neither sha256 nor sha512");
-        if (check_number(&iterations, "iterations", PBKDF2_ITERATIONS_MIN, PBKDF2_ITERATIONS_MAX,
-                         err) < 0)
+
+        uint64_t cost;
+        if (read_number(&iterations, "iterations", PBKDF2_ITERATIONS_MIN, PBKDF2_ITERATIONS_MAX,
+                        &cost, err) < 0)
                 return -1;
+        header->kdf_cost += cost;
         return check_salt(&salt, err);
 }
 
-static int check_argon2(const struct json_value *kdf, struct wla_error *err) {
+static int check_argon2(const struct json_value *kdf, struct luks2_header *header,
+                        struct wla_error *err) {
         struct json_value type;
         struct json_value time;
         struct json_value memory;
@@ -72,22 +85,29 @@ static int check_argon2(const struct json_value *kdf, struct wla_error *err) {
                 {"salt", JSON_STRING, &salt, false},
         };
 
+        uint64_t passes;
+        uint64_t kib;
+
         if (json_read_object(kdf, fields, sizeof(fields) / sizeof(fields[0]), err) < 0 ||
-            check_number(&time, "time", ARGON2_TIME_MIN, ARGON2_TIME_MAX, err) < 0 ||
-            check_number(&memory, "memory", ARGON2_MEMORY_MIN, ARGON2_MEMORY_MAX, err) < 0 ||
+            read_number(&time, "time", ARGON2_TIME_MIN, ARGON2_TIME_MAX, &passes, err) < 0 ||
+            read_number(&memory, "memory", ARGON2_MEMORY_MIN, ARGON2_MEMORY_MAX, &kib, err) < 0 ||
             check_number(&cpus, "cpus", 1, ARGON2_CPUS_MAX, err) < 0)
                 return -1;
+        header->kdf_cost += passes * kib;
+        if (header->kdf_memory < kib)
+                header->kdf_memory = (uint32_t)kib;
         return check_salt(&salt, err);
 }
 
-static int check_kdf(const struct json_value *kdf, struct wla_error *err) {
+static int check_kdf(const struct json_value *kdf, struct luks2_header *header,
+                     struct wla_error *err) {
         struct json_value type = json_member(kdf, "type");
         int outcome;
 
         if (json_string_is(&type, "pbkdf2"))
-                outcome = check_pbkdf2(kdf, err);
+                outcome = check_pbkdf2(kdf, header, err);
         else if (json_string_is(&type, "argon2i") || json_string_is(&type, "argon2id"))
-                outcome = check_argon2(kdf, err);
+                outcome = check_argon2(kdf, header, err);
         else
                 outcome = wla_fail(err, WLA_E_UNSUPPORTED, "unknown key derivation");
         return outcome < 0 ? wla_wrap(err, "kdf") : 0;
@@ -200,7 +220,7 @@ static int check_keyslot(const struct json_value *keyslot, const struct luks2_ar
         if (check_af(&af, err) < 0 ||
             check_area(&area, areas, header->header_size, size, ret, err) < 0)
                 return -1;
-        return check_kdf(&kdf, err);
+        return check_kdf(&kdf, header, err);
 }
 
 static bool overlap(const struct area *a, const struct area *b) {

@@ -72,10 +72,14 @@ START_TEST(ordinary_headers_are_told_apart) {
         ck_assert_uint_eq(header.volume_key_size, 32);
         ck_assert_uint_eq(header.sector_size, 512);
         ck_assert_uint_eq(header.data_offset, 0);
+        ck_assert_uint_eq(header.kdf_cost, 2 * 1000); /* two keyslots */
+        ck_assert_uint_eq(header.kdf_memory, 0);
         ck_assert_int_eq(check_bytes(&b, &header, &err), 0);
         ck_assert_int_eq(header.kind, LUKS2_ORDINARY);
         ck_assert_uint_eq(header.data_offset, LUKS2_HEADER_MAX);
         ck_assert_uint_eq(header.header_size, LUKS2_HEADER_MAX);
+        ck_assert_uint_eq(header.kdf_cost, 4 * 64);
+        ck_assert_uint_eq(header.kdf_memory, 64);
 }
 END_TEST
 
