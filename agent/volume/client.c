@@ -31,6 +31,10 @@ struct volume_session *volume_session_free(struct volume_session *session) {
         return NULL;
 }
 
+int volume_session_fd(const struct volume_session *session) {
+        return session->fd;
+}
+
 static int fail_connect(const char *socket, int errno_value, struct wla_error *err) {
         if (errno_value == EAGAIN || errno_value == EINPROGRESS)
                 return wla_fail(err, WLA_E_TIMEOUT, "wlagent-volumed does not answer on %s",

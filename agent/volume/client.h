@@ -4,7 +4,8 @@
 /* wlagentd's half of volume/message.h.
  *
  * Ownership: a session is the caller's; freeing it ends the lease.  A reply's memfd goes to *ret_header.
- * Threads:   one session on one thread at a time; the calls block, never beyond the deadline.
+ * Threads:   one session on one thread at a time; the calls block, never beyond the deadline, and return
+ *            soon after another thread has cancelled it.
  * Failure:   WLA_E_UNAVAILABLE volumed does not run or hangs up, WLA_E_TIMEOUT, WLA_E_INPUT for replies
  *            that break the protocol; and what volumed answers, code and text.
  */
@@ -18,6 +19,9 @@ struct volume_session;
 int volume_session_open(const char *socket, const struct deadline *deadline,
                         struct volume_session **ret, struct wla_error *err) _must_check_;
 struct volume_session *volume_session_free(struct volume_session *session);
+
+/* For poll(2) between calls: readable when volumed has ended the session.  The session's. */
+int volume_session_fd(const struct volume_session *session);
 
 /* One request and its reply.  key: NULL when the operation takes none.  header_fd: -1, or a file whose
  * content is the header (INSPECT_IMAGE).  ret_header: NULL, or -1 on return when there is none. */

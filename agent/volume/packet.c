@@ -2,7 +2,6 @@
 #include "volume/packet.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <poll.h>
 #include <stdint.h>
 #include <string.h>
@@ -18,13 +17,16 @@ union control {
         char bytes[CMSG_SPACE(ATTACHED_MAX * sizeof(int))];
 };
 
+/* Another thread may cancel the deadline: nobody waits longer than this without a look at it. */
+#define LOOK_MSEC 50u
+
 /* Rounded up, so that poll() does not return before the deadline. */
 static int poll_timeout(const struct deadline *deadline) {
         if (!deadline)
                 return -1;
 
         uint64_t left_msec = (deadline_left_usec(deadline) + USEC_PER_MSEC - 1) / USEC_PER_MSEC;
-        return left_msec > INT_MAX ? INT_MAX : (int)left_msec;
+        return left_msec > LOOK_MSEC ? (int)LOOK_MSEC : (int)left_msec;
 }
 
 static int wait_for(int fd, short events, const struct deadline *deadline, struct wla_error *err) {

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "suite.h"
@@ -154,6 +155,33 @@ START_TEST(the_deadline_is_kept) {
 }
 END_TEST
 
+static void *cancel_soon(void *deadline) {
+        const struct timespec pause = {.tv_nsec = 20000000};
+
+        (void)nanosleep(&pause, NULL);
+        deadline_cancel(deadline);
+        return NULL;
+}
+
+START_TEST(a_cancelled_deadline_ends_the_wait) {
+        struct wla_error err = {0};
+        struct pair pair = pair_make();
+        struct deadline deadline = deadline_in(30 * USEC_PER_SEC);
+        uint64_t before = clock_now_usec();
+        pthread_t thread;
+        char text[8];
+        int attached = -1;
+
+        ck_assert_int_eq(pthread_create(&thread, NULL, cancel_soon, &deadline), 0);
+        ck_assert_int_eq(packet_receive(pair.b, text, 8, &deadline, &attached, &err), -1);
+        ck_assert_int_eq(err.code, WLA_E_TIMEOUT);
+        ck_assert_uint_lt(clock_now_usec(), before + 5 * USEC_PER_SEC);
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        (void)close(pair.a);
+        (void)close(pair.b);
+}
+END_TEST
+
 START_TEST(a_peer_that_hangs_up_is_told) {
         struct wla_error err = {0};
         struct pair pair = pair_make();
@@ -177,4 +205,5 @@ START_TEST(a_peer_that_hangs_up_is_told) {
 END_TEST
 
 SUITE_MAIN("volume/packet", a_packet_arrives_with_its_file, other_sizes_are_refused,
-           several_files_are_refused_and_closed, the_deadline_is_kept, a_peer_that_hangs_up_is_told)
+           several_files_are_refused_and_closed, the_deadline_is_kept,
+           a_cancelled_deadline_ends_the_wait, a_peer_that_hangs_up_is_told)
