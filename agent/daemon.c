@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "control/image_keys.h"
 #include "control/status.h"
 #include "front_doors.h"
 #include "key/access.h"
@@ -48,6 +49,7 @@ struct daemon {
         struct pool *pool;
         struct key_access *access;
         struct keyprovider_service *keyprovider;
+        struct image_keys *image_keys;
         struct front_doors *doors;
         sd_event_source *cache_timer;
         sd_event_source *metrics_timer;
@@ -217,6 +219,13 @@ static void tell_what_needs_a_restart(const struct config *first, const struct c
                                  options[i].name);
 }
 
+static struct image_keys_settings image_keys_settings_of(const struct config *config) {
+        return (struct image_keys_settings){
+                .allow_wrap = config->keyprovider.allow_wrap,
+                .timeout_usec = config->keyprovider.call_timeout_usec,
+        };
+}
+
 static void apply_config(struct daemon *daemon) {
         const struct config *config = daemon->config;
         const struct keyprovider_settings settings = {
@@ -227,6 +236,8 @@ static void apply_config(struct daemon *daemon) {
         log_set_level((int)config->agent.log_level);
         key_access_configure(daemon->access, config->keys.cache_usec);
         keyprovider_service_configure(daemon->keyprovider, &settings);
+        const struct image_keys_settings image_keys = image_keys_settings_of(config);
+        image_keys_configure(daemon->image_keys, &image_keys);
         front_doors_configure(daemon->doors, config);
         arm_cache_timer(daemon);
 }
@@ -285,6 +296,8 @@ static int make_pipeline(struct daemon *daemon, struct wla_error *err) {
                 .allow_unauthenticated_wrap = config->keyprovider.allow_unauthenticated_wrap,
         };
 
+        const struct image_keys_settings image_keys_settings = image_keys_settings_of(config);
+
         if (tpm_new(config->tpm.device, config->agent.state_directory, &daemon->tpm, err) < 0 ||
             lane_new("tpm", daemon->tpm, QUEUE_MAX, &daemon->tpm_lane, err) < 0 ||
             local_source_new(config->agent.state_directory, &daemon->local, err) < 0)
@@ -297,7 +310,8 @@ static int make_pipeline(struct daemon *daemon, struct wla_error *err) {
             key_access_new(&daemon->routes, daemon->pool, &access_settings, &daemon->access, err) <
                     0 ||
             keyprovider_service_new(daemon->access, &keyprovider_settings, &daemon->keyprovider,
-                                    err) < 0)
+                                    err) < 0 ||
+            image_keys_new(daemon->access, &image_keys_settings, &daemon->image_keys, err) < 0)
                 return -1;
         return 0;
 }
@@ -358,6 +372,7 @@ static int open_doors(struct daemon *daemon, struct wla_error *err) {
                                 .forget = forget_keys,
                                 .self = daemon,
                                 .keyprovider = daemon->keyprovider,
+                                .images = image_keys_service(daemon->image_keys),
                         },
                 .closed = on_connection_closed,
                 .userdata = daemon,
@@ -430,6 +445,7 @@ struct daemon *daemon_free(struct daemon *daemon) {
         front_doors_free(daemon->doors);
         leave_without_a_hanging_tpm(daemon);
         pool_free(daemon->pool);
+        image_keys_free(daemon->image_keys);
         keyprovider_service_free(daemon->keyprovider);
         key_access_free(daemon->access);
         lane_free(daemon->tpm_lane);
