@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""suite.py [--results FILE] [--logs DIRECTORY] [--name NAME] DIRECTORY [PATTERN...]
+"""suite.py [--results FILE] [--logs DIRECTORY] [--name NAME] [--after TEST] DIRECTORY [PATTERN...]
 
-Runs the unittest cases of DIRECTORY/test_*.py whose name contains a PATTERN: a line for each test, the
-reason of each failure, and with --results the outcomes for tests/run, all under NAME."""
+Runs the unittest cases of DIRECTORY/test_*.py whose name contains a PATTERN, and only those that come
+after TEST: a line for each test, the reason of each failure, and with --results the outcomes for
+tests/run, all under NAME."""
 
 import argparse
 import os
@@ -95,24 +96,28 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results")
     parser.add_argument("--logs")
+    parser.add_argument("--after")
     parser.add_argument("directory")
     parser.add_argument("--name")
     parser.add_argument("patterns", nargs="*", metavar="PATTERN")
     arguments = parser.parse_args()
 
     directory = os.path.abspath(arguments.directory)
-    tests = os.path.dirname(os.path.abspath(__file__))
-    sys.path[:0] = [directory, os.path.join(tests, "integration")]
+    sys.path[:0] = [directory, os.path.join(os.path.dirname(os.path.abspath(__file__)), "integration")]
     if arguments.logs:
         os.environ["WLAGENT_TEST_LOGS"] = os.path.abspath(arguments.logs)
     signal.signal(signal.SIGALRM, on_alarm)
 
-    suite = unittest.TestSuite(selected(unittest.TestLoader().discover(directory, top_level_dir=directory), arguments.patterns))
+    tests = unittest.TestLoader().discover(directory, top_level_dir=directory)
+    chosen = list(selected(tests, arguments.patterns))
+    if arguments.after:
+        chosen = chosen[[test.id() for test in chosen].index(arguments.after) + 1:]
+    suite = unittest.TestSuite(chosen)
     report = Report(arguments.name or os.path.basename(directory), arguments.results)
     suite.run(report)
     bad = len(report.failures) + len(report.errors)
     print(f"{report.ran} ran, {bad} failed", flush=True)
-    return 0 if report.ran and not bad else 1
+    return 0 if (report.ran or arguments.after) and not bad else 1
 
 
 sys.exit(main())

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
 import running
@@ -136,7 +137,8 @@ class Host:
 
     def start(self):
         self.agent.write_config()
-        self.agent.run("setup")
+        if not os.path.exists(os.path.join(self.agent.state, "binding-key.pem")):
+            self.agent.run("setup")
         if os.path.exists(VOLUMED):
             self.volumed.start()
         self.agent.start()
@@ -306,6 +308,19 @@ class VmTest(unittest.TestCase):
     def left_nothing(self):
         """The removal of a mapping and its loop takes the kernel a moment after QEMU's end."""
         poll(lambda: not self.host.leftovers(), f"nothing to be left; there is: {self.host.leftovers()}", 10)
+
+    # Where this test has lost power in the boot before, if it has.
+    power_lost_at = os.environ.get("VM_POWER_LOST_AT")
+
+    def lose_power(self, step):
+        """Ends the VM at once. In the next boot, with the same /srv and TPM, this test begins again with
+        power_lost_at set to step, and the tests after it follow."""
+        with open(f"/out/{os.environ['MACHINE']}/again", "w", encoding="utf-8") as file:
+            file.write(f"{self.id()}\n{step}\n")
+            os.fsync(file.fileno())
+        with open("/proc/sysrq-trigger", "w", encoding="ascii") as trigger:
+            trigger.write("b")
+        time.sleep(60)
 
     def keep_logs(self):
         """Of a failed test, in a directory of its name."""

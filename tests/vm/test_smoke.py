@@ -45,6 +45,25 @@ class Machine(host.VmTest):
             self.assertEqual(file.read(1536)[1024:].rstrip(b"\0"), b"text of the disk")
         self.assertEqual(self.host.plaintext("text of the disk"), [disk])
 
+    def test_power_loss(self):
+        """What was made durable is there after it, what was not is not, and the TPM is the same."""
+        kept, lost = (os.path.join("/srv", name) for name in ("kept", "lost"))
+        if not self.power_lost_at:
+            self.host.agent.run("key", "create", "durable")
+            for path in (kept, lost):
+                with open(path, "w", encoding="ascii") as file:
+                    file.write(path)
+                    if path == kept:
+                        file.flush()
+                        os.fsync(file.fileno())
+            self.lose_power("written")
+        self.assertEqual(self.power_lost_at, "written")
+        with open(kept, encoding="ascii") as file:
+            self.assertEqual(file.read(), kept)
+        self.assertFalse(os.path.exists(lost) and os.path.getsize(lost))
+        self.assertRegex(self.host.agent.output("doctor"), "ok +keys +1 of 1")
+        self.host.agent.remove_key("durable")
+
     def test_versions(self):
         """For the log: what this run has proved it with."""
         for command in (["uname", "-r"], ["qemu-system-x86_64", "--version"], ["cryptsetup", "--version"]):
