@@ -14,8 +14,9 @@ static const struct command_option options[] = {
 };
 
 static void (*const checks[])(struct doctor *doctor) = {
-        doctor_check_tpm,    doctor_check_memory,   doctor_check_state,   doctor_check_keys,
-        doctor_check_daemon, doctor_check_ocicrypt, doctor_check_clients,
+        doctor_check_tpm,     doctor_check_memory,  doctor_check_state,
+        doctor_check_keys,    doctor_check_daemon,  doctor_check_ocicrypt,
+        doctor_check_clients, doctor_check_libvirt, doctor_check_volumes,
 };
 
 static const char *const finding_words[] = {
@@ -80,6 +81,7 @@ static enum outcome run(struct invocation *invocation, const struct arguments *a
                         struct wla_error *err) {
         _cleanup_doctor_ struct doctor doctor = {
                 .invocation = invocation,
+                .root = "",
                 .json = arguments->option[JSON] != NULL,
                 .writer = JSON_WRITER,
         };

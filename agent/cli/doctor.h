@@ -4,7 +4,8 @@
 /* What "wlagent doctor" looks at: groups of checks, each in a file of its own, each of which reports
  * any number of findings.
  *
- * A check touches nothing: it only looks, and uses the binding key once on a value of its own.
+ * A check touches nothing: it only looks, and uses the binding key once on a value of its own.  VMs are
+ * looked after where libvirt and its hook are, and where a VM is protected.
  * Threads: one.
  */
 
@@ -20,6 +21,8 @@ enum finding {
 struct doctor {
         struct invocation *invocation;
         const struct config *config;
+        const char
+                *root; /* stands before paths of the host that no option names; "" but in tests */
         bool json;
         struct json_writer writer;
         unsigned count[FINDING_FAILURE + 1];
@@ -40,3 +43,5 @@ void doctor_check_keys(struct doctor *doctor);
 void doctor_check_daemon(struct doctor *doctor);
 void doctor_check_ocicrypt(struct doctor *doctor);
 void doctor_check_clients(struct doctor *doctor);
+void doctor_check_libvirt(struct doctor *doctor);
+void doctor_check_volumes(struct doctor *doctor);

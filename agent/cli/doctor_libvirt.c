@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/vfs.h>
+#include <sys/xattr.h>
+#include <linux/magic.h>
+
+#include "base/clock.h"
+#include "cli/doctor.h"
+#include "cli/libvirt_host.h"
+#include "cli/other_program.h"
+
+#define SYSTEMCTL_USEC (UINT64_C(5) * USEC_PER_SEC)
+#define HOOK_STATE     "/var/lib/workload-agent" /* what the hook knows, see hooks/meson.build */
+
+static const char check_hook[] = "libvirt-hook";
+
+static const char remedy_install[] =
+        "install wlagent's hook as a regular file, root's and of mode 0755, then "
+        "run 'systemctl reload libvirtd virtqemud'";
+static const char remedy_reload[] = "systemctl reload libvirtd virtqemud; running VMs go on";
+static const char remedy_state[] = "keep StateDirectory= at " HOOK_STATE;
+static const char remedy_selinux[] =
+        "load wlagent's SELinux module, see /usr/share/doc/wlagent/libvirt/README.md, or run "
+        "'setsebool -P virt_hooks_unconfined on'";
+static const char remedy_apparmor[] =
+        "add wlagent's AppArmor rules, see /usr/share/doc/wlagent/libvirt/README.md";
+static const char remedy_keys[] =
+        "mount a tmpfs there, or use wlagent's own encryption, with which "
+        "libvirt sees no key";
+static const char remedy_saved[] = "start the VM, which removes the file, or run 'virsh "
+                                   "managedsave-remove'; keep the directory on an encrypted file "
+                                   "system if VMs have to be saved";
+static const char remedy_guests[] = "set ON_SHUTDOWN=shutdown in it";
+
+/* As long as no VM needs the hook, nothing fails. */
+static enum finding weight(const struct libvirt_host *host) {
+        return host->domains.protected > 0 ? FINDING_FAILURE : FINDING_WARNING;
+}
+
+static bool check_file(struct doctor *doctor, const struct libvirt_host *host) {
+        const char *fault = NULL;
+
+        if (!host->has_hook)
+                fault = "does not exist";
+        else if (S_ISLNK(host->hook.st_mode))
+                fault = "is a symbolic link, which AppArmor does not let libvirt run";
+        else if (!S_ISREG(host->hook.st_mode))
+                fault = "is no regular file";
+        else if (!(host->hook.st_mode & S_IXUSR))
+                fault = "is not executable, so libvirt starts VMs without it";
+        else if (host->hook.st_uid != host->root_user || (host->hook.st_mode & (S_IWGRP | S_IWOTH)))
+                fault = "may be changed by others than root, and libvirt runs it as root";
+
+        if (fault)
+                doctor_report(doctor, weight(host), check_hook, remedy_install, LIBVIRT_HOOK " %s",
+                              fault);
+        if (!fault && strcmp(doctor->config->agent.state_directory, HOOK_STATE) != 0)
+                doctor_report(doctor, FINDING_WARNING, check_hook, remedy_state,
+                              "while wlagentd is down, the hook knows registered images only "
+                              "in " HOOK_STATE ", and not in %s",
+                              doctor->config->agent.state_directory);
+        return !fault;
+}
+
+/* When systemd has last seen the unit change, a reload included; 0 when that cannot be told.
+ * systemctl(1): --timestamp=unix prints "@SECONDS". */
+static time_t last_change(const char *daemon) {
+        char path[PATH_MAX];
+        char line[64];
+        char unit[64];
+        char command[] = "show";
+        char property[] = "--property=StateChangeTimestamp";
+        char value[] = "--value";
+        char format[] = "--timestamp=unix";
+        char *const argv[] = {path, command, property, value, format, unit, NULL};
+        struct wla_error ignored = {0};
+
+        (void)snprintf(unit, sizeof(unit), "%s.service", daemon);
+        if (other_program_find("systemctl", path, &ignored) < 0 ||
+            other_program_first_line(argv, SYSTEMCTL_USEC, line, sizeof(line), &ignored) < 0 ||
+            line[0] != '@')
+                return 0;
+        return (time_t)strtoll(line + 1, NULL, 10);
+}
+
+/* libvirt looks for hooks when it starts and when it is reloaded.  The change time of the file is when
+ * it came there, whatever its package says; the start of a process is known to a second. */
+static void check_daemon(struct doctor *doctor, const struct libvirt_host *host) {
+        time_t installed = host->hook.st_ctim.tv_sec;
+        const char *name = host->daemon.name;
+
+        if (!name)
+                doctor_report(doctor, FINDING_OK, check_hook, NULL,
+                              LIBVIRT_HOOK " is there; neither libvirtd nor virtqemud is running");
+        else if (host->daemon.since + 1 >= installed || last_change(name) >= installed)
+                doctor_report(doctor, FINDING_OK, check_hook, NULL,
+                              LIBVIRT_HOOK " was there when %s looked for hooks", name);
+        else
+                doctor_report(doctor, weight(host), check_hook, remedy_reload,
+                              "%s has not looked for hooks since " LIBVIRT_HOOK
+                              " was installed or changed",
+                              name);
+}
+
+static bool hook_has_own_label(const struct doctor *doctor) {
+        char path[PATH_MAX];
+        char label[256];
+
+        libvirt_host_path(doctor->root, LIBVIRT_HOOK, path);
+        ssize_t size = lgetxattr(path, "security.selinux", label, sizeof(label) - 1);
+        label[size > 0 ? size : 0] = '\0';
+        return strstr(label, ":wlagent_hook_exec_t:") != NULL;
+}
+
+static void check_selinux(struct doctor *doctor, const struct libvirt_host *host) {
+        char enforcing[8];
+        char on[8];
+
+        libvirt_host_file(doctor->root, "/sys/fs/selinux/enforce", enforcing, sizeof(enforcing));
+        if (enforcing[0] != '1')
+                return;
+
+        libvirt_host_file(doctor->root, "/sys/fs/selinux/booleans/virt_hooks_unconfined", on,
+                          sizeof(on));
+        if (hook_has_own_label(doctor) || on[0] == '1')
+                doctor_report(doctor, FINDING_OK, "libvirt-selinux", NULL,
+                              "SELinux lets libvirt run the hook");
+        else if (on[0] == '0')
+                doctor_report(doctor, weight(host), "libvirt-selinux", remedy_selinux,
+                              "SELinux keeps libvirt from running the hook: virt_hooks_unconfined "
+                              "is off");
+}
+
+static bool file_mentions(const struct doctor *doctor, const char *path, const char *what) {
+        char text[32768];
+
+        libvirt_host_file(doctor->root, path, text, sizeof(text));
+        return strstr(text, what) != NULL;
+}
+
+/* Profiles that are loaded cannot be read back, so the files speak for them. */
+static void check_apparmor(struct doctor *doctor, const struct libvirt_host *host) {
+        const char *daemon = host->daemon.name ? host->daemon.name : "libvirtd";
+        char text[64];
+
+        (void)snprintf(text, sizeof(text), "%s (enforce)", daemon);
+        if (!file_mentions(doctor, "/sys/kernel/security/apparmor/profiles", text))
+                return;
+
+        (void)snprintf(text, sizeof(text), "/etc/apparmor.d/usr.sbin.%s", daemon);
+        if (!file_mentions(doctor, text, "/etc/libvirt/hooks/"))
+                doctor_report(doctor, weight(host), "libvirt-apparmor", remedy_apparmor,
+                              "%s has no rule that lets %s run hooks", text, daemon);
+        else if (!file_mentions(doctor, "/etc/apparmor.d/local/abstractions/libvirt-qemu",
+                                "wlagent"))
+                doctor_report(doctor, weight(host), "libvirt-apparmor", remedy_apparmor,
+                              "AppArmor keeps QEMU from images that lie below a layer");
+        else
+                doctor_report(doctor, FINDING_OK, "libvirt-apparmor", NULL,
+                              "AppArmor lets libvirt run the hook, and QEMU open images");
+}
+
+static bool is_in_memory(const struct doctor *doctor, const char *path) {
+        char whole[PATH_MAX];
+        struct statfs facts;
+
+        libvirt_host_path(doctor->root, path, whole);
+        return statfs(whole, &facts) < 0 || facts.f_type == TMPFS_MAGIC ||
+               facts.f_type == RAMFS_MAGIC;
+}
+
+/* libvirt writes a domain's master key to master-key.aes below the first, and what it encrypts, the
+ * passphrase of a disk with <encryption>, to the log with QEMU's command line. */
+static void check_keys(struct doctor *doctor, const struct libvirt_host *host) {
+        static const char *const directories[] = {"/var/lib/libvirt/qemu", "/var/log/libvirt/qemu"};
+
+        for (size_t i = 0; host->domains.encrypted > 0 && i < 2; i++)
+                if (!is_in_memory(doctor, directories[i]))
+                        doctor_report(doctor, FINDING_WARNING, "libvirt-keys", remedy_keys,
+                                      "libvirt writes key material of %s, which has <encryption>, "
+                                      "to %s on a disk",
+                                      host->domains.encrypted_name, directories[i]);
+}
+
+static void check_saved(struct doctor *doctor, const struct libvirt_host *host) {
+        static const char *const files[] = {"/etc/default/libvirt-guests",
+                                            "/etc/sysconfig/libvirt-guests"};
+
+        if (host->domains.saved > 0)
+                doctor_report(doctor, FINDING_WARNING, "libvirt-saved", remedy_saved,
+                              "the memory of %s lies in clear in " LIBVIRT_SAVED,
+                              host->domains.saved_name);
+
+        for (size_t i = 0; host->domains.protected > 0 && i < 2; i++)
+                if (file_mentions(doctor, files[i], "\nON_SHUTDOWN=suspend"))
+                        doctor_report(doctor, FINDING_WARNING, "libvirt-saved", remedy_guests,
+                                      "%s has the memory of VMs written to " LIBVIRT_SAVED
+                                      " in clear when the host shuts down",
+                                      files[i]);
+}
+
+void doctor_check_libvirt(struct doctor *doctor) {
+        struct libvirt_host host;
+
+        libvirt_host_read(doctor->root, &host);
+        check_keys(doctor, &host);
+        if (!libvirt_host_is_concerned(&host)) {
+                doctor_report(doctor, FINDING_OK, check_hook, NULL,
+                              "no VM of this host has disks of wlagent");
+                return;
+        }
+
+        if (check_file(doctor, &host)) {
+                check_daemon(doctor, &host);
+                check_selinux(doctor, &host);
+        }
+        check_apparmor(doctor, &host);
+        check_saved(doctor, &host);
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+
+#include "base/file.h"
+#include "cli/doctor.h"
+#include "cli/libvirt_host.h"
+#include "volume/client.h"
+
+#define ANSWER_USEC          (UINT64_C(5) * USEC_PER_SEC)
+#define MODULE_LIST_MAX      (8u * 1024u * 1024u)
+#define MAPPINGS_MAX         4096u
+#define LAYER_DIRECTORY_BITS (S_IRWXG | S_IRWXO)
+
+static const char remedy_start[] =
+        "systemctl enable --now wlagent-volumed.socket; systemctl status wlagent-volumed";
+static const char remedy_module[] = "use a kernel with CONFIG_DM_CRYPT and CONFIG_BLK_DEV_LOOP; on "
+                                    "Debian linux-image-amd64";
+static const char remedy_control[] = "modprobe dm_mod";
+static const char remedy_layers[] = "systemd-tmpfiles --create wlagent.conf";
+static const char remedy_layer_mode[] = "chown root: and chmod 0700 that directory";
+static const char remedy_roots[] = "name the directories of your images in ImageRoots=";
+static const char remedy_swap[] = "encrypt it with a random key (crypttab(5), option swap), or "
+                                  "'swapoff' it";
+static const char remedy_hibernate[] = "systemctl mask hibernate.target hybrid-sleep.target";
+
+static void session_freep(struct volume_session **session) {
+        *session = volume_session_free(*session);
+}
+
+static int count_mappings(const char *socket, unsigned *ret, struct wla_error *err) {
+        __attribute__((cleanup(session_freep))) struct volume_session *session = NULL;
+        const struct volumed_request request = {.operation = VOLUMED_LIST};
+        const struct volume_call call = {.request = &request, .header_fd = -1};
+        struct volumed_reply reply;
+        struct deadline deadline;
+        unsigned count = 0;
+
+        deadline_init(&deadline, clock_now_usec() + ANSWER_USEC);
+        /* Requests are made in locked memory; the check of the TPM may have set it up. */
+        if (!CRYPTO_secure_malloc_initialized() && wla_secret_heap_init(true, err) < 0)
+                return -1;
+        if (volume_session_open(socket, &deadline, &session, err) < 0 ||
+            volume_session_call(session, &call, &deadline, &reply, err) < 0)
+                return -1;
+
+        for (; reply.name[0] != '\0' && count < MAPPINGS_MAX; count++)
+                if (volume_session_next(session, &deadline, &reply, err) < 0)
+                        return -1;
+        *ret = count;
+        return 0;
+}
+
+static void check_socket(struct doctor *doctor) {
+        struct wla_error err = {0};
+        unsigned count = 0;
+
+        if (count_mappings(doctor->config->volumes.socket, &count, &err) == 0) {
+                doctor_report(doctor, FINDING_OK, "volumed", NULL,
+                              "wlagent-volumed answers; %u mappings are open", count);
+                return;
+        }
+        if (err.code == WLA_E_UNAVAILABLE)
+                err.hint = remedy_start;
+        doctor_report_error(doctor, FINDING_FAILURE, "volumed", &err);
+}
+
+static bool exists(const struct doctor *doctor, const char *path) {
+        char whole[PATH_MAX];
+        struct stat facts;
+
+        libvirt_host_path(doctor->root, path, whole);
+        return stat(whole, &facts) == 0;
+}
+
+/* modules.builtin and modules.dep (modules.dep(5)) name files, as in "kernel/drivers/md/dm-crypt.ko". */
+static bool is_listed(const struct doctor *doctor, const char *list, const char *file) {
+        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(MODULE_LIST_MAX);
+        struct wla_error ignored = {0};
+        struct utsname kernel;
+        char path[PATH_MAX];
+
+        if (uname(&kernel) < 0)
+                return false;
+        (void)snprintf(path, sizeof(path), "%s/lib/modules/%s/%s", doctor->root, kernel.release,
+                       list);
+        return file_read(AT_FDCWD, path, &text, &ignored) == 0 &&
+               memmem(text.data, text.size, file, strlen(file));
+}
+
+static void check_driver(struct doctor *doctor, const char *module, const char *file) {
+        char path[64];
+
+        (void)snprintf(path, sizeof(path), "/sys/module/%s", module);
+        if (exists(doctor, path) || is_listed(doctor, "modules.builtin", file))
+                doctor_report(doctor, FINDING_OK, "kernel", NULL, "%s is there", module);
+        else if (is_listed(doctor, "modules.dep", file))
+                doctor_report(doctor, FINDING_OK, "kernel", NULL,
+                              "%s is a module that is loaded when it is needed", module);
+        else
+                doctor_report(doctor, FINDING_FAILURE, "kernel", remedy_module,
+                              "this kernel has no %s", module);
+}
+
+static void check_control(struct doctor *doctor) {
+        if (exists(doctor, "/dev/mapper/control"))
+                doctor_report(doctor, FINDING_OK, "device-mapper", NULL,
+                              "/dev/mapper/control is there");
+        else
+                doctor_report(doctor, FINDING_FAILURE, "device-mapper", remedy_control,
+                              "/dev/mapper/control does not exist");
+}
+
+static void check_layers(struct doctor *doctor, const struct libvirt_host *host) {
+        const char *path = doctor->config->volumes.layer_directory;
+        struct stat facts;
+
+        if (lstat(path, &facts) < 0)
+                doctor_report(doctor, FINDING_FAILURE, "layer-directory", remedy_layers, "%s: %s",
+                              path, strerrordesc_np(errno));
+        else if (!S_ISDIR(facts.st_mode) || facts.st_uid != host->root_user ||
+                 (facts.st_mode & LAYER_DIRECTORY_BITS))
+                doctor_report(doctor, FINDING_FAILURE, "layer-directory", remedy_layer_mode,
+                              "%s is not a directory of root's alone (mode %04o, user %u)", path,
+                              facts.st_mode & 07777, facts.st_uid);
+        else
+                doctor_report(doctor, FINDING_OK, "layer-directory", NULL, "%s has mode 0700",
+                              path);
+}
+
+static void check_roots(struct doctor *doctor) {
+        const struct config_paths *roots = &doctor->config->volumes.image_roots;
+        struct stat facts;
+
+        for (size_t i = 0; i < roots->count; i++)
+                if (stat(roots->paths[i], &facts) == 0 && S_ISDIR(facts.st_mode)) {
+                        doctor_report(doctor, FINDING_OK, "image-roots", NULL,
+                                      "images may lie below %s", roots->text);
+                        return;
+                }
+        doctor_report(doctor, FINDING_WARNING, "image-roots", remedy_roots,
+                      "none of the directories of ImageRoots= exists: %s", roots->text);
+}
+
+/* A compressed swap in memory is none on disk; device-mapper names the kind of a mapping in its uuid. */
+static bool keeps_secrets(const struct doctor *doctor, const char *device) {
+        const char *name = strrchr(device, '/');
+        char path[128];
+        char uuid[16];
+
+        if (!name || strncmp(name, "/zram", 5) == 0)
+                return name != NULL;
+        (void)snprintf(path, sizeof(path), "/sys/block%.64s/dm/uuid", name);
+        libvirt_host_file(doctor->root, path, uuid, sizeof(uuid));
+        return strncmp(uuid, "CRYPT-", 6) == 0;
+}
+
+/* Keys are locked into memory; the memory of guests is not. */
+static void check_swap(struct doctor *doctor) {
+        char text[4096];
+        char *rest = NULL;
+        unsigned open = 0;
+
+        libvirt_host_file(doctor->root, "/proc/swaps", text, sizeof(text));
+        (void)strtok_r(text, "\n", &rest);
+        for (char *line = strtok_r(NULL, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+                line[strcspn(line, " \t")] = '\0';
+                if (keeps_secrets(doctor, line))
+                        continue;
+                open++;
+                doctor_report(doctor, FINDING_WARNING, "swap", remedy_swap,
+                              "the memory of VMs may be swapped to %s in clear", line);
+        }
+        if (open == 0)
+                doctor_report(doctor, FINDING_OK, "swap", NULL,
+                              "no memory is swapped to disk in clear");
+
+        libvirt_host_file(doctor->root, "/sys/power/resume", text, sizeof(text));
+        if (text[0] != '\0' && strncmp(text, "0:0", 3) != 0)
+                doctor_report(
+                        doctor, FINDING_WARNING, "hibernation", remedy_hibernate,
+                        "this host can hibernate, which writes the keys of open disks to disk");
+}
+
+void doctor_check_volumes(struct doctor *doctor) {
+        struct libvirt_host host;
+
+        libvirt_host_read(doctor->root, &host);
+        if (!libvirt_host_is_concerned(&host))
+                return;
+
+        check_driver(doctor, "dm_crypt", "/dm-crypt.ko");
+        check_driver(doctor, "loop", "/loop.ko");
+        check_control(doctor);
+        check_layers(doctor, &host);
+        check_roots(doctor);
+        check_socket(doctor);
+        check_swap(doctor);
+}

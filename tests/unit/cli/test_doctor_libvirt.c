@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "doctor_fixture.h"
+#include "suite.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+#include <linux/magic.h>
+
+#include "cli/libvirt_host.h"
+
+#define MARKED                                                                                   \
+        "<domain>\n  <metadata>\n    <wlagent:protected xmlns:wlagent=\"urn:wlagent:domain:1\">" \
+        "</wlagent:protected>\n  </metadata>\n</domain>\n"
+#define ENCRYPTED "<domain><disk><encryption format='luks'/></disk></domain>\n"
+
+static char state_directory[] = "/var/lib/workload-agent";
+static const struct config config = {.agent.state_directory = state_directory};
+
+static void run(void) {
+        fixture_run(doctor_check_libvirt, &config);
+}
+
+/* A host where everything is as it should be, and a VM is protected. */
+static void put_healthy_host(void) {
+        fixture_put("/usr/sbin/libvirtd", 0755, "");
+        fixture_put(LIBVIRT_HOOK, 0755, "hook");
+        fixture_put_domain("web", MARKED);
+        fixture_put_boot(time(NULL) - 1000);
+        fixture_put_process(4711, "libvirtd", 2000);
+        fixture_put("/bin/systemctl", 0755, "#!/bin/sh\necho @1\n");
+        ck_assert_int_eq(setenv("PATH", fixture_path("/bin"), 1), 0);
+}
+
+START_TEST(other_hosts_are_left_alone) {
+        fixture_set_up();
+        run();
+        ck_assert(fixture_found("ok", "libvirt-hook", "no VM of this host has disks of wlagent"));
+        fixture_put("/usr/sbin/virtqemud", 0755, "");
+        fixture_put_domain("plain", "<domain/>");
+        run();
+        ck_assert(fixture_found("ok", "libvirt-hook", "no VM of this host"));
+        fixture_tear_down();
+}
+END_TEST
+
+START_TEST(nothing_to_report) {
+        fixture_set_up();
+        put_healthy_host();
+        run();
+        ck_assert_int_eq(fixture_count(FINDING_FAILURE) + fixture_count(FINDING_WARNING), 0);
+        ck_assert(fixture_found("ok", "libvirt-hook", "was there when libvirtd looked for hooks"));
+
+        fixture_remove("/proc/4711");
+        run();
+        ck_assert(fixture_found("ok", "libvirt-hook", "neither libvirtd nor virtqemud is running"));
+        fixture_tear_down();
+}
+END_TEST
+
+START_TEST(the_file) {
+        fixture_set_up();
+        put_healthy_host();
+        ck_assert_int_eq(chmod(fixture_path(LIBVIRT_HOOK), 0644), 0);
+        run();
+        ck_assert(fixture_found("failure", "libvirt-hook",
+                                "is not executable, so libvirt starts VMs without it"));
+        ck_assert_int_eq(chmod(fixture_path(LIBVIRT_HOOK), 0775), 0);
+        run();
+        ck_assert(fixture_found("failure", "libvirt-hook", "may be changed by others than root"));
+
+        fixture_remove(LIBVIRT_HOOK);
+        run();
+        ck_assert(fixture_found("failure", "libvirt-hook", "50-wlagent does not exist"));
+        ck_assert_int_eq(symlink("/bin/true", fixture_path(LIBVIRT_HOOK)), 0);
+        run();
+        ck_assert(fixture_found("failure", "libvirt-hook", "is a symbolic link"));
+        ck_assert_int_eq(unlink(fixture_path(LIBVIRT_HOOK)), 0);
+        fixture_make_directory(LIBVIRT_HOOK);
+        run();
+        ck_assert(fixture_found("failure", "libvirt-hook", "is no regular file"));
+
+        /* Nobody needs it yet. */
+        fixture_remove("/etc/libvirt/qemu/web.xml");
+        run();
+        ck_assert(fixture_found("warning", "libvirt-hook", "is no regular file"));
+        ck_assert_int_eq(fixture_count(FINDING_FAILURE), 0);
+        fixture_tear_down();
+}
+END_TEST
+
+START_TEST(a_domain_names_a_volume) {
+        fixture_set_up();
+        put_healthy_host();
+        fixture_remove(LIBVIRT_HOOK);
+        fixture_put_domain("web", "<source dev='/dev/mapper/wlagent-x-vda'/>");
+        run();
+        ck_assert(fixture_found("failure", "libvirt-hook", "does not exist"));
+        /* What is not a definition does not count. */
+        fixture_remove("/etc/libvirt/qemu/web.xml");
+        fixture_put("/etc/libvirt/qemu/web.xml~", 0600, MARKED);
+        run();
+        ck_assert(fixture_found("ok", "libvirt-hook", "no VM of this host"));
+        fixture_tear_down();
+}
+END_TEST
+
+START_TEST(the_daemon_is_older) {
+        char script[64];
+
+        fixture_set_up();
+        put_healthy_host();
+        fixture_put_process(4711, "libvirtd", 10);
+        run();
+        ck_assert(fixture_found("failure", "libvirt-hook",
+                                "libvirtd has not looked for hooks since"));
+
+        fixture_remove("/bin/systemctl");
+        run();
+        ck_assert(fixture_found("failure", "libvirt-hook", "libvirtd has not looked"));
+
+        (void)snprintf(script, sizeof(script), "#!/bin/sh\necho @%lld\n",
+                       (long long)time(NULL) + 5);
+        fixture_put("/bin/systemctl", 0755, script);
+        run();
+        ck_assert(fixture_found("ok", "libvirt-hook", "was there when libvirtd looked"));
+
+        /* One that it was not asked about, and a process that is something else. */
+        fixture_put("/bin/systemctl", 0755,
+                    "#!/bin/sh\ncase $* in *libvirtd.service) echo @99999999999 ;; *) echo @1 ;; "
+                    "esac\n");
+        fixture_remove("/proc/4711");
+        fixture_put_process(12, "virtqemud", 10);
+        fixture_put_process(13, "libvirtd-helper", 2000);
+        run();
+        ck_assert(fixture_found("failure", "libvirt-hook", "virtqemud has not looked"));
+        fixture_tear_down();
+}
+END_TEST
+
+START_TEST(selinux) {
+        fixture_set_up();
+        put_healthy_host();
+        fixture_put("/sys/fs/selinux/enforce", 0644, "1");
+        fixture_put("/sys/fs/selinux/booleans/virt_hooks_unconfined", 0644, "0 0");
+        run();
+        ck_assert(fixture_found("failure", "libvirt-selinux", "virt_hooks_unconfined is off"));
+        fixture_put("/sys/fs/selinux/booleans/virt_hooks_unconfined", 0644, "1 1");
+        run();
+        ck_assert(fixture_found("ok", "libvirt-selinux", "lets libvirt run the hook"));
+        fixture_put("/sys/fs/selinux/booleans/virt_hooks_unconfined", 0644, "0 0");
+        fixture_put("/sys/fs/selinux/enforce", 0644, "0");
+        run();
+        ck_assert_int_eq(fixture_count(FINDING_FAILURE), 0);
+        fixture_tear_down();
+}
+END_TEST
+
+START_TEST(apparmor) {
+        fixture_set_up();
+        put_healthy_host();
+        fixture_put("/sys/kernel/security/apparmor/profiles", 0444,
+                    "virt-aa-helper (enforce)\nlibvirtd (enforce)\n");
+        run();
+        ck_assert(fixture_found("failure", "libvirt-apparmor",
+                                "usr.sbin.libvirtd has no rule that lets libvirtd run hooks"));
+        fixture_put("/etc/apparmor.d/usr.sbin.libvirtd", 0644, "  /etc/libvirt/hooks/** rmix,\n");
+        run();
+        ck_assert(fixture_found("failure", "libvirt-apparmor", "images that lie below a layer"));
+        fixture_put("/etc/apparmor.d/local/abstractions/libvirt-qemu", 0644,
+                    "# wlagent\n/dev/dm-[0-9]* rk,\n");
+        run();
+        ck_assert(fixture_found("ok", "libvirt-apparmor", "AppArmor lets libvirt"));
+        fixture_put("/sys/kernel/security/apparmor/profiles", 0444, "libvirtd (complain)\n");
+        fixture_remove("/etc/apparmor.d");
+        run();
+        ck_assert_int_eq(fixture_count(FINDING_FAILURE), 0);
+        fixture_tear_down();
+}
+END_TEST
+
+START_TEST(key_material_on_disk) {
+        struct statfs facts;
+
+        fixture_set_up();
+        fixture_make_directory("/var/lib/libvirt/qemu");
+        run();
+        ck_assert_int_eq(fixture_count(FINDING_WARNING), 0);
+        fixture_put_domain("luks", ENCRYPTED);
+        run();
+        ck_assert_int_eq(statfs(fixture_root(), &facts), 0);
+        if (facts.f_type == TMPFS_MAGIC) {
+                ck_assert_int_eq(fixture_count(FINDING_WARNING), 0);
+        } else {
+                ck_assert(
+                        fixture_found("warning", "libvirt-keys",
+                                      "of luks, which has <encryption>, to /var/lib/libvirt/qemu"));
+                ck_assert_int_eq(fixture_count(FINDING_WARNING), 1);
+        }
+        fixture_tear_down();
+}
+END_TEST
+
+START_TEST(memory_on_disk) {
+        fixture_set_up();
+        put_healthy_host();
+        fixture_put(LIBVIRT_SAVED "/other.save", 0600, "");
+        fixture_put("/etc/default/libvirt-guests", 0644, "#ON_SHUTDOWN=suspend\n");
+        run();
+        ck_assert_int_eq(fixture_count(FINDING_WARNING), 0);
+        fixture_put(LIBVIRT_SAVED "/web.save", 0600, "");
+        fixture_put("/etc/default/libvirt-guests", 0644, "URIS=default\nON_SHUTDOWN=suspend\n");
+        run();
+        ck_assert(fixture_found("warning", "libvirt-saved", "the memory of web lies in clear"));
+        ck_assert(fixture_found("warning", "libvirt-saved", "when the host shuts down"));
+        fixture_tear_down();
+}
+END_TEST
+
+START_TEST(another_state_directory) {
+        static char other[] = "/srv/state";
+        const struct config moved = {.agent.state_directory = other};
+
+        fixture_set_up();
+        put_healthy_host();
+        fixture_run(doctor_check_libvirt, &moved);
+        ck_assert(fixture_found("warning", "libvirt-hook", "and not in /srv/state"));
+        fixture_tear_down();
+}
+END_TEST
+
+SUITE_MAIN("doctor_libvirt", other_hosts_are_left_alone, nothing_to_report, the_file,
+           a_domain_names_a_volume, the_daemon_is_older, selinux, apparmor, key_material_on_disk,
+           memory_on_disk, another_state_directory)
