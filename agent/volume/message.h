@@ -18,6 +18,8 @@
  *   new        REBASE                                                              new
  *   image      OPEN_IMAGE   + key    the mapping, read-only                        open
  *   image      OPEN_DIRECT  + key    the mapping, writable                         open
+ *   image      CONVERT_IMAGE + key   header, sizes, memfd of the conversion        image
+ *   image      ADOPT_VOLUME + key    what was done, in text                        new
  *   layer      OPEN_LAYER   + key    the mapping, writable                         open
  *   no layer   CREATE_LAYER + key    the mapping, writable, with an empty qcow2    open
  *   open       nothing
@@ -27,6 +29,10 @@
  * whatever reason, the mapping lives on only as long as somebody else (QEMU) has it open.
  *
  * A reply with code other than WLA_OK has a line for people in text, and ends the session.
+ *
+ * An ISecL-VMC image is converted once (image/isecl_convert.h); from then on INSPECT_IMAGE finds the
+ * conversion and answers as for an image of ours.  CONVERT_IMAGE is for such images alone, ADOPT_VOLUME
+ * (volume/volume_adopt.h) for ordinary LUKS2 volumes; both may take minutes.
  *
  * The header of an image is what INSPECT_IMAGE brings, an fd or the path of a file below the roots; without
  * either it is the file beside the image (PATH.header) or the head of the image itself.  volumed always
@@ -52,9 +58,11 @@ enum volumed_operation {
         VOLUMED_CREATE_LAYER = 6,  /* layer fields, key */
         VOLUMED_LIST = 7,
         VOLUMED_LIST_LAYERS = 8,
-        VOLUMED_CLOSE = 9,         /* name; refused while anybody has it open */
-        VOLUMED_REMOVE_LAYER = 10, /* vm, target; refused while it is mapped */
-        VOLUMED_REBASE = 11,       /* path of a Nova disk, name, nova fields; refused while open */
+        VOLUMED_CLOSE = 9,          /* name; refused while anybody has it open */
+        VOLUMED_REMOVE_LAYER = 10,  /* vm, target; refused while it is mapped */
+        VOLUMED_REBASE = 11,        /* path of a Nova disk, name, nova fields; refused while open */
+        VOLUMED_CONVERT_IMAGE = 12, /* key, and the id that names it */
+        VOLUMED_ADOPT_VOLUME = 13,  /* key */
         _VOLUMED_OPERATION_MAX,
 };
 
@@ -87,6 +95,7 @@ struct volumed_request {
                 uint8_t content;            /* enum image_content of what the mapping shows */
                 uint64_t virtual_size;      /* of it, bytes: the disk must not be smaller */
         } nova;
+        char key_id[KEY_ID_TEXT_MAX + 1]; /* canonical */
         uint8_t key[VOLUMED_KEY_MAX];
 };
 

@@ -10,6 +10,7 @@ enum field {
         FIELD_LAYER = 1 << 3,
         FIELD_KEY = 1 << 4,
         FIELD_NOVA = 1 << 5,
+        FIELD_KEY_ID = 1 << 6,
 };
 
 #define IN(state) (1u << (state))
@@ -29,6 +30,8 @@ static const struct {
         [VOLUMED_CLOSE] = {FIELD_NAME, IN(SESSION_NEW)},
         [VOLUMED_REMOVE_LAYER] = {FIELD_VM, IN(SESSION_NEW)},
         [VOLUMED_REBASE] = {FIELD_NAME | FIELD_PATH | FIELD_NOVA, IN(SESSION_NEW)},
+        [VOLUMED_CONVERT_IMAGE] = {FIELD_KEY | FIELD_KEY_ID, IN(SESSION_IMAGE)},
+        [VOLUMED_ADOPT_VOLUME] = {FIELD_KEY, IN(SESSION_IMAGE)},
 };
 
 bool session_permits(enum session_state state, enum volumed_operation operation) {
@@ -153,6 +156,16 @@ static int read_nova(const struct volumed_request *wire, struct volume_request *
         return check_disk_size(nova->virtual_size, err);
 }
 
+static int read_key_id(const struct volumed_request *wire, struct volume_request *request,
+                       struct wla_error *err) {
+        if (check_text(wire->key_id, sizeof(wire->key_id), "key id", err) < 0 ||
+            key_id_parse(wire->key_id, strlen(wire->key_id), &request->key_id, err) < 0)
+                return -1;
+        if (strcmp(wire->key_id, request->key_id.text) != 0)
+                return wla_fail(err, WLA_E_INPUT, "the key id is not in canonical form");
+        return 0;
+}
+
 static bool nova_is_zero(const struct volumed_request *wire) {
         return is_zero(wire->nova.image, sizeof(wire->nova.image)) && wire->nova.to_mapping == 0 &&
                wire->nova.content == 0 && wire->nova.virtual_size == 0;
@@ -172,7 +185,8 @@ static int check_unused(const struct volumed_request *wire, unsigned fields,
             (!(fields & FIELD_NAME) && !is_zero(wire->name, sizeof(wire->name))) ||
             (!(fields & FIELD_PATH) && !is_zero(wire->path, sizeof(wire->path))) ||
             (!(fields & FIELD_LAYER) && !layer_is_zero(wire)) ||
-            (!(fields & FIELD_NOVA) && !nova_is_zero(wire)))
+            (!(fields & FIELD_NOVA) && !nova_is_zero(wire)) ||
+            (!(fields & FIELD_KEY_ID) && !is_zero(wire->key_id, sizeof(wire->key_id))))
                 return wla_fail(err, WLA_E_INPUT, "a field is set that operation %u does not use",
                                 wire->operation);
         return 0;
@@ -207,7 +221,8 @@ int volume_request_read(const struct volumed_request *wire, struct volume_reques
             (fields & FIELD_NAME && read_name(wire, &request, err) < 0) ||
             (fields & FIELD_PATH && read_path(wire, &request, err) < 0) ||
             (fields & FIELD_LAYER && read_layer(wire, &request, err) < 0) ||
-            (fields & FIELD_NOVA && read_nova(wire, &request, err) < 0))
+            (fields & FIELD_NOVA && read_nova(wire, &request, err) < 0) ||
+            (fields & FIELD_KEY_ID && read_key_id(wire, &request, err) < 0))
                 return -1;
 
         *ret = request;

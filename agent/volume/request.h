@@ -35,6 +35,7 @@ struct volume_request {
         char path[VOLUMED_PATH_SIZE]; /* absolute, without empty, "." and ".." components */
         struct layer_request layer;
         struct nova_request nova;
+        struct key_id key_id;
         size_t key_size;
 };
 

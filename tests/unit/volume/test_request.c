@@ -55,6 +55,13 @@ static struct volumed_request request_of(enum volumed_operation operation) {
                 wire.nova.content = IMAGE_CONTENT_QCOW2;
                 wire.nova.virtual_size = 1 << 20;
                 break;
+        case VOLUMED_CONVERT_IMAGE:
+                wire.key_size = 32;
+                put(wire.key_id, "local:///web");
+                break;
+        case VOLUMED_ADOPT_VOLUME:
+                wire.key_size = 32;
+                break;
         default:
                 break;
         }
@@ -147,6 +154,25 @@ START_TEST(a_nova_disk_is_described) {
 }
 END_TEST
 
+START_TEST(a_key_id_is_canonical) {
+        struct volumed_request wire = request_of(VOLUMED_CONVERT_IMAGE);
+        struct wla_error err = {0};
+        struct volume_request request;
+
+        ck_assert_int_eq(volume_request_read(&wire, &request, &err), 0);
+        ck_assert_str_eq(request.key_id.text, "local:///web");
+
+        memset(wire.key_id, 0, sizeof(wire.key_id));
+        check_refused(&wire, "the key id is not a text");
+        put(wire.key_id, "file:///etc/shadow");
+        check_refused(&wire, NULL);
+        put(wire.key_id, "HTTPS://keys.example/keys/eb61b2e9-c7cd-4476-ac5f-71582c892112/transfer");
+        check_refused(&wire, NULL);
+        memset(wire.key_id, 'a', sizeof(wire.key_id));
+        check_refused(&wire, "the key id is not a text");
+}
+END_TEST
+
 START_TEST(what_is_no_request_is_refused) {
         struct volumed_request wire = request_of(VOLUMED_LIST);
 
@@ -216,6 +242,8 @@ START_TEST(every_unused_byte_is_zero) {
                 {offsetof(struct volumed_request, nova.to_mapping), "nova.to_mapping"},
                 {offsetof(struct volumed_request, nova.content), "nova.content"},
                 {offsetof(struct volumed_request, nova.virtual_size), "nova.virtual_size"},
+                {offsetof(struct volumed_request, key_id), "key_id"},
+                {offsetof(struct volumed_request, key_id) + KEY_ID_TEXT_MAX, "end of key_id"},
                 {offsetof(struct volumed_request, vm) + UUID_TEXT_SIZE - 1, "end of vm"},
                 {offsetof(struct volumed_request, target) + DISK_TARGET_SIZE - 1, "end of target"},
                 {offsetof(struct volumed_request, name) + VOLUME_NAME_SIZE - 1, "end of name"},
@@ -262,9 +290,9 @@ END_TEST
 
 START_TEST(the_permit_table_is_that_of_the_protocol) {
         static const char *const permitted[_SESSION_STATE_MAX] = {
-                [SESSION_NEW] = "11000011111",   [SESSION_IMAGE] = "00110000000",
-                [SESSION_LAYER] = "00001000000", [SESSION_NO_LAYER] = "00000100000",
-                [SESSION_OPEN] = "00000000000",
+                [SESSION_NEW] = "1100001111100",   [SESSION_IMAGE] = "0011000000011",
+                [SESSION_LAYER] = "0000100000000", [SESSION_NO_LAYER] = "0000010000000",
+                [SESSION_OPEN] = "0000000000000",
         };
 
         for (int state = 0; state < _SESSION_STATE_MAX; state++)
@@ -277,6 +305,6 @@ START_TEST(the_permit_table_is_that_of_the_protocol) {
 END_TEST
 
 SUITE_MAIN("volume/request", every_operation_is_read, a_layer_is_described,
-           a_nova_disk_is_described, what_is_no_request_is_refused, paths_are_absolute_and_short,
-           every_unused_byte_is_zero, keys_come_where_they_belong,
+           a_nova_disk_is_described, a_key_id_is_canonical, what_is_no_request_is_refused,
+           paths_are_absolute_and_short, every_unused_byte_is_zero, keys_come_where_they_belong,
            the_permit_table_is_that_of_the_protocol)
