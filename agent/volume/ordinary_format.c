@@ -72,6 +72,8 @@ int ordinary_format(int fd, const struct luks2_header *like, const struct wla_se
                 return -1;
 
         crypt_set_log_callback(device, keep_first_error, &log);
+        /* Nobody else has the file. */
+        (void)crypt_metadata_locking(device, 0);
         int outcome = format(device, like, volume_key, passphrase, &log, err);
         crypt_free(device);
         return outcome;

@@ -82,6 +82,8 @@ static int load_and_try(const char *path, const struct wla_secret *passphrase,
                 return fail_call(outcome, "open the header", &log, err);
 
         crypt_set_log_callback(device, keep_first_error, &log);
+        /* The copy is ours alone; the lock would be a file in a directory that is not. */
+        (void)crypt_metadata_locking(device, 0);
         outcome = crypt_load(device, CRYPT_LUKS2, NULL);
         if (outcome < 0)
                 outcome = fail_call(outcome, "read the header", &log, err);

@@ -142,11 +142,13 @@ static int take_over_owner(int from, int to, const struct stat *status, struct w
 
         if (fstat(to, &own) < 0)
                 return wla_fail_errno(err, errno, "looking at the new volume");
+        if (fchmod(to, status->st_mode & 0777) < 0)
+                return wla_fail_errno(err, errno, "giving the new volume the old one's mode");
         if ((own.st_uid != status->st_uid || own.st_gid != status->st_gid) &&
             fchown(to, status->st_uid, status->st_gid) < 0)
-                return wla_fail_errno(err, errno, "giving the new volume the old one's owner");
-        if (fchmod(to, status->st_mode & 07777) < 0)
-                return wla_fail_errno(err, errno, "giving the new volume the old one's mode");
+                return wla_fail_hint(err, WLA_E_UNSUPPORTED,
+                                     "run 'chown root:root' on it, and back when it is adopted",
+                                     "it does not belong to root");
         return copy_label(from, to, err);
 }
 
@@ -248,8 +250,8 @@ static int adopt(const struct volume_adoption *adoption, const struct exposed *e
 
         if (name_adopting(adoption, name, err) < 0 || remove_leftover(adoption, name, err) < 0 ||
             make_file(adoption, &exposed->status, &fd, err) < 0 ||
-            encrypt_again(adoption, exposed, fd, err) < 0 ||
-            take_over_owner(adoption->fd, fd, &exposed->status, err) < 0)
+            take_over_owner(adoption->fd, fd, &exposed->status, err) < 0 ||
+            encrypt_again(adoption, exposed, fd, err) < 0)
                 return -1;
         return put_in_place(adoption, &exposed->status, fd, name, err);
 }
