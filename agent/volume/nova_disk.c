@@ -75,6 +75,14 @@ static int write_range(int fd, const uint8_t *bytes, struct qcow2_range range,
         return 0;
 }
 
+static const char *wanted_name(const struct nova_disk_backing *backing) {
+        return backing->to_mapping ? backing->mapping : backing->base;
+}
+
+static enum image_content wanted_format(const struct nova_disk_backing *backing) {
+        return backing->to_mapping ? backing->content : IMAGE_CONTENT_RAW;
+}
+
 static int check(const struct qcow2_backing *disk, const struct nova_disk_backing *backing,
                  struct wla_error *err) {
         if (disk->name[0] == '\0')
@@ -92,34 +100,51 @@ static int check(const struct qcow2_backing *disk, const struct nova_disk_backin
         return 0;
 }
 
-int nova_disk_rebase(int fd, const struct nova_disk_backing *backing, bool *ret_changed,
-                     struct wla_error *err) {
-        const char *name = backing->to_mapping ? backing->mapping : backing->base;
-        enum image_content format = backing->to_mapping ? backing->content : IMAGE_CONTENT_RAW;
-        _cleanup_free_ uint8_t *bytes = malloc(QCOW2_BACKING_SPAN);
-        struct qcow2_backing_change change;
+/* What the disk names now, and whether that is what is wanted. */
+static int look(int fd, const struct nova_disk_backing *backing, uint8_t *bytes, size_t *ret_size,
+                bool *ret_wanted, struct wla_error *err) {
         struct qcow2_backing disk;
-        size_t size = 0;
 
-        if (!bytes)
-                return wla_fail_errno(err, ENOMEM, "reading the instance's disk");
-        if (lock(fd, err) < 0 || read_head(fd, bytes, &size, err) < 0)
+        if (read_head(fd, bytes, ret_size, err) < 0)
                 return -1;
-        if (qcow2_backing_read(bytes, size, &disk, err) < 0) {
+        if (qcow2_backing_read(bytes, *ret_size, &disk, err) < 0) {
                 err->hint = err->hint ? err->hint : hint_layer;
                 return wla_wrap(err, "the instance's disk");
         }
         if (check(&disk, backing, err) < 0)
                 return -1;
+        *ret_wanted = strcmp(disk.name, wanted_name(backing)) == 0 &&
+                      disk.format == wanted_format(backing);
+        return 0;
+}
 
-        *ret_changed = strcmp(disk.name, name) != 0 || disk.format != format;
-        if (!*ret_changed)
-                return 0;
-        if (qcow2_backing_change(bytes, size, name, format, &change, err) < 0)
-                return wla_wrap(err, "the instance's disk");
-
+static int change(int fd, const struct nova_disk_backing *backing, uint8_t *bytes, size_t size,
+                  struct wla_error *err) {
         const struct qcow2_range head = {.size = QCOW2_HEAD_SIZE};
+        struct qcow2_backing_change change;
+
+        if (qcow2_backing_change(bytes, size, wanted_name(backing), wanted_format(backing), &change,
+                                 err) < 0)
+                return wla_wrap(err, "the instance's disk");
         if (write_range(fd, bytes, change.name, err) < 0 || write_range(fd, bytes, head, err) < 0)
                 return -1;
         return write_range(fd, bytes, change.old, err);
+}
+
+int nova_disk_rebase(int fd, const struct nova_disk_backing *backing, bool *ret_changed,
+                     struct wla_error *err) {
+        _cleanup_free_ uint8_t *bytes = malloc(QCOW2_BACKING_SPAN);
+        bool wanted = false;
+        size_t size = 0;
+
+        if (!bytes)
+                return wla_fail_errno(err, ENOMEM, "reading the instance's disk");
+        if (look(fd, backing, bytes, &size, &wanted, err) < 0)
+                return -1;
+        if (!wanted && (lock(fd, err) < 0 || look(fd, backing, bytes, &size, &wanted, err) < 0))
+                return -1;
+        if (!wanted && change(fd, backing, bytes, size, err) < 0)
+                return -1;
+        *ret_changed = !wanted;
+        return 0;
 }

@@ -5,7 +5,8 @@
  *
  * Only the name of the backing file changes (image/qcow2_backing.h), and only from one of the two to the
  * other: a disk over anything else is left alone.  While any process of QEMU has the disk open, in
- * whatever way, nothing changes: the locks are those that QEMU takes, bytes 100 to 299 (block/file-posix.c,
+ * whatever way, nothing changes (a disk that names what is wanted may be open: on the other host, when a
+ * VM migrates on shared storage): the locks are those that QEMU takes, bytes 100 to 299 (block/file-posix.c,
  * RAW_PERM_LOCK_BASE and RAW_SHARED_LOCK_BASE), as open file description locks.
  *
  * Ownership: fd stays the caller's; it is locked until it is closed.

@@ -86,7 +86,7 @@ static void expect_done(bool to_mapping, bool changed) {
 
         ck_assert_msg(rebase(to_mapping, 4 * MIB, &found, &err) == 0, "%s", wla_error_text(&err));
         ck_assert_int_eq(found, changed);
-        RUN("qemu-img", "check", "-q", "-f", "qcow2", disk);
+        RUN("qemu-img", "check", "-q", "-U", "-f", "qcow2", disk);
 }
 
 static void expect_refusal(uint64_t virtual_size, enum wla_code code, const char *text) {
@@ -128,7 +128,8 @@ START_TEST(what_qemu_writes_in_between_is_kept) {
 }
 END_TEST
 
-static void expect_refusal_while_open(const char *read_only) {
+/* What is asked for while QEMU has the disk open. */
+static void while_open(const char *read_only, void (*ask)(void)) {
         int in[2];
         int out[2];
         int status;
@@ -140,7 +141,7 @@ static void expect_refusal_while_open(const char *read_only) {
                           in[0], out[1]);
 
         ck_assert_int_eq(read(out[0], &prompt, 1), 1);
-        expect_refusal(4 * MIB, WLA_E_BUSY, "in use by another process");
+        ask();
         ck_assert_int_eq(kill(pid, SIGKILL), 0);
         ck_assert_int_eq(waitpid(pid, &status, 0), pid);
         for (int i = 0; i < 2; i++) {
@@ -149,11 +150,20 @@ static void expect_refusal_while_open(const char *read_only) {
         }
 }
 
+static void expect_busy(void) {
+        expect_refusal(4 * MIB, WLA_E_BUSY, "in use by another process");
+}
+
+static void expect_nothing_to_do(void) {
+        expect_done(true, false);
+}
+
 START_TEST(a_disk_that_qemu_has_open_is_left_alone) {
         make_files();
-        expect_refusal_while_open(NULL);
-        expect_refusal_while_open("-r");
+        while_open(NULL, expect_busy);
+        while_open("-r", expect_busy);
         expect_done(true, true);
+        while_open(NULL, expect_nothing_to_do);
         scratch_remove(&scratch);
 }
 END_TEST
