@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <libxml/xmlreader.h>
-#include <pthread.h>
 #include <string.h>
 
-#include "base/wiping_alloc.h"
 #include "vm/domain_facts.h"
+#include "vm/xml_memory.h"
 
 #define NAMESPACE_FAMILY "urn:wlagent:"
 #define NOVA_NAMESPACE   "http://openstack.org/xmlns/libvirt/nova/"
@@ -86,36 +85,6 @@ struct reading {
         enum place places[DOMAIN_DEPTH_MAX]; /* of the open elements */
         uint32_t seen[DOMAIN_DEPTH_MAX];     /* bit n: the element there has a child of place n */
 };
-
-/* libxml2 does not tell everywhere that it is memory which it lacks. */
-static _Thread_local bool out_of_memory;
-
-static void *allocated(void *block) {
-        if (!block)
-                out_of_memory = true;
-        return block;
-}
-
-static void *allocate(size_t size) {
-        return allocated(wiping_malloc(size));
-}
-
-static void *reallocate(void *block, size_t size) {
-        return allocated(wiping_realloc(block, size));
-}
-
-static char *duplicate(const char *text) {
-        size_t size = strlen(text) + 1;
-        char *copy = allocate(size);
-
-        return copy ? memcpy(copy, text, size) : NULL;
-}
-
-/* Definitions of domains in migration hold the passwords of their consoles. */
-static void set_up_libxml2(void) {
-        (void)xmlMemSetup(wiping_free, allocate, reallocate, duplicate);
-        xmlInitParser();
-}
 
 /* The faults of libxml2 quote the text. */
 static void ignore_fault(void *userdata, xmlError *error) {
@@ -550,11 +519,9 @@ static void judge_nova(const struct reading *reading) {
 
 int domain_xml_read(const char *xml, size_t size, bool identity_only, struct domain_facts *facts,
                     struct wla_error *err) {
-        static pthread_once_t once = PTHREAD_ONCE_INIT;
         struct reading reading = {.facts = facts, .identity_only = identity_only};
 
-        out_of_memory = false;
-        (void)pthread_once(&once, set_up_libxml2);
+        xml_memory_begin();
         xmlSetStructuredErrorFunc(NULL, ignore_fault);
         xmlSetGenericErrorFunc(NULL, ignore_message);
         reading.reader = xmlReaderForMemory(xml, (int)size, NULL, "UTF-8",
@@ -568,7 +535,7 @@ int domain_xml_read(const char *xml, size_t size, bool identity_only, struct dom
         /* libxml2 keeps the last fault of a thread, with a piece of the text. */
         xmlResetLastError();
         /* Then something may be missing from what was read. */
-        if (out_of_memory)
+        if (xml_memory_failed())
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
         if (outcome == 0)
                 judge_nova(&reading);
