@@ -66,6 +66,17 @@ int wla_secret_new(size_t size, struct wla_secret **ret, struct wla_error *err) 
         return 0;
 }
 
+int wla_secret_copy(const struct wla_secret *secret, struct wla_secret **ret,
+                    struct wla_error *err) {
+        struct wla_secret *copy;
+
+        if (wla_secret_new(secret->size, &copy, err) < 0)
+                return -1;
+        memcpy(copy->data, secret->data, secret->size);
+        *ret = copy;
+        return 0;
+}
+
 struct wla_bytes wla_secret_view(const struct wla_secret *secret) {
         return (struct wla_bytes){.data = secret->data, .size = secret->size};
 }

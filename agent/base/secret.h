@@ -36,6 +36,10 @@ size_t wla_secret_heap_size(void);
 /* size is 1..65536 bytes; the content is zero. */
 int wla_secret_new(size_t size, struct wla_secret **ret, struct wla_error *err) _must_check_;
 
+/* A second one with the same content. */
+int wla_secret_copy(const struct wla_secret *secret, struct wla_secret **ret,
+                    struct wla_error *err) _must_check_;
+
 /* Read access, valid while the secret lives. */
 struct wla_bytes wla_secret_view(const struct wla_secret *secret);
 

@@ -169,6 +169,9 @@ static const struct control_service *find_service(const struct control_connectio
         case CONTROL_IMAGE_WRAP:
         case CONTROL_IMAGE_UNWRAP:
                 return handlers->images;
+        case CONTROL_VOLUME_PREPARE:
+        case CONTROL_VOLUME_ADOPT:
+                return handlers->work;
         default:
                 return NULL;
         }

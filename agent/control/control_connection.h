@@ -55,6 +55,7 @@ struct control_handlers {
         struct keyprovider_service *keyprovider;
         const struct control_service *vms;    /* domains and volumes; NULL: there is none */
         const struct control_service *images; /* their keys; NULL: there is none */
+        const struct control_service *work;   /* on volumes, for long; NULL: there is none */
 };
 
 struct control_connection_options {

@@ -25,6 +25,9 @@
  *   CONTROL_DOMAINS      request: JSON {"domains": [{"uuid": UUID, "active": BOOL}, ...]}: every
  *                        domain that libvirt knows; layers of others are orphans from now on
  *                        reply: nothing
+ *   CONTROL_VOLUME_PREPARE
+ *   CONTROL_VOLUME_ADOPT request: JSON {"path": PATH, "key": KEY ID}; may take hours
+ *                        reply: JSON {"done": TEXT}
  *   CONTROL_IMAGE_WRAP   request: struct control_image_key with a volume key
  *                        reply: the same with the wrapped key; AllowWrap=yes only
  *   CONTROL_IMAGE_UNWRAP request: struct control_image_key with a wrapped key
@@ -52,6 +55,8 @@ enum control_command {
         CONTROL_DOMAINS = 9,
         CONTROL_IMAGE_WRAP = 10,
         CONTROL_IMAGE_UNWRAP = 11,
+        CONTROL_VOLUME_PREPARE = 12,
+        CONTROL_VOLUME_ADOPT = 13,
 };
 
 struct control_header {

@@ -51,6 +51,25 @@ START_TEST(exhaustion_is_an_error) {
 }
 END_TEST
 
+START_TEST(a_copy_lives_longer) {
+        struct wla_error err = {0};
+        struct wla_secret *secret = NULL;
+        struct wla_secret *copy = NULL;
+
+        ck_assert_int_eq(wla_secret_heap_init(false, &err), 0);
+        ck_assert_int_eq(wla_secret_new(32, &secret, &err), 0);
+        for (size_t i = 0; i < 32; i++)
+                wla_secret_fill(secret)[i] = (uint8_t)i;
+        ck_assert_int_eq(wla_secret_copy(secret, &copy, &err), 0);
+        wla_secret_free(secret);
+        ck_assert_uint_eq(wla_secret_view(copy).size, 32);
+        for (size_t i = 0; i < 32; i++)
+                ck_assert_uint_eq(wla_secret_view(copy).data[i], i);
+        wla_secret_free(copy);
+        ck_assert_uint_eq(wla_secret_heap_used(), 0);
+}
+END_TEST
+
 START_TEST(too_large_is_refused) {
         struct wla_error err = {0};
         struct wla_secret *secret = NULL;
@@ -89,5 +108,5 @@ START_TEST(start_is_refused_when_locking_is) {
 END_TEST
 
 SUITE_MAIN("secret", lives_in_the_secure_heap_and_is_wiped, exhaustion_is_an_error,
-           too_large_is_refused, ordinary_memory_is_never_handed_out,
+           a_copy_lives_longer, too_large_is_refused, ordinary_memory_is_never_handed_out,
            start_is_refused_when_locking_is)
