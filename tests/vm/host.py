@@ -5,6 +5,7 @@ what must never be left behind on it.
 All paths are those of an installed system; the VM is nobody else's. What is in PLAIN and CONSOLES may
 hold plaintext, everything else may not."""
 
+import atexit
 import glob
 import os
 import re
@@ -22,10 +23,12 @@ VOLUMED = os.path.join(BUILD, "agent", "volume", "wlagent-volumed")
 HOOK = os.path.join(BUILD, "hooks", "50-wlagent")
 HOOK_INSTALLED = "/etc/libvirt/hooks/qemu.d/50-wlagent"
 
-IMAGES = "/srv/images"  # ext4
+IMAGES = "/var/lib/libvirt/images"
+LAYERS = "/var/lib/workload-agent-volumes"
 PLAIN = "/plain"
 CONSOLES = "/consoles"
-WRITTEN = ["/srv", "/run", "/tmp", "/dev/shm", "/written"]  # the last: on the root file system
+# /srv is what is mounted on IMAGES, LAYERS and the agent's state; /written is the rest of the root.
+WRITTEN = ["/srv", "/run", "/tmp", "/dev/shm", "/written"]
 LOGS = ["/var/log/wlagentd.log", "/var/log/wlagent-volumed.log", "/var/log/libvirt/libvirtd.log",
         "/var/log/libvirt/qemu/*.log", CONSOLES + "/*", "/etc/libvirt/qemu/*.xml"]
 
@@ -108,8 +111,9 @@ class Libvirt:
     @staticmethod
     def stop(number=signal.SIGTERM):
         """QEMU and virtlogd stay."""
-        pid = int(output("pidof", "libvirtd"))
-        os.kill(pid, number)
+        found = run("pidof", "libvirtd", check=False).stdout.split()
+        for pid in found:
+            os.kill(int(pid), number)
         poll(lambda: run("pidof", "libvirtd", check=False).returncode, "libvirtd to end")
         if os.path.exists("/run/libvirtd.pid"):
             os.unlink("/run/libvirtd.pid")
@@ -120,22 +124,22 @@ class Libvirt:
 
 
 class Host:
-    """Everything is off at first; start() starts all of it."""
+    """Everything is off at first; start() starts all of it, until the process ends."""
 
     def __init__(self):
         packaging = os.path.join(TOP, "packaging", "systemd")
         run("systemd-sysusers", os.path.join(packaging, "sysusers.conf"))
-        for path in (IMAGES, PLAIN, CONSOLES, "/srv/state", "/var/lib/workload-agent"):
-            os.makedirs(path, exist_ok=True)
         for path in (PLAIN, CONSOLES):
-            run("mount", "-t", "tmpfs", "tmpfs", path)
-        run("mount", "--bind", "/srv/state", "/var/lib/workload-agent")
+            os.makedirs(path, exist_ok=True)
+            if not os.path.ismount(path):
+                run("mount", "-t", "tmpfs", "tmpfs", path)
         run("systemd-tmpfiles", "--create", os.path.join(packaging, "tmpfiles.conf"))
         self.agent = Agent()
         self.volumed = Volumed(self.agent)
         self.libvirt = Libvirt()
 
     def start(self):
+        atexit.register(self.stop)
         self.agent.write_config()
         if not os.path.exists(os.path.join(self.agent.state, "binding-key.pem")):
             self.agent.run("setup")
@@ -145,6 +149,11 @@ class Host:
         self.install_hook()
         self.libvirt.start()
         return self
+
+    def stop(self):
+        self.libvirt.stop()
+        self.agent.stop()
+        self.volumed.stop()
 
     @staticmethod
     def install_hook():

