@@ -145,9 +145,12 @@ static int check_reply(const struct volume_session *session, struct volumed_repl
                        struct wla_error *err) {
         struct volume_name name;
 
-        if (reply->magic != VOLUMED_MAGIC || reply->operation != session->operation ||
-            reply->code >= _WLA_CODE_MAX || reply->format > VOLUMED_FORMAT_ISECL ||
-            reply->writable > 1 || !memchr(reply->name, '\0', sizeof(reply->name)) ||
+        /* A refusal may come before a request was read. */
+        bool ours = reply->operation == session->operation ||
+                    (reply->operation == 0 && reply->code != WLA_OK);
+        if (reply->magic != VOLUMED_MAGIC || !ours || reply->code >= _WLA_CODE_MAX ||
+            reply->format > VOLUMED_FORMAT_ISECL || reply->writable > 1 ||
+            !memchr(reply->name, '\0', sizeof(reply->name)) ||
             !memchr(reply->text, '\0', sizeof(reply->text)) ||
             (reply->name[0] && volume_name_parse(reply->name, &name, err) < 0))
                 return wla_fail_hint(err, WLA_E_INPUT, hint_version,

@@ -11,6 +11,7 @@ enum field {
         FIELD_KEY = 1 << 4,
         FIELD_NOVA = 1 << 5,
         FIELD_KEY_ID = 1 << 6,
+        FIELD_HEADER = 1 << 7, /* may be empty */
 };
 
 #define IN(state) (1u << (state))
@@ -19,7 +20,7 @@ static const struct {
         unsigned fields;
         unsigned states;
 } operations[_VOLUMED_OPERATION_MAX] = {
-        [VOLUMED_INSPECT_IMAGE] = {FIELD_PATH, IN(SESSION_NEW)},
+        [VOLUMED_INSPECT_IMAGE] = {FIELD_PATH | FIELD_HEADER, IN(SESSION_NEW)},
         [VOLUMED_INSPECT_LAYER] = {FIELD_VM, IN(SESSION_NEW)},
         [VOLUMED_OPEN_IMAGE] = {FIELD_KEY, IN(SESSION_IMAGE)},
         [VOLUMED_OPEN_DIRECT] = {FIELD_VM | FIELD_KEY, IN(SESSION_IMAGE)},
@@ -100,15 +101,23 @@ static bool path_is_canonical(const char *path) {
         return true;
 }
 
-static int read_path(const struct volumed_request *wire, struct volume_request *request,
-                     struct wla_error *err) {
-        if (check_text(wire->path, sizeof(wire->path), "path", err) < 0)
+static int read_path(const char path[VOLUMED_PATH_SIZE], const char *field,
+                     char ret[VOLUMED_PATH_SIZE], struct wla_error *err) {
+        if (check_text(path, VOLUMED_PATH_SIZE, field, err) < 0)
                 return -1;
-        if (!path_is_canonical(wire->path))
-                return wla_fail(err, WLA_E_INPUT, "the path is not absolute and in shortest form");
+        if (!path_is_canonical(path))
+                return wla_fail(err, WLA_E_INPUT, "the %s is not absolute and in shortest form",
+                                field);
 
-        memcpy(request->path, wire->path, sizeof(request->path));
+        memcpy(ret, path, VOLUMED_PATH_SIZE);
         return 0;
+}
+
+static int read_header(const struct volumed_request *wire, struct volume_request *request,
+                       struct wla_error *err) {
+        if (is_zero(wire->header, sizeof(wire->header)))
+                return 0;
+        return read_path(wire->header, "header's path", request->header, err);
 }
 
 static int check_disk_size(uint64_t size, struct wla_error *err) {
@@ -184,6 +193,7 @@ static int check_unused(const struct volumed_request *wire, unsigned fields,
                                       !is_zero(wire->target, sizeof(wire->target)))) ||
             (!(fields & FIELD_NAME) && !is_zero(wire->name, sizeof(wire->name))) ||
             (!(fields & FIELD_PATH) && !is_zero(wire->path, sizeof(wire->path))) ||
+            (!(fields & FIELD_HEADER) && !is_zero(wire->header, sizeof(wire->header))) ||
             (!(fields & FIELD_LAYER) && !layer_is_zero(wire)) ||
             (!(fields & FIELD_NOVA) && !nova_is_zero(wire)) ||
             (!(fields & FIELD_KEY_ID) && !is_zero(wire->key_id, sizeof(wire->key_id))))
@@ -219,7 +229,8 @@ int volume_request_read(const struct volumed_request *wire, struct volume_reques
         if (check_unused(wire, fields, err) < 0 || check_key_size(wire, fields, err) < 0 ||
             (fields & FIELD_VM && read_disk(wire, &request, err) < 0) ||
             (fields & FIELD_NAME && read_name(wire, &request, err) < 0) ||
-            (fields & FIELD_PATH && read_path(wire, &request, err) < 0) ||
+            (fields & FIELD_PATH && read_path(wire->path, "path", request.path, err) < 0) ||
+            (fields & FIELD_HEADER && read_header(wire, &request, err) < 0) ||
             (fields & FIELD_LAYER && read_layer(wire, &request, err) < 0) ||
             (fields & FIELD_NOVA && read_nova(wire, &request, err) < 0) ||
             (fields & FIELD_KEY_ID && read_key_id(wire, &request, err) < 0))

@@ -32,7 +32,8 @@ struct volume_request {
         struct uuid vm;
         char target[DISK_TARGET_SIZE];
         struct volume_name name;
-        char path[VOLUMED_PATH_SIZE]; /* absolute, without empty, "." and ".." components */
+        char path[VOLUMED_PATH_SIZE];   /* absolute, without empty, "." and ".." components */
+        char header[VOLUMED_PATH_SIZE]; /* the same, or "" */
         struct layer_request layer;
         struct nova_request nova;
         struct key_id key_id;

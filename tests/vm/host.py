@@ -60,7 +60,8 @@ class Agent(running.Agent):
         self.socket = os.path.join(self.run_directory, "wlagent.sock")
         self.control = os.path.join(self.run_directory, "control.sock")
         self.log = LOGS[0]
-        self.options = {"Agent": {}, "KeyProvider": {"AllowWrap": "yes"}, "TPM": {}, "Keys": {}}
+        self.options = {"Agent": {}, "KeyProvider": {"AllowWrap": "yes"}, "TPM": {}, "Keys": {},
+                        "Volumes": {"ImageRoots": IMAGES}}
         self.user = "wlagent"
 
     def write_config(self, text=None, **sections):

@@ -95,6 +95,22 @@ START_TEST(every_operation_is_read) {
 }
 END_TEST
 
+START_TEST(a_header_may_be_named) {
+        struct volumed_request wire = request_of(VOLUMED_INSPECT_IMAGE);
+        struct wla_error err = {0};
+        struct volume_request request;
+
+        put(wire.header, "/images/a.hdr");
+        ck_assert_int_eq(volume_request_read(&wire, &request, &err), 0);
+        ck_assert_str_eq(request.header, "/images/a.hdr");
+        put(wire.header, "/../a.hdr");
+        check_refused(&wire, NULL);
+        wire = request_of(VOLUMED_INSPECT_LAYER);
+        put(wire.header, "/images/a.hdr");
+        check_refused(&wire, "a field is set that operation 2 does not use");
+}
+END_TEST
+
 START_TEST(a_layer_is_described) {
         struct volumed_request wire = request_of(VOLUMED_CREATE_LAYER);
         struct wla_error err = {0};
@@ -304,7 +320,7 @@ START_TEST(the_permit_table_is_that_of_the_protocol) {
 }
 END_TEST
 
-SUITE_MAIN("volume/request", every_operation_is_read, a_layer_is_described,
+SUITE_MAIN("volume/request", every_operation_is_read, a_header_may_be_named, a_layer_is_described,
            a_nova_disk_is_described, a_key_id_is_canonical, what_is_no_request_is_refused,
            paths_are_absolute_and_short, every_unused_byte_is_zero, keys_come_where_they_belong,
            the_permit_table_is_that_of_the_protocol)

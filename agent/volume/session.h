@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* One connection of volume/message.h, in a process of its own.
+ *
+ * The steps of a session are in the files session_*.c; session.c receives, permits and answers.
+ *
+ * Ownership: of the socket; everything goes with the process at the latest.
+ * Threads:   the only one.
+ */
+
+#include "config/config.h"
+#include "volume/image_file.h"
+#include "volume/layer_store.h"
+#include "volume/mapping.h"
+#include "volume/request.h"
+
+struct session {
+        int fd;
+        const struct config *config;
+        enum session_state state;
+        struct image_file image;  /* SESSION_IMAGE */
+        struct layer_store store; /* as soon as it is needed */
+        struct layer_files layer; /* SESSION_LAYER */
+        struct uuid vm;           /* SESSION_LAYER and SESSION_NO_LAYER */
+        char target[DISK_TARGET_SIZE];
+        enum volumed_format format;
+        struct sealed_header sealed;
+        struct luks2_header
+                header;         /* what the check found in sealed; not with VOLUMED_FORMAT_ISECL */
+        struct mapping mapping; /* SESSION_OPEN: the lease */
+};
+
+/* What a step works on. */
+struct session_step {
+        const struct volume_request *request;
+        const struct wla_secret *key; /* NULL when the operation takes none */
+        int attached_fd;              /* -1 when nothing was attached */
+        struct volumed_reply *reply;
+        int reply_fd; /* to be attached to the reply; stays the session's */
+};
+
+/* Serves until the connection ends.  Takes the socket. */
+void session_run(int fd, const struct config *config);
+
+int session_inspect_image(struct session *session, struct session_step *step,
+                          struct wla_error *err) _must_check_;
+int session_open_image(struct session *session, struct session_step *step,
+                       struct wla_error *err) _must_check_;
+int session_open_direct(struct session *session, struct session_step *step,
+                        struct wla_error *err) _must_check_;
+
+int session_inspect_layer(struct session *session, struct session_step *step,
+                          struct wla_error *err) _must_check_;
+int session_open_layer(struct session *session, struct session_step *step,
+                       struct wla_error *err) _must_check_;
+int session_create_layer(struct session *session, struct session_step *step,
+                         struct wla_error *err) _must_check_;
+int session_remove_layer(struct session *session, struct session_step *step,
+                         struct wla_error *err) _must_check_;
+
+/* Send a reply for each; the last one is the caller's. */
+int session_list(struct session *session, struct session_step *step,
+                 struct wla_error *err) _must_check_;
+int session_list_layers(struct session *session, struct session_step *step,
+                        struct wla_error *err) _must_check_;
+int session_close(struct session *session, struct session_step *step,
+                  struct wla_error *err) _must_check_;
+
+/* The mapping that has been opened becomes the lease. */
+void session_hold(struct session *session, const struct mapping_plan *plan, struct mapping *mapping,
+                  struct session_step *step);
+
+/* Sends a reply in front of the last one. */
+int session_send(struct session *session, const struct volumed_reply *reply, int attached_fd,
+                 struct wla_error *err) _must_check_;

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "image/volume_key.h"
+#include "volume/crypt_volume.h"
+#include "volume/direct_record.h"
+#include "volume/ordinary_key.h"
+#include "volume/session.h"
+#include "volume/used_files.h"
+
+/* intel's Workload Policy Manager puts it in front of what it has encrypted. */
+static const char isecl_magic[] = "ISecL-VMC";
+static const char luks_magic[6] = {'L', 'U', 'K', 'S', (char)0xba, (char)0xbe};
+
+static const char hint_header[] = "put the header beside the image as PATH.header, or name it";
+static const char hint_pair[] = "use the header that was made with this image";
+static const char hint_isecl[] = "such an image is converted once before it is opened";
+
+static int read_head(int fd, char *head, size_t size, struct wla_error *err) {
+        ssize_t got = pread(fd, head, size, 0);
+
+        if (got < 0)
+                return wla_fail_errno(err, errno, "reading the image");
+        if ((size_t)got < size)
+                return wla_fail(err, WLA_E_INPUT, "the image has only %zd bytes", got);
+        return 0;
+}
+
+/* The header that was handed over, else the one beside the image, else the image's own head. */
+static int find_header(struct session *session, int attached_fd, bool named,
+                       struct wla_error *err) {
+        char head[sizeof(isecl_magic) - 1];
+
+        session->format = VOLUMED_FORMAT_OURS;
+        if (attached_fd >= 0 && session->image.header_fd >= 0 && named)
+                return wla_fail(err, WLA_E_INPUT, "two headers are named");
+        if (attached_fd >= 0)
+                return sealed_header_copy(attached_fd, true, &session->sealed, err);
+        if (session->image.header_fd >= 0)
+                return sealed_header_copy(session->image.header_fd, true, &session->sealed, err);
+
+        if (read_head(session->image.fd, head, sizeof(head), err) < 0)
+                return -1;
+        if (memcmp(head, luks_magic, sizeof(luks_magic)) == 0)
+                return sealed_header_copy(session->image.fd, false, &session->sealed, err);
+        if (memcmp(head, isecl_magic, sizeof(head)) != 0)
+                return wla_fail_hint(err, WLA_E_INPUT, hint_header, "the image has no header");
+        session->format = VOLUMED_FORMAT_ISECL;
+        return 0;
+}
+
+static int check_sizes(const struct session *session, struct wla_error *err) {
+        const struct luks2_header *header = &session->header;
+        uint64_t size = session->image.size;
+
+        if (header->kind == LUKS2_LAYER)
+                return wla_fail(err, WLA_E_INPUT, "the header is that of a layer");
+        if (header->kind == LUKS2_IMAGE && size != header->image.size)
+                return wla_fail_hint(err, WLA_E_INPUT, hint_pair,
+                                     "the image has %ju bytes, its header says %ju",
+                                     (uintmax_t)size, (uintmax_t)header->image.size);
+        if (size % IMAGE_SECTOR_SIZE != 0 || size <= header->data_offset)
+                return wla_fail(err, WLA_E_INPUT, "the image has %ju bytes: no whole sectors",
+                                (uintmax_t)size);
+        return 0;
+}
+
+static int inspect(struct session *session, struct session_step *step, struct wla_error *err) {
+        if (find_header(session, step->attached_fd, step->request->header[0] != 0, err) < 0)
+                return -1;
+        if (session->format == VOLUMED_FORMAT_ISECL)
+                return 0;
+
+        if (luks2_header_check(session->sealed.bytes, session->sealed.size, &session->header, err) <
+                    0 ||
+            check_sizes(session, err) < 0)
+                return -1;
+        if (session->header.kind == LUKS2_ORDINARY)
+                session->format = VOLUMED_FORMAT_LUKS2;
+        return 0;
+}
+
+int session_inspect_image(struct session *session, struct session_step *step,
+                          struct wla_error *err) {
+        const char *path = step->request->path;
+        const char *header = step->request->header[0] ? step->request->header : NULL;
+
+        if (image_file_open(&session->config->volumes.image_roots, path, header, &session->image,
+                            err) < 0)
+                return -1;
+        if (inspect(session, step, err) < 0)
+                return wla_wrap(err, "image %s", path);
+
+        session->state = SESSION_IMAGE;
+        step->reply->format = session->format;
+        step->reply->size = session->image.size;
+        step->reply->allocated = session->image.allocated;
+        step->reply->data_device = session->image.device;
+        step->reply->data_inode = session->image.inode;
+        step->reply_fd = session->sealed.fd;
+        return 0;
+}
+
+static int refuse_isecl(const struct session *session, struct wla_error *err) {
+        if (session->format == VOLUMED_FORMAT_ISECL)
+                return wla_fail_hint(err, WLA_E_UNSUPPORTED, hint_isecl,
+                                     "the image is in Intel's format");
+        return 0;
+}
+
+static bool is_ours(const struct session *session) {
+        return session->header.kind == LUKS2_IMAGE;
+}
+
+/* The key of an image of ours is the volume key itself, that of another one opens a keyslot. */
+static int find_volume_key(const struct session *session, const struct wla_secret *key,
+                           struct wla_secret **ret_own, const struct wla_secret **ret,
+                           struct wla_error *err) {
+        _cleanup_crypt_volume_ struct crypt_volume *volume = NULL;
+
+        if (!is_ours(session)) {
+                if (ordinary_key_get(session->sealed.fd, &session->header, key, ret_own, err) < 0)
+                        return -1;
+                *ret = *ret_own;
+                return 0;
+        }
+        *ret = key;
+        if (crypt_volume_open(&session->sealed, &session->header, NULL, &volume, err) < 0)
+                return -1;
+        return crypt_volume_check_key(volume, key, err);
+}
+
+static struct mapping_plan plan_of(const struct session *session) {
+        return (struct mapping_plan){
+                .sealed = &session->sealed,
+                .header = &session->header,
+                .data_fd = session->image.fd,
+                .data_size = session->image.size,
+        };
+}
+
+int session_open_image(struct session *session, struct session_step *step, struct wla_error *err) {
+        _cleanup_mapping_ struct mapping mapping = MAPPING_NONE;
+        _cleanup_secret_ struct wla_secret *own = NULL;
+        const struct wla_secret *volume_key = NULL;
+        struct mapping_plan plan = plan_of(session);
+
+        if (refuse_isecl(session, err) < 0 ||
+            find_volume_key(session, step->key, &own, &volume_key, err) < 0 ||
+            (is_ours(session) &&
+             image_probe_check(volume_key, &session->header, session->image.fd, err) < 0))
+                return -1;
+
+        plan.name.kind = VOLUME_IMAGE;
+        plan.name.uuid = session->header.uuid;
+        if (mapping_make_or_share(&plan, volume_key, &mapping, err) < 0)
+                return -1;
+        session_hold(session, &plan, &mapping, step);
+        return 0;
+}
+
+/* A disk that is written to outgrows its probe.  So who wrote to it here is kept, and before the first
+ * write the probe has to match. */
+static int check_pair(struct session *session, const struct wla_secret *key,
+                      struct wla_error *err) {
+        bool known;
+
+        if (!is_ours(session))
+                return 0;
+        if (direct_record_find(&session->store, &session->header.uuid, session->image.fd, &known,
+                               err) < 0)
+                return -1;
+        if (known)
+                return 0;
+        if (image_probe_check(key, &session->header, session->image.fd, err) < 0)
+                return -1;
+        return direct_record_write(&session->store, &session->header.uuid, session->image.fd, err);
+}
+
+int session_open_direct(struct session *session, struct session_step *step, struct wla_error *err) {
+        _cleanup_mapping_ struct mapping mapping = MAPPING_NONE;
+        _cleanup_secret_ struct wla_secret *own = NULL;
+        const struct wla_secret *volume_key = NULL;
+        _cleanup_close_ int data_fd = -1;
+        struct mapping_plan plan = plan_of(session);
+
+        if (refuse_isecl(session, err) < 0 ||
+            layer_store_open(session->config->volumes.layer_directory, &session->store, err) < 0 ||
+            layer_store_lock(&session->store, session->header.uuid.text, "", err) < 0 ||
+            find_volume_key(session, step->key, &own, &volume_key, err) < 0 ||
+            check_pair(session, volume_key, err) < 0 ||
+            used_file_refuse(session->image.device, session->image.inode, err) < 0 ||
+            image_file_reopen(session->image.fd, &data_fd, err) < 0)
+                return -1;
+
+        plan.name.kind = VOLUME_DISK;
+        plan.name.uuid = step->request->vm;
+        memcpy(plan.name.target, step->request->target, sizeof(plan.name.target));
+        plan.data_fd = data_fd;
+        plan.writable = true;
+        plan.discards = session->config->volumes.discard;
+        if (mapping_make(&plan, volume_key, &mapping, err) < 0)
+                return -1;
+        session_hold(session, &plan, &mapping, step);
+        return 0;
+}

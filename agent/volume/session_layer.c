@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "image/header_writer.h"
+#include "image/qcow2_writer.h"
+#include "volume/session.h"
+
+#define BACKING_SIZE (sizeof(VOLUME_DEVICE_ROOT) + VOLUME_NAME_SIZE)
+
+static const char hint_layer[] =
+        "it was copied from another VM or disk; remove it with 'wlagent volume' "
+        "if it is not needed";
+
+static int open_store(struct session *session, const struct session_step *step,
+                      struct wla_error *err) {
+        const struct volume_request *request = step->request;
+
+        if (layer_store_open(session->config->volumes.layer_directory, &session->store, err) < 0)
+                return -1;
+        return layer_store_lock(&session->store, request->vm.text, request->target, err);
+}
+
+static int check_owner(const struct session *session, struct wla_error *err) {
+        const struct luks2_header *header = &session->header;
+
+        if (header->kind != LUKS2_LAYER || !uuid_equal(&header->layer.vm, &session->vm) ||
+            strcmp(header->layer.target, session->target) != 0)
+                return wla_fail_hint(err, WLA_E_DENIED, hint_layer,
+                                     "the layer's header is that of another disk");
+        return 0;
+}
+
+static int inspect(struct session *session, struct wla_error *err) {
+        if (layer_files_open(&session->store, &session->vm, session->target, &session->layer, err) <
+            0)
+                return -1;
+        if (sealed_header_copy(session->layer.header_fd, true, &session->sealed, err) < 0 ||
+            luks2_header_check(session->sealed.bytes, session->sealed.size, &session->header, err) <
+                    0)
+                return -1;
+        return check_owner(session, err);
+}
+
+static int fail_layer(const struct session *session, struct wla_error *err) {
+        return wla_wrap(err, "layer of VM %s, disk %s", session->vm.text, session->target);
+}
+
+int session_inspect_layer(struct session *session, struct session_step *step,
+                          struct wla_error *err) {
+        if (open_store(session, step, err) < 0)
+                return -1;
+        session->vm = step->request->vm;
+        memcpy(session->target, step->request->target, sizeof(session->target));
+
+        if (inspect(session, err) < 0) {
+                if (err->code != WLA_E_NOT_FOUND)
+                        return fail_layer(session, err);
+                *err = (struct wla_error){0};
+                session->state = SESSION_NO_LAYER;
+                return 0;
+        }
+
+        session->state = SESSION_LAYER;
+        step->reply->format = VOLUMED_FORMAT_OURS;
+        step->reply->size = session->layer.size;
+        step->reply->allocated = session->layer.allocated;
+        step->reply->data_device = session->layer.device;
+        step->reply->data_inode = session->layer.inode;
+        step->reply->writable = 1;
+        step->reply_fd = session->sealed.fd;
+        return 0;
+}
+
+static struct mapping_plan plan_of(const struct session *session) {
+        struct mapping_plan plan = {
+                .name = {.kind = VOLUME_DISK, .uuid = session->vm},
+                .sealed = &session->sealed,
+                .header = &session->header,
+                .data_fd = session->layer.disk_fd,
+                .data_size = session->layer.size,
+                .writable = true,
+                .discards = session->config->volumes.discard,
+        };
+
+        memcpy(plan.name.target, session->target, sizeof(plan.name.target));
+        return plan;
+}
+
+int session_open_layer(struct session *session, struct session_step *step, struct wla_error *err) {
+        _cleanup_mapping_ struct mapping mapping = MAPPING_NONE;
+        struct mapping_plan plan = plan_of(session);
+
+        if (mapping_make(&plan, step->key, &mapping, err) < 0)
+                return fail_layer(session, err);
+        session_hold(session, &plan, &mapping, step);
+        return 0;
+}
+
+static int make_header(const struct session *session, const struct session_step *step,
+                       struct buf *header, struct wla_error *err) {
+        _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(IMAGE_TOKEN_MAX);
+        struct header_content content = {.volume_key = step->key, .token = &json};
+        struct layer_token token = {
+                .vm = session->vm,
+                .image = step->request->layer.image,
+                .wrapped = step->request->layer.wrapped,
+        };
+
+        memcpy(token.target, session->target, sizeof(token.target));
+        if (uuid_generate(&content.uuid, err) < 0 || layer_token_write(&token, &json, err) < 0)
+                return -1;
+        return header_write(&content, header, err);
+}
+
+static int prepare_header(struct session *session, const struct session_step *step,
+                          struct buf *header, struct wla_error *err) {
+        if (make_header(session, step, header, err) < 0 ||
+            sealed_header_make(header->data, header->size, &session->sealed, err) < 0 ||
+            luks2_header_check(session->sealed.bytes, session->sealed.size, &session->header, err) <
+                    0)
+                return -1;
+        return check_owner(session, err);
+}
+
+static int disk_size(uint64_t virtual_size, uint64_t *ret, struct wla_error *err) {
+        uint64_t size;
+
+        if (qcow2_full_size(virtual_size, &size, err) < 0)
+                return -1;
+        *ret = (size + IMAGE_SECTOR_SIZE - 1) / IMAGE_SECTOR_SIZE * IMAGE_SECTOR_SIZE;
+        return 0;
+}
+
+/* The disk of the guest begins as the image below it. */
+static int write_content(const struct mapping *mapping, const struct layer_request *layer,
+                         struct wla_error *err) {
+        const struct volume_name image = {.kind = VOLUME_IMAGE, .uuid = layer->image};
+        char path[BACKING_SIZE] = VOLUME_DEVICE_ROOT;
+        const struct qcow2_backing_file backing = {
+                .name = path,
+                .format = layer->backing_content,
+        };
+        _cleanup_close_ int fd = -1;
+
+        volume_name_write(&image, path + strlen(VOLUME_DEVICE_ROOT));
+        if (image_file_reopen(mapping->fd, &fd, err) < 0 ||
+            qcow2_write_empty(fd, layer->virtual_size, &backing, err) < 0)
+                return -1;
+        if (fsync(fd) < 0)
+                return wla_fail_errno(err, errno, "writing the empty layer");
+        return 0;
+}
+
+static int create(struct session *session, struct session_step *step, struct layer_draft *draft,
+                  struct mapping *mapping, struct wla_error *err) {
+        const struct layer_request *layer = &step->request->layer;
+        _cleanup_buf_ struct buf header = BUF_WITH_LIMIT(LUKS2_HEADER_MAX);
+
+        if (prepare_header(session, step, &header, err) < 0 ||
+            disk_size(layer->virtual_size, &session->layer.size, err) < 0 ||
+            layer_draft_new(&session->store, &session->vm, session->target, session->layer.size,
+                            layer->ephemeral, draft, err) < 0)
+                return -1;
+
+        session->layer.disk_fd = draft->disk_fd;
+        draft->disk_fd = -1;
+        const struct mapping_plan plan = plan_of(session);
+        if (mapping_make(&plan, step->key, mapping, err) < 0 ||
+            write_content(mapping, layer, err) < 0)
+                return -1;
+        return layer->ephemeral ? 0
+                                : layer_draft_keep(draft, session->layer.disk_fd, header.data,
+                                                   header.size, err);
+}
+
+int session_create_layer(struct session *session, struct session_step *step,
+                         struct wla_error *err) {
+        _cleanup_layer_draft_ struct layer_draft draft = LAYER_DRAFT_NONE;
+        _cleanup_mapping_ struct mapping mapping = MAPPING_NONE;
+
+        if (create(session, step, &draft, &mapping, err) < 0)
+                return fail_layer(session, err);
+
+        const struct mapping_plan plan = plan_of(session);
+        session_hold(session, &plan, &mapping, step);
+        return 0;
+}
+
+static int refuse_mapped(const struct session_step *step, struct wla_error *err) {
+        struct volume_name name = {.kind = VOLUME_DISK, .uuid = step->request->vm};
+        char text[VOLUME_NAME_SIZE];
+        struct dm_device device;
+
+        memcpy(name.target, step->request->target, sizeof(name.target));
+        volume_name_write(&name, text);
+        if (dm_device_find(text, &device, err) < 0)
+                return -1;
+        if (device.exists)
+                return wla_fail_hint(err, WLA_E_BUSY, "stop the VM first", "%s is in use", text);
+        return 0;
+}
+
+int session_remove_layer(struct session *session, struct session_step *step,
+                         struct wla_error *err) {
+        const struct volume_request *request = step->request;
+
+        if (open_store(session, step, err) < 0 || refuse_mapped(step, err) < 0 ||
+            layer_files_remove(&session->store, &request->vm, request->target, err) < 0)
+                return -1;
+        log_line(LOG_NOTICE, "removed the layer of VM %s, disk %s", request->vm.text,
+                 request->target);
+        return 0;
+}
