@@ -25,6 +25,7 @@
 #include "tpm/bind_opener.h"
 #include "tpm/tpm.h"
 #include "tpm/warm_up.h"
+#include "vm/vm_service.h"
 
 /* Work that waits for a worker: more than all connections can ask for is never queued. */
 #define QUEUE_MAX       256u
@@ -50,6 +51,8 @@ struct daemon {
         struct key_access *access;
         struct keyprovider_service *keyprovider;
         struct image_keys *image_keys;
+        struct lifecycle *lifecycle;
+        struct vm_service *vms;
         struct front_doors *doors;
         sd_event_source *cache_timer;
         sd_event_source *metrics_timer;
@@ -98,6 +101,8 @@ static void refresh_metrics(struct daemon *daemon) {
         metrics_set(METRIC_CACHED_KEYS, key_access_count(daemon->access).cached);
         metrics_set(METRIC_QUEUE_DEPTH, pool_queued(daemon->pool));
         metrics_set(METRIC_SECURE_HEAP_BYTES, wla_secret_heap_used());
+        metrics_set(METRIC_VMS, lifecycle_count(daemon->lifecycle));
+        metrics_set(METRIC_VOLUMES_OPEN, lifecycle_open_disks(daemon->lifecycle));
 }
 
 /* A full disk must not fill the journal as well: the first failure in a row is told. */
@@ -129,6 +134,13 @@ static int write_status(void *self, struct buf *reply, struct wla_error *err) {
         uint64_t busy_since_usec = lane_busy_since_usec(daemon->tpm_lane);
         int outcome = binding_key_info_read(first->agent.state_directory, &binding_key, &problem);
 
+        _cleanup_buf_ struct buf vms = BUF_WITH_LIMIT(CONTROL_PAYLOAD_MAX);
+        if (lifecycle_write_json(daemon->lifecycle, &vms, err) < 0)
+                return wla_wrap(err, "writing the status");
+        const char *vms_text = buf_text(&vms, err);
+        if (!vms_text)
+                return -1;
+
         const struct daemon_status status = {
                 .config_path = config->path,
                 .uptime_usec = now_usec - daemon->started_usec,
@@ -146,6 +158,7 @@ static int write_status(void *self, struct buf *reply, struct wla_error *err) {
                 .binding_key = outcome == 0 ? binding_key.fingerprint : NULL,
                 .binding_key_problem = outcome == 0 ? NULL : wla_error_text(&problem),
                 .binding_key_pcrs = outcome == 0 ? binding_key.pcrs : 0,
+                .vms = vms_text,
         };
         return daemon_status_write(&status, reply, err);
 }
@@ -211,12 +224,20 @@ static void tell_what_needs_a_restart(const struct config *first, const struct c
                 {"WorkerThreads=", first->agent.worker_threads != next->agent.worker_threads},
                 {"Socket=", strcmp(first->keyprovider.socket, next->keyprovider.socket) != 0},
                 {"Device=", strcmp(first->tpm.device, next->tpm.device) != 0},
+                {"VolumeSocket=", strcmp(first->volumes.socket, next->volumes.socket) != 0},
         };
 
         for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
                 if (options[i].differs)
                         log_line(LOG_WARNING, "%s has changed and takes effect after a restart",
                                  options[i].name);
+}
+
+static struct lifecycle_settings lifecycle_settings_of(const struct config *config) {
+        return (struct lifecycle_settings){
+                .lease_usec = config->libvirt.lease_usec,
+                .migrate_lease_usec = config->libvirt.migrate_lease_usec,
+        };
 }
 
 static struct image_keys_settings image_keys_settings_of(const struct config *config) {
@@ -238,6 +259,9 @@ static void apply_config(struct daemon *daemon) {
         keyprovider_service_configure(daemon->keyprovider, &settings);
         const struct image_keys_settings image_keys = image_keys_settings_of(config);
         image_keys_configure(daemon->image_keys, &image_keys);
+        const struct lifecycle_settings lifecycle = lifecycle_settings_of(config);
+        lifecycle_configure(daemon->lifecycle, &lifecycle);
+        vm_service_configure(daemon->vms, config->libvirt.launch_timeout_usec);
         front_doors_configure(daemon->doors, config);
         arm_cache_timer(daemon);
 }
@@ -316,6 +340,25 @@ static int make_pipeline(struct daemon *daemon, struct wla_error *err) {
         return 0;
 }
 
+static int make_vms(struct daemon *daemon, struct wla_error *err) {
+        const struct config *config = daemon->config;
+        const struct lifecycle_settings settings = lifecycle_settings_of(config);
+        const struct lifecycle_options lifecycle_options = {
+                .event = daemon->event,
+                .access = daemon->access,
+                .volume_socket = config->volumes.socket,
+                .runtime_directory = config->agent.runtime_directory,
+        };
+
+        if (lifecycle_new(&lifecycle_options, &settings, &daemon->lifecycle, err) < 0)
+                return -1;
+        const struct vm_service_options options = {
+                .lifecycle = daemon->lifecycle,
+                .state_directory = config->agent.state_directory,
+        };
+        return vm_service_new(&options, config->libvirt.launch_timeout_usec, &daemon->vms, err);
+}
+
 static int block_signals(struct wla_error *err) {
         sigset_t signals;
 
@@ -372,6 +415,7 @@ static int open_doors(struct daemon *daemon, struct wla_error *err) {
                                 .forget = forget_keys,
                                 .self = daemon,
                                 .keyprovider = daemon->keyprovider,
+                                .vms = vm_service_as_control(daemon->vms),
                                 .images = image_keys_service(daemon->image_keys),
                         },
                 .closed = on_connection_closed,
@@ -397,7 +441,8 @@ int daemon_new(struct config *config, struct daemon **ret, struct wla_error *err
         if (block_signals(err) < 0 ||
             check_event(sd_event_default(&daemon->event), "make an event loop", err) < 0 ||
             make_runtime_directory(config, err) < 0 || make_pipeline(daemon, err) < 0 ||
-            open_doors(daemon, err) < 0 || make_event_sources(daemon, err) < 0) {
+            make_vms(daemon, err) < 0 || open_doors(daemon, err) < 0 ||
+            make_event_sources(daemon, err) < 0) {
                 daemon_free(daemon);
                 return -1;
         }
@@ -443,6 +488,8 @@ struct daemon *daemon_free(struct daemon *daemon) {
                 return NULL;
 
         front_doors_free(daemon->doors);
+        vm_service_free(daemon->vms);
+        lifecycle_free(daemon->lifecycle);
         leave_without_a_hanging_tpm(daemon);
         pool_free(daemon->pool);
         image_keys_free(daemon->image_keys);

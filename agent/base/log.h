@@ -25,6 +25,15 @@
 #define LOG_ID_LIMIT         "6f3d1a52c0b94a7f9a0e5b1f7c2d8e0a"
 #define LOG_ID_START_FAILED  "6f3d1a52c0b94a7f9a0e5b1f7c2d8e0b"
 
+#define LOG_ID_LAUNCH_ALLOWED   "6f3d1a52c0b94a7f9a0e5b1f7c2d8e20"
+#define LOG_ID_LAUNCH_REFUSED   "6f3d1a52c0b94a7f9a0e5b1f7c2d8e21"
+#define LOG_ID_VOLUME_OPENED    "6f3d1a52c0b94a7f9a0e5b1f7c2d8e22"
+#define LOG_ID_VOLUME_CLOSED    "6f3d1a52c0b94a7f9a0e5b1f7c2d8e23"
+#define LOG_ID_INSTANCE_RUNNING "6f3d1a52c0b94a7f9a0e5b1f7c2d8e24"
+#define LOG_ID_LEASE_ENDED      "6f3d1a52c0b94a7f9a0e5b1f7c2d8e25"
+#define LOG_ID_ORPHAN_FOUND     "6f3d1a52c0b94a7f9a0e5b1f7c2d8e26"
+#define LOG_ID_ORPHAN_REMOVED   "6f3d1a52c0b94a7f9a0e5b1f7c2d8e27"
+
 struct log_field {
         const char *name;  /* journal field: upper case, WLA_ in front */
         const char *value; /* NULL: left out */

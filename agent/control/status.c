@@ -62,7 +62,7 @@ static int write_tpm(const struct daemon_status *status, struct buf *json, struc
                                 return -1;
                         separator = ",";
                 }
-        return buf_append_text(json, "]}}", err);
+        return buf_printf(json, err, "]},\"vms\":%s}", status->vms);
 }
 
 int daemon_status_write(const struct daemon_status *status, struct buf *json,

@@ -27,6 +27,7 @@ struct daemon_status {
         const char *binding_key;         /* fingerprint; NULL: none was set up */
         const char *binding_key_problem; /* why there is none; NULL when there is one */
         uint32_t binding_key_pcrs;       /* bit n: PCR n */
+        const char *vms;                 /* JSON array */
 };
 
 int daemon_status_write(const struct daemon_status *status, struct buf *json,

@@ -20,6 +20,7 @@ static const struct daemon_status status = {
         .tpm_device = "device:/dev/tpmrm0",
         .binding_key = "aabb",
         .binding_key_pcrs = 1u << 7 | 1u << 11,
+        .vms = "[]",
 };
 
 START_TEST(is_one_json_object) {

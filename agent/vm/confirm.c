@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Asks volumed which mappings the kernel has, when we cannot know: after a start of wlagentd, and when a
+ * lease has ended before its VM was said to run. */
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "vm/lifecycle_state.h"
+#include "vm/volume_list.h"
+
+#define TIMER_ACCURACY (50 * USEC_PER_MSEC)
+#define LIST_TIME      (5 * USEC_PER_SEC)
+#define FIRST_PAUSE    USEC_PER_SEC
+#define LONGEST_PAUSE  (30 * USEC_PER_SEC)
+
+struct confirmation {
+        struct pool_job job; /* first: the pool hands it back */
+        struct lifecycle *lifecycle;
+        uint64_t begun_usec;
+        struct deadline deadline;
+
+        /* Written by the worker, read after it has handed the job back. */
+        struct volume_list list;
+        int outcome;
+        struct wla_error err;
+};
+
+static bool is_open(const struct vm_disk *disk, const struct volume_list *list) {
+        const struct volume_entry *entry = volume_list_find(list, disk->name);
+
+        return entry && entry->open_count > 0;
+}
+
+/* What is open without us is QEMU's; what is not has ended without our hearing of it. */
+static void judge(struct vm *vm, const struct volume_list *list) {
+        bool held = false;
+
+        for (size_t i = vm->disk_count; i > 0; i--) {
+                struct vm_disk *disk = vm->disks[i - 1];
+
+                if (lease_held(&disk->lease))
+                        held = true;
+                else if (!is_open(disk, list))
+                        vm_remove_disk(vm, disk);
+        }
+
+        if (vm->disk_count == 0) {
+                log_line(LOG_NOTICE, "nothing of VM %s is open any more", vm->uuid.text);
+                lifecycle_forget(vm);
+                return;
+        }
+        if (!held && (vm->state == VM_OPENING || vm->state == VM_OPEN))
+                vm_set_state(vm, VM_RUNNING);
+        lifecycle_note(vm);
+}
+
+static bool is_in_doubt(const struct vm *vm) {
+        for (size_t i = 0; i < vm->disk_count; i++)
+                if (!lease_held(&vm->disks[i]->lease))
+                        return true;
+        return false;
+}
+
+static void judge_all(struct lifecycle *lifecycle, const struct confirmation *confirmation) {
+        struct vm *next;
+
+        for (struct vm *vm = LIST_FIRST(&lifecycle->vms); vm; vm = next) {
+                next = LIST_NEXT(vm, entry);
+                if (vm->launch || !is_in_doubt(vm))
+                        continue;
+                /* The list may be from before the change. */
+                if (vm->changed_usec >= confirmation->begun_usec)
+                        lifecycle_confirm_in(lifecycle, FIRST_PAUSE);
+                else
+                        judge(vm, &confirmation->list);
+        }
+}
+
+static void try_again(struct lifecycle *lifecycle, const struct wla_error *err) {
+        uint64_t pause_usec = lifecycle->confirm_pause_usec;
+
+        if (pause_usec == 0) {
+                log_line(LOG_WARNING, "which disks of VMs are open is not known: %s",
+                         wla_error_text(err));
+                pause_usec = FIRST_PAUSE;
+        }
+        lifecycle_confirm_in(lifecycle, pause_usec);
+        lifecycle->confirm_pause_usec = 2 * pause_usec > LONGEST_PAUSE ? LONGEST_PAUSE
+                                                                       : 2 * pause_usec;
+}
+
+static void ask(struct pool_job *job) {
+        struct confirmation *confirmation = (struct confirmation *)job;
+
+        confirmation->outcome = volume_list_read(confirmation->lifecycle->options.volume_socket,
+                                                 VOLUMED_LIST, &confirmation->deadline,
+                                                 &confirmation->list, &confirmation->err);
+}
+
+static void came_back(struct pool_job *job, bool dropped) {
+        struct confirmation *confirmation = (struct confirmation *)job;
+        struct lifecycle *lifecycle = confirmation->lifecycle;
+
+        lifecycle->confirmation = NULL;
+        if (dropped)
+                confirmation->outcome = wla_fail(&confirmation->err, WLA_E_TIMEOUT,
+                                                 "no worker was free");
+        if (confirmation->outcome < 0) {
+                try_again(lifecycle, &confirmation->err);
+        } else {
+                lifecycle->confirm_pause_usec = 0;
+                judge_all(lifecycle, confirmation);
+        }
+        volume_list_clear(&confirmation->list);
+        free(confirmation);
+}
+
+static int begin(struct lifecycle *lifecycle, struct wla_error *err) {
+        struct confirmation *confirmation = calloc(1, sizeof(*confirmation));
+
+        if (!confirmation)
+                return wla_fail(err, WLA_E_BUSY, "out of memory");
+        confirmation->lifecycle = lifecycle;
+        confirmation->begun_usec = clock_now_usec();
+        confirmation->job = (struct pool_job){
+                .run = ask, .done = came_back, .deadline = &confirmation->deadline};
+        deadline_init(&confirmation->deadline, confirmation->begun_usec + LIST_TIME);
+        if (lifecycle_need_pool(lifecycle, err) < 0 ||
+            pool_submit(lifecycle->pool, &confirmation->job, err) < 0) {
+                free(confirmation);
+                return -1;
+        }
+        lifecycle->confirmation = confirmation;
+        return 0;
+}
+
+static int on_confirm_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct lifecycle *lifecycle = userdata;
+        struct wla_error err = {0};
+
+        (void)source;
+        (void)usec;
+        if (lifecycle->confirmation)
+                lifecycle_confirm_in(lifecycle, FIRST_PAUSE);
+        else if (begin(lifecycle, &err) < 0)
+                try_again(lifecycle, &err);
+        return 0;
+}
+
+void lifecycle_confirm_in(struct lifecycle *lifecycle, uint64_t usec) {
+        (void)sd_event_source_set_time_relative(lifecycle->confirm_timer, usec);
+        (void)sd_event_source_set_enabled(lifecycle->confirm_timer, SD_EVENT_ONESHOT);
+}
+
+int lifecycle_make_confirm_timer(struct lifecycle *lifecycle, struct wla_error *err) {
+        int outcome = sd_event_add_time(lifecycle->options.event, &lifecycle->confirm_timer,
+                                        CLOCK_MONOTONIC, UINT64_MAX, TIMER_ACCURACY,
+                                        on_confirm_timer, lifecycle);
+
+        if (outcome >= 0)
+                outcome = sd_event_source_set_enabled(lifecycle->confirm_timer, SD_EVENT_OFF);
+        if (outcome < 0)
+                return wla_fail_errno(err, -outcome, "cannot make a timer");
+        return 0;
+}

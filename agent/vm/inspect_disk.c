@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "vm/launch_disk.h"
+
+static const char hint_encrypt[] = "'wlagent image encrypt' makes images that wlagent opens";
+static const char hint_size[] = "copy the image again, together with its header";
+static const char hint_layer[] = "put the image back that this VM was started with, or remove its "
+                                 "layer, and with it what the VM has written";
+
+static int fail_short(struct wla_error *err) {
+        return wla_fail(err, WLA_E_SYSTEM, "the header from wlagent-volumed cannot be read");
+}
+
+/* The file is sealed, and volumed is more trusted than we are: it is read once because a copy is
+ * needed, not because it could change. */
+static int read_header(int fd, struct luks2_header *ret, struct wla_error *err) {
+        struct stat status;
+
+        if (fstat(fd, &status) < 0 || status.st_size <= 0)
+                return fail_short(err);
+        if ((uint64_t)status.st_size > LUKS2_HEADER_MAX)
+                return wla_fail(err, WLA_E_INPUT, "its header is too large");
+
+        size_t size = (size_t)status.st_size;
+        _cleanup_free_ uint8_t *bytes = malloc(size);
+        if (!bytes)
+                return wla_fail(err, WLA_E_BUSY, "out of memory");
+        for (size_t have = 0; have < size;) {
+                ssize_t got = pread(fd, bytes + have, size - have, (off_t)have);
+
+                if (got < 0 && errno == EINTR)
+                        continue;
+                if (got <= 0)
+                        return fail_short(err);
+                have += (size_t)got;
+        }
+        return luks2_header_check(bytes, size, ret, err);
+}
+
+static int inspect(const struct launch_place *place, const struct volumed_request *request,
+                   int header_fd, struct volume_session **session, struct volumed_reply *reply,
+                   struct luks2_header *header, struct wla_error *err) {
+        _cleanup_close_ int memory_fd = -1;
+        const struct volume_call call = {
+                .request = request, .header_fd = header_fd, .ret_header = &memory_fd};
+
+        if (volume_session_open(place->socket, place->deadline, session, err) < 0 ||
+            volume_session_call(*session, &call, place->deadline, reply, err) < 0)
+                return -1;
+        if (reply->format == 0)
+                return 0;
+        if (reply->format != VOLUMED_FORMAT_OURS)
+                return wla_fail_hint(err, WLA_E_UNSUPPORTED, hint_encrypt,
+                                     "it is encrypted, but not by wlagent");
+        if (memory_fd < 0)
+                return fail_short(err);
+        return read_header(memory_fd, header, err);
+}
+
+static int judge_image(struct launch_disk *disk, const struct volumed_reply *reply,
+                       struct wla_error *err) {
+        const struct luks2_header *header = &disk->header;
+        const struct protected_disk *line = &disk->line;
+
+        if (reply->format == 0)
+                return wla_fail(err, WLA_E_INPUT, "wlagent-volumed found no image there");
+        if (header->kind != LUKS2_IMAGE)
+                return wla_fail_hint(err, WLA_E_UNSUPPORTED, hint_encrypt,
+                                     "its header is not that of an image of wlagent");
+        if (reply->size != header->data_offset + header->image.size)
+                return wla_fail_hint(err, WLA_E_INPUT, hint_size,
+                                     "it has %" PRIu64 " bytes, but its header is for %" PRIu64,
+                                     reply->size, header->data_offset + header->image.size);
+        if (line->has_key_id && !key_id_equal(&line->key_id, &header->image.key_id))
+                return wla_fail_hint(err, WLA_E_DENIED,
+                                     "take key= out of the domain's line, or use the image of "
+                                     "that key",
+                                     "its header names another key than the domain");
+        if (line->mode == DISK_DIRECT && line->format != header->image.content)
+                return wla_fail_hint(err, WLA_E_INPUT, "run 'wlagent vm protect' again",
+                                     "the driver's type of the disk has to be %s",
+                                     image_content_name(header->image.content));
+        disk->key_id = header->image.key_id;
+        return 0;
+}
+
+static int inspect_image(struct launch_disk *disk, const struct launch_place *place,
+                         struct wla_error *err) {
+        struct volumed_request request = {.operation = VOLUMED_INSPECT_IMAGE};
+        struct volumed_reply reply;
+
+        memcpy(request.path, disk->line.image, sizeof(request.path));
+        memcpy(request.header, disk->line.header, sizeof(request.header));
+        if (inspect(place, &request, disk->header_fd, &disk->image, &reply, &disk->header, err) <
+                    0 ||
+            judge_image(disk, &reply, err) < 0)
+                return wla_wrap(err, "the image %s", disk->line.image);
+        return 0;
+}
+
+/* volumed found the layer by this VM and target; its token has to say the same, and name this image. */
+static int judge_layer(const struct launch_disk *disk, const struct uuid *vm,
+                       struct wla_error *err) {
+        const struct luks2_header *header = &disk->layer_header;
+
+        if (disk->line.mode == DISK_EPHEMERAL)
+                return wla_fail_hint(err, WLA_E_INPUT, "choose mode layer, or remove the layer",
+                                     "the disk has a layer that is kept, which mode ephemeral "
+                                     "would hide");
+        if (header->kind != LUKS2_LAYER || !uuid_equal(&header->layer.vm, vm) ||
+            strcmp(header->layer.target, disk->line.target) != 0)
+                return wla_fail(err, WLA_E_DENIED, "its header is not that of this disk's layer");
+        if (!uuid_equal(&header->layer.image, &disk->header.uuid))
+                return wla_fail_hint(err, WLA_E_DENIED, hint_layer,
+                                     "it was made over another image than %s", disk->line.image);
+        return 0;
+}
+
+static int inspect_layer(struct launch_disk *disk, const struct launch_place *place,
+                         struct wla_error *err) {
+        struct volumed_request request = {.operation = VOLUMED_INSPECT_LAYER};
+        struct volumed_reply reply;
+
+        memcpy(request.vm, place->vm->text, sizeof(request.vm));
+        memcpy(request.target, disk->line.target, sizeof(request.target));
+        if (inspect(place, &request, -1, &disk->layer, &reply, &disk->layer_header, err) < 0)
+                return wla_wrap(err, "the layer");
+        disk->has_layer = reply.format != 0;
+        if (disk->has_layer && judge_layer(disk, place->vm, err) < 0)
+                return wla_wrap(err, "the layer");
+        return 0;
+}
+
+int launch_disk_inspect(struct launch_disk *disk, const struct launch_place *place,
+                        struct wla_error *err) {
+        struct volume_name name = {.kind = VOLUME_DISK, .uuid = *place->vm};
+
+        memcpy(name.target, disk->line.target, sizeof(name.target));
+        volume_name_write(&name, disk->name);
+        if (inspect_image(disk, place, err) < 0 ||
+            (disk->line.mode != DISK_DIRECT && inspect_layer(disk, place, err) < 0))
+                return wla_wrap(err, "disk %s", disk->line.target);
+        return 0;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* One disk on its way from a line in a definition to an open volume:
+ *
+ *   inspect (worker)   volumed opens image and layer; their headers are checked here
+ *   unlock  (loop)     the key that the header names opens the image's volume key
+ *   open    (worker)   volumed maps both; the layer is made at the first start
+ *
+ * The two sessions with volumed are, once the disk is open, the lease on its mappings.
+ *
+ * Ownership: embedded; launch_disk_close() releases what it holds, at any point, and is safe on
+ *            {.header_fd = -1}.
+ * Threads:   one at a time.
+ * Failure:   as client.h, luks2_header.h and volume_key.h say; the text names the disk.
+ */
+
+#include "image/luks2_header.h"
+#include "vm/domain.h"
+#include "volume/client.h"
+
+struct launch_disk {
+        struct protected_disk line;
+        int header_fd;                /* -1, or the header of a registered image */
+        struct volume_session *image; /* from inspection on */
+        struct volume_session *layer; /* NULL in mode direct */
+        struct luks2_header header;   /* of the image */
+        bool has_layer;               /* it was there before */
+        struct luks2_header layer_header;
+        struct key_id key_id;
+        struct wla_secret *image_key; /* between unlock and open */
+        char name[VOLUME_NAME_SIZE];  /* of the volume that the VM gets */
+};
+
+/* Where, for whom and until when. */
+struct launch_place {
+        const char *socket;
+        const struct uuid *vm;
+        const struct deadline *deadline;
+};
+
+int launch_disk_inspect(struct launch_disk *disk, const struct launch_place *place,
+                        struct wla_error *err) _must_check_;
+
+/* key: what key_id names. */
+int launch_disk_unlock(struct launch_disk *disk, const struct wla_secret *key,
+                       struct wla_error *err) _must_check_;
+
+int launch_disk_open(struct launch_disk *disk, const struct launch_place *place,
+                     struct wla_error *err) _must_check_;
+
+void launch_disk_close(struct launch_disk *disk);

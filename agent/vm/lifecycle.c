@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vm/lifecycle.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "vm/lifecycle_state.h"
+#include "vm/report.h"
+
+#define TIMER_ACCURACY (50 * USEC_PER_MSEC)
+
+/* libvirt calls release right after stopped; a lease is not kept longer for one that never comes. */
+#define RELEASE_PATIENCE (10 * USEC_PER_SEC)
+
+/* How long the kernel may take to remove a mapping that nobody has open any more. */
+#define REMOVAL_PATIENCE USEC_PER_SEC
+
+static const char hint_again[] = "start the VM again";
+
+static int check_event(int outcome, const char *what, struct wla_error *err) {
+        if (outcome >= 0)
+                return 0;
+        return wla_fail_errno(err, -outcome, "cannot %s", what);
+}
+
+struct vm *lifecycle_find(const struct lifecycle *lifecycle, const struct uuid *uuid) {
+        struct vm *vm;
+
+        LIST_FOREACH(vm, &lifecycle->vms, entry) {
+                if (uuid_equal(&vm->uuid, uuid))
+                        return vm;
+        }
+        return NULL;
+}
+
+static void insert(struct lifecycle *lifecycle, struct vm *vm) {
+        vm->lifecycle = lifecycle;
+        LIST_INSERT_HEAD(&lifecycle->vms, vm, entry);
+}
+
+struct vm *lifecycle_add(struct lifecycle *lifecycle, const struct uuid *uuid, const char *name) {
+        struct vm *vm = vm_new(uuid, name);
+
+        if (vm)
+                insert(lifecycle, vm);
+        return vm;
+}
+
+void lifecycle_forget(struct vm *vm) {
+        struct wla_error err = {0};
+
+        if (record_remove(vm->lifecycle->records, &vm->uuid, &err) < 0)
+                log_line(LOG_WARNING, "%s", wla_error_text(&err));
+        LIST_REMOVE(vm, entry);
+        vm_free(vm);
+}
+
+void lifecycle_tidy(struct vm *vm) {
+        if (!vm->launch && !vm->waiting && vm->disk_count == 0)
+                lifecycle_forget(vm);
+}
+
+void lifecycle_note(const struct vm *vm) {
+        struct wla_error err = {0};
+
+        if (record_write(vm->lifecycle->records, vm, &err) < 0)
+                log_line(LOG_WARNING, "%s", wla_error_text(&err));
+}
+
+static int on_pool(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+        struct lifecycle *lifecycle = userdata;
+
+        (void)source;
+        (void)fd;
+        (void)events;
+        pool_dispatch(lifecycle->pool);
+        return 0;
+}
+
+int lifecycle_need_pool(struct lifecycle *lifecycle, struct wla_error *err) {
+        if (lifecycle->pool)
+                return 0;
+        if (pool_new(VOLUME_WORKERS, VOLUME_QUEUE_MAX, &lifecycle->pool, err) < 0)
+                return -1;
+        int outcome = sd_event_add_io(lifecycle->options.event, &lifecycle->pool_source,
+                                      pool_fd(lifecycle->pool), EPOLLIN, on_pool, lifecycle);
+        if (outcome < 0) {
+                lifecycle->pool = pool_free(lifecycle->pool);
+                return check_event(outcome, "watch the workers for volumes", err);
+        }
+        return 0;
+}
+
+void lifecycle_end_lease(struct vm_disk *disk) {
+        lease_end(&disk->lease);
+        disk->vm->changed_usec = clock_now_usec();
+        lifecycle_confirm_in(disk->vm->lifecycle, REMOVAL_PATIENCE);
+}
+
+static void end_leases(struct vm *vm, uint64_t now_usec) {
+        for (size_t i = 0; i < vm->disk_count; i++) {
+                struct vm_disk *disk = vm->disks[i];
+
+                if (!lease_held(&disk->lease) || disk->lease.until_usec > now_usec)
+                        continue;
+                report_lease_ended(disk, "is held no longer, its time is over");
+                lifecycle_end_lease(disk);
+        }
+}
+
+static int on_lease_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct lifecycle *lifecycle = userdata;
+        uint64_t now_usec = clock_now_usec();
+        struct vm *vm;
+
+        (void)source;
+        (void)usec;
+        LIST_FOREACH(vm, &lifecycle->vms, entry) {
+                end_leases(vm, now_usec);
+        }
+        lifecycle_arm_leases(lifecycle);
+        return 0;
+}
+
+void lifecycle_arm_leases(struct lifecycle *lifecycle) {
+        uint64_t next_usec = UINT64_MAX;
+        struct vm *vm;
+
+        LIST_FOREACH(vm, &lifecycle->vms, entry) {
+                for (size_t i = 0; i < vm->disk_count; i++)
+                        if (lease_held(&vm->disks[i]->lease) &&
+                            vm->disks[i]->lease.until_usec < next_usec)
+                                next_usec = vm->disks[i]->lease.until_usec;
+        }
+        (void)sd_event_source_set_time(lifecycle->lease_timer, next_usec);
+        (void)sd_event_source_set_enabled(
+                lifecycle->lease_timer, next_usec == UINT64_MAX ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
+}
+
+static bool same_line(const struct vm_disk *disk, const struct protected_disk *line) {
+        return disk->mode == line->mode && strcmp(disk->image, line->image) == 0;
+}
+
+int lifecycle_check_start(const struct lifecycle *lifecycle, const struct domain *domain,
+                          struct wla_error *err) {
+        const struct vm *vm = lifecycle_find(lifecycle, &domain->uuid);
+
+        for (size_t i = 0; i < domain->disk_count; i++) {
+                const struct protected_disk *line = &domain->disks[i];
+                const struct vm_disk *disk = vm ? vm_find_disk(vm, line->target) : NULL;
+
+                if (!disk || !lease_held(&disk->lease))
+                        return wla_fail_hint(err, WLA_E_UNAVAILABLE, hint_again,
+                                             "disk %s is not open any more: wlagentd or "
+                                             "wlagent-volumed has ended, or the time was over",
+                                             line->target);
+                if (!same_line(disk, line))
+                        return wla_fail_hint(err, WLA_E_INPUT, hint_again,
+                                             "disk %s is not the one that was opened",
+                                             line->target);
+        }
+        return 0;
+}
+
+/* The VM that libvirt tells something about; NULL when nothing is known of it, or a newer start of it is
+ * under way already. */
+static struct vm *find_settled(const struct lifecycle *lifecycle, const struct uuid *uuid) {
+        struct vm *vm = lifecycle_find(lifecycle, uuid);
+
+        return vm && (!vm->launch || vm->launch_by_hand) ? vm : NULL;
+}
+
+void lifecycle_started(struct lifecycle *lifecycle, const struct uuid *uuid) {
+        struct vm *vm = find_settled(lifecycle, uuid);
+
+        if (!vm)
+                return;
+        vm->migrating = false;
+        vm_set_state(vm, VM_RUNNING);
+        lifecycle_note(vm);
+        report_running(vm);
+        for (size_t i = 0; i < vm->disk_count; i++)
+                if (!vm->disks[i]->by_hand)
+                        lease_end(&vm->disks[i]->lease);
+        lifecycle_arm_leases(lifecycle);
+}
+
+/* libvirt restores the labels of the disks before it calls release: until then they stay. */
+void lifecycle_stopped(struct lifecycle *lifecycle, const struct uuid *uuid) {
+        struct vm *vm = find_settled(lifecycle, uuid);
+        uint64_t until_usec = clock_now_usec() + RELEASE_PATIENCE;
+
+        if (!vm)
+                return;
+        vm_set_state(vm, VM_STOPPING);
+        lifecycle_note(vm);
+        for (size_t i = 0; i < vm->disk_count; i++)
+                if (vm->disks[i]->lease.until_usec > until_usec)
+                        vm->disks[i]->lease.until_usec = until_usec;
+        lifecycle_arm_leases(lifecycle);
+}
+
+/* What is being opened by hand meanwhile finds its disk gone, and fails. */
+void lifecycle_released(struct lifecycle *lifecycle, const struct uuid *uuid) {
+        struct vm *vm = find_settled(lifecycle, uuid);
+
+        if (!vm)
+                return;
+        report_closed(vm);
+        while (vm->disk_count > 0)
+                vm_remove_disk(vm, vm->disks[vm->disk_count - 1]);
+        vm_set_state(vm, VM_STOPPING);
+        lifecycle_tidy(vm);
+        lifecycle_arm_leases(lifecycle);
+}
+
+void lifecycle_reconnected(struct lifecycle *lifecycle, const struct uuid *uuid) {
+        const struct vm *vm = find_settled(lifecycle, uuid);
+
+        if (vm && vm->state != VM_RUNNING)
+                lifecycle_started(lifecycle, uuid);
+}
+
+size_t lifecycle_count(const struct lifecycle *lifecycle) {
+        size_t count = 0;
+        const struct vm *vm;
+
+        LIST_FOREACH(vm, &lifecycle->vms, entry) {
+                count++;
+        }
+        return count;
+}
+
+size_t lifecycle_open_disks(const struct lifecycle *lifecycle) {
+        size_t count = 0;
+        const struct vm *vm;
+
+        LIST_FOREACH(vm, &lifecycle->vms, entry) {
+                count += vm->state == VM_OPENING ? 0 : vm->disk_count;
+        }
+        return count;
+}
+
+int lifecycle_write_json(const struct lifecycle *lifecycle, struct buf *json,
+                         struct wla_error *err) {
+        const char *separator = "[";
+        const struct vm *vm;
+
+        LIST_FOREACH(vm, &lifecycle->vms, entry) {
+                if (buf_append_text(json, separator, err) < 0 || vm_write_json(vm, json, err) < 0)
+                        return -1;
+                separator = ",";
+        }
+        return buf_append_text(json, separator[0] == '[' ? "[]" : "]", err);
+}
+
+static void take_record(void *userdata, struct vm *vm) {
+        struct lifecycle *lifecycle = userdata;
+
+        insert(lifecycle, vm);
+}
+
+int lifecycle_new(const struct lifecycle_options *options,
+                  const struct lifecycle_settings *settings, struct lifecycle **ret,
+                  struct wla_error *err) {
+        struct lifecycle *lifecycle = calloc(1, sizeof(*lifecycle));
+
+        if (!lifecycle)
+                return wla_fail(err, WLA_E_BUSY, "out of memory");
+        lifecycle->options = *options;
+        lifecycle->settings = *settings;
+        LIST_INIT(&lifecycle->vms);
+        if (record_store_new(options->runtime_directory, &lifecycle->records, err) < 0 ||
+            record_read_all(lifecycle->records, take_record, lifecycle, err) < 0 ||
+            check_event(sd_event_add_time(options->event, &lifecycle->lease_timer, CLOCK_MONOTONIC,
+                                          UINT64_MAX, TIMER_ACCURACY, on_lease_timer, lifecycle),
+                        "make a timer", err) < 0 ||
+            lifecycle_make_confirm_timer(lifecycle, err) < 0) {
+                lifecycle_free(lifecycle);
+                return -1;
+        }
+        if (!LIST_EMPTY(&lifecycle->vms))
+                lifecycle_confirm_in(lifecycle, 0);
+        *ret = lifecycle;
+        return 0;
+}
+
+struct lifecycle *lifecycle_free(struct lifecycle *lifecycle) {
+        if (!lifecycle)
+                return NULL;
+
+        pool_free(lifecycle->pool);
+        sd_event_source_disable_unref(lifecycle->pool_source);
+        sd_event_source_disable_unref(lifecycle->lease_timer);
+        sd_event_source_disable_unref(lifecycle->confirm_timer);
+        while (!LIST_EMPTY(&lifecycle->vms)) {
+                struct vm *vm = LIST_FIRST(&lifecycle->vms);
+
+                LIST_REMOVE(vm, entry);
+                vm_free(vm);
+        }
+        record_store_free(lifecycle->records);
+        free(lifecycle);
+        return NULL;
+}
+
+void lifecycle_configure(struct lifecycle *lifecycle, const struct lifecycle_settings *settings) {
+        lifecycle->settings = *settings;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The protected VMs of this host, from libvirt's "prepare" to its "release".
+ *
+ *   prepare, migrate  disks are opened and held (a lease) until the VM runs, or the time is over
+ *   start             they have to be held still
+ *   started           QEMU has them: the lease ends, the kernel keeps the mappings as long as QEMU lives
+ *   stopped, release  whatever is left is let go; both may come twice, or for VMs that nobody knows
+ *   reconnect         libvirt was restarted and found the VM running
+ *
+ * One launch a VM: a newer one has the older cancelled, and waits until all that it had opened is
+ * closed, so that there are never two writers.  A VM without disks is forgotten.
+ *
+ * Ownership: the table owns its VMs; a call belongs to it until done is called or the call is cancelled.
+ * Threads:   the loop thread; the work is done on a pool of its own, made when it is first needed.
+ * Failure:   through done, or as functions say.
+ */
+
+#include "key/access.h"
+#include "vm/vm.h"
+
+struct lifecycle;
+struct vm_call;
+
+struct lifecycle_settings {
+        uint64_t lease_usec;         /* from prepare until started */
+        uint64_t migrate_lease_usec; /* from migrate until prepare */
+};
+
+struct lifecycle_options {
+        sd_event *event;
+        struct key_access *access;
+        const char *volume_socket; /* of volumed */
+        const char *runtime_directory;
+};
+
+/* Reads the records of a former life, and asks volumed what is still there. */
+int lifecycle_new(const struct lifecycle_options *options,
+                  const struct lifecycle_settings *settings, struct lifecycle **ret,
+                  struct wla_error *err) _must_check_;
+
+/* All calls must have ended.  Ends all leases: VMs that have not started yet do not. */
+struct lifecycle *lifecycle_free(struct lifecycle *lifecycle);
+
+/* After a reload; leases that run keep their time. */
+void lifecycle_configure(struct lifecycle *lifecycle, const struct lifecycle_settings *settings);
+
+enum vm_opening {
+        OPEN_FOR_START,
+        OPEN_FOR_MIGRATION,
+        OPEN_BY_HAND, /* one disk, whatever the VM is doing */
+};
+
+struct vm_order {
+        enum vm_opening why;
+        struct uuid uuid;
+        const char *name;                   /* copied */
+        const struct protected_disk *disks; /* copied */
+        const int *header_fds;              /* NULL, or as launch.h says; taken in any case */
+        size_t disk_count;
+        uint64_t hold_usec; /* OPEN_BY_HAND; 0: as for a start */
+        struct key_peer peer;
+        uint64_t deadline_usec; /* CLOCK_MONOTONIC */
+        /* err is NULL on success; exactly once, perhaps before lifecycle_open() returns: then *ret is
+         * NULL. */
+        void (*done)(void *userdata, const struct wla_error *err);
+        void *userdata;
+};
+
+void lifecycle_open(struct lifecycle *lifecycle, const struct vm_order *order,
+                    struct vm_call **ret);
+
+/* Nobody waits any more: done is not called, and what it would have opened is closed. */
+void vm_call_cancel(struct vm_call *call);
+
+/* The disks of a domain that starts, which were opened for it. */
+int lifecycle_check_start(const struct lifecycle *lifecycle, const struct domain *domain,
+                          struct wla_error *err) _must_check_;
+
+void lifecycle_started(struct lifecycle *lifecycle, const struct uuid *vm);
+void lifecycle_stopped(struct lifecycle *lifecycle, const struct uuid *vm);
+void lifecycle_released(struct lifecycle *lifecycle, const struct uuid *vm);
+void lifecycle_reconnected(struct lifecycle *lifecycle, const struct uuid *vm);
+
+/* VMs that are known, whatever they do. */
+size_t lifecycle_count(const struct lifecycle *lifecycle);
+
+/* Disks that are open, as far as is known. */
+size_t lifecycle_open_disks(const struct lifecycle *lifecycle);
+
+/* An array of vm_write_json(). */
+int lifecycle_write_json(const struct lifecycle *lifecycle, struct buf *json,
+                         struct wla_error *err) _must_check_;

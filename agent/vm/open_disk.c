@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+#include <time.h>
+
+#include "base/file.h"
+#include "image/volume_key.h"
+#include "vm/launch_disk.h"
+
+/* The mapping of a lease that was just dropped, or of a VM that just ended, is gone when the kernel has
+ * closed it: very soon, but not at once. */
+#define BUSY_PATIENCE   (3 * USEC_PER_SEC)
+#define ATTEMPT_TIME    (500 * USEC_PER_MSEC) /* with less than this there is no other attempt */
+#define BUSY_PAUSE_NSEC 50000000
+
+static int check_name(const struct volumed_reply *reply, const char *expected,
+                      struct wla_error *err) {
+        if (strcmp(reply->name, expected) == 0)
+                return 0;
+        return wla_fail(err, WLA_E_INPUT, "wlagent-volumed has opened another volume than %s",
+                        expected);
+}
+
+static int call(struct volume_session *session, const struct volumed_request *request,
+                const struct wla_secret *key, const char *expected,
+                const struct launch_place *place, struct wla_error *err) {
+        const struct volume_call call = {.request = request, .key = key, .header_fd = -1};
+        struct volumed_reply reply;
+
+        if (volume_session_call(session, &call, place->deadline, &reply, err) < 0)
+                return -1;
+        return check_name(&reply, expected, err);
+}
+
+static int open_direct(const struct launch_disk *disk, const struct launch_place *place,
+                       struct wla_error *err) {
+        struct volumed_request request = {.operation = VOLUMED_OPEN_DIRECT};
+
+        memcpy(request.vm, place->vm->text, sizeof(request.vm));
+        memcpy(request.target, disk->line.target, sizeof(request.target));
+        return call(disk->image, &request, disk->image_key, disk->name, place, err);
+}
+
+static int open_image(const struct launch_disk *disk, const struct launch_place *place,
+                      struct wla_error *err) {
+        const struct volumed_request request = {.operation = VOLUMED_OPEN_IMAGE};
+        const struct volume_name name = {.kind = VOLUME_IMAGE, .uuid = disk->header.uuid};
+        char expected[VOLUME_NAME_SIZE];
+
+        volume_name_write(&name, expected);
+        return call(disk->image, &request, disk->image_key, expected, place, err);
+}
+
+static int open_layer(const struct launch_disk *disk, const struct launch_place *place,
+                      struct wla_error *err) {
+        const struct volumed_request request = {.operation = VOLUMED_OPEN_LAYER};
+        _cleanup_secret_ struct wla_secret *key = NULL;
+
+        if (layer_key_unwrap(disk->image_key, &disk->layer_header.layer, &key, err) < 0)
+                return -1;
+        return call(disk->layer, &request, key, disk->name, place, err);
+}
+
+static int create_layer(const struct launch_disk *disk, const struct launch_place *place,
+                        struct wla_error *err) {
+        struct volumed_request request = {
+                .operation = VOLUMED_CREATE_LAYER,
+                .layer.ephemeral = disk->line.mode == DISK_EPHEMERAL,
+                .layer.backing_content = (uint8_t)disk->header.image.content,
+                .layer.virtual_size = disk->header.image.virtual_size,
+        };
+        struct layer_token token = {.vm = *place->vm, .image = disk->header.uuid};
+        _cleanup_secret_ struct wla_secret *key = NULL;
+
+        memcpy(token.target, disk->line.target, sizeof(token.target));
+        memcpy(request.layer.image, disk->header.uuid.text, sizeof(request.layer.image));
+        if (volume_key_generate(&key, err) < 0)
+                return -1;
+        if (disk->line.mode == DISK_LAYER && layer_key_wrap(disk->image_key, key, &token, err) < 0)
+                return -1;
+        request.layer.wrapped = token.wrapped;
+        return call(disk->layer, &request, key, disk->name, place, err);
+}
+
+static int open_once(const struct launch_disk *disk, const struct launch_place *place,
+                     struct wla_error *err) {
+        if (disk->line.mode == DISK_DIRECT)
+                return open_direct(disk, place, err) < 0 ? wla_wrap(err, "opening its image") : 0;
+        if (open_image(disk, place, err) < 0)
+                return wla_wrap(err, "opening its image");
+        if ((disk->has_layer ? open_layer : create_layer)(disk, place, err) < 0)
+                return wla_wrap(err, "%s its layer", disk->has_layer ? "opening" : "making");
+        return 0;
+}
+
+static void end_sessions(struct launch_disk *disk) {
+        /* The layer lies over the image. */
+        disk->layer = volume_session_free(disk->layer);
+        disk->image = volume_session_free(disk->image);
+}
+
+static bool same_wrapping(const struct wrapped_volume_key *a, const struct wrapped_volume_key *b) {
+        return memcmp(a->nonce, b->nonce, sizeof(a->nonce)) == 0 &&
+               memcmp(a->bytes, b->bytes, sizeof(a->bytes)) == 0;
+}
+
+/* The key in hand is for the header that was inspected first. */
+static int inspect_again(struct launch_disk *disk, const struct launch_place *place,
+                         struct wla_error *err) {
+        const struct luks2_header before = disk->header;
+
+        end_sessions(disk);
+        if (launch_disk_inspect(disk, place, err) < 0)
+                return -1;
+        if (!uuid_equal(&before.uuid, &disk->header.uuid) ||
+            !same_wrapping(&before.image.wrapped, &disk->header.image.wrapped))
+                return wla_fail(err, WLA_E_DENIED, "disk %s: the image was replaced meanwhile",
+                                disk->line.target);
+        return 0;
+}
+
+int launch_disk_open(struct launch_disk *disk, const struct launch_place *place,
+                     struct wla_error *err) {
+        const struct timespec pause = {.tv_nsec = BUSY_PAUSE_NSEC};
+        uint64_t give_up_usec = clock_now_usec() + BUSY_PATIENCE;
+
+        while (open_once(disk, place, err) < 0) {
+                if (err->code != WLA_E_BUSY || clock_now_usec() >= give_up_usec ||
+                    deadline_left_usec(place->deadline) < ATTEMPT_TIME)
+                        return wla_wrap(err, "disk %s", disk->line.target);
+                (void)nanosleep(&pause, NULL);
+                if (inspect_again(disk, place, err) < 0)
+                        return -1;
+        }
+        disk->image_key = wla_secret_free(disk->image_key);
+        return 0;
+}
+
+int launch_disk_unlock(struct launch_disk *disk, const struct wla_secret *key,
+                       struct wla_error *err) {
+        if (image_key_unwrap(key, &disk->header, &disk->image_key, err) < 0)
+                return wla_wrap(err, "disk %s: the image %s", disk->line.target, disk->line.image);
+        return 0;
+}
+
+void launch_disk_close(struct launch_disk *disk) {
+        end_sessions(disk);
+        disk->image_key = wla_secret_free(disk->image_key);
+        file_closep(&disk->header_fd);
+}

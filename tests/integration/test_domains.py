@@ -1,0 +1,500 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Protected VMs from libvirt's prepare to its release, as the hook tells wlagentd."""
+
+import contextlib
+import json
+import os
+import signal
+import struct
+import time
+import uuid
+
+import harness
+from vms import Answer, Asking, Domain, VmTest, domain_request, request
+
+
+class Lifecycle(VmTest):
+    def test_a_vm_from_prepare_to_release(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.allowed("prepare", domain)
+        self.assertEqual(self.volumed.held(), sorted([domain.mapping(), self.image.mapping]))
+        self.assertEqual(self.volumed.order(), ["INSPECT_IMAGE", "INSPECT_LAYER", "OPEN_IMAGE", "CREATE_LAYER"])
+        self.assertEqual(self.vm(domain)["state"], "open")
+
+        self.allowed("start", domain)
+        self.volumed.qemu_opens(domain.mapping(), self.image.mapping)
+        self.allowed("started", domain)
+        harness.poll(lambda: not self.volumed.held(), "the lease to end")
+        vm = self.vm(domain)
+        self.assertEqual((vm["state"], vm["name"]), ("running", "web"))
+        self.assertEqual(vm["disks"], [{
+            "target": "vda", "image": self.image.path, "header_uuid": self.image.uuid, "mode": "layer",
+            "key_id": "local:///image", "device": f"/dev/mapper/{domain.mapping()}", "by_hand": False, "held": False}])
+        self.assertAlmostEqual(vm["since"], time.time(), delta=60)
+        self.assertRegex(self.agent.log_text(), rf"disk vda is in use.*WLA_VM_UUID={domain.uuid} .*"
+                                                rf"WLA_HEADER_UUID={self.image.uuid} .*WLA_KEY_ID=local:///image")
+
+        self.volumed.qemu_ends(domain.mapping(), self.image.mapping)
+        self.allowed("stopped", domain)
+        self.assertEqual(self.vm(domain)["state"], "stopping")
+        self.allowed("release", domain)
+        self.nothing_is_left(domain)
+
+    def test_the_layer_stays_for_the_next_start(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        for expected in ("CREATE_LAYER", "OPEN_LAYER"):
+            self.volumed.forget_order()
+            self.run_through(domain)
+            self.assertEqual([name for name in self.volumed.order() if name != "END"],
+                             ["INSPECT_IMAGE", "INSPECT_LAYER", "OPEN_IMAGE", expected])
+            self.ends(domain)
+            self.assertEqual(self.volumed.layers(), [domain.mapping()])
+
+    def test_an_ephemeral_layer_is_made_anew(self):
+        domain = Domain({"vda": (self.image, "ephemeral")})
+        for _ in range(2):
+            self.run_through(domain)
+            self.assertEqual(self.volumed.layers(), [])
+            self.ends(domain)
+        self.assertEqual(self.volumed.order().count("CREATE_LAYER"), 2)
+
+    def test_direct(self):
+        domain = Domain({"vda": (self.image, "direct")})
+        self.run_through(domain)
+        self.assertEqual(self.volumed.order()[:2], ["INSPECT_IMAGE", "OPEN_DIRECT"])
+        self.ends(domain)
+        self.nothing_is_left(domain)
+
+    def test_several_disks(self):
+        other = self.make_image("other", content="qcow2")
+        domain = Domain({"vda": (self.image, "layer"), "vdb": (other, "ephemeral"), "vdc": (self.image, "layer")})
+        self.run_through(domain)
+        self.assertEqual([disk["target"] for disk in self.vm(domain)["disks"]], ["vda", "vdb", "vdc"])
+        self.assertEqual(self.agent.metrics()["wlagent_volumes_open"], 3)
+        self.ends(domain)
+        self.nothing_is_left(domain)
+        self.assertEqual(self.agent.metrics()['wlagent_vm_launches_total{result="ok"}'], 1)
+        self.assertEqual(self.agent.metrics()["wlagent_vm_launch_seconds_count"], 1)
+
+    def test_two_vms_on_one_image(self):
+        first, second = (Domain({"vda": (self.image, "layer")}) for _ in range(2))
+        self.run_through(first)
+        self.run_through(second)
+        self.ends(first)
+        self.assertEqual(list(self.vms()), [second.uuid])
+        self.ends(second)
+        self.nothing_is_left(second)
+
+    def test_eight_at_once(self):
+        domains = [Domain({"vda": (self.image, "layer")}) for _ in range(8)]
+        for asking in [self.ask("prepare", domain) for domain in domains]:
+            self.assertEqual(asking.answer(), Answer("ok", ""))
+        self.assertEqual(len(self.volumed.held()), 9)
+        self.assertEqual(self.agent.counts().tpm, 1)
+        for domain in domains:
+            self.allowed("started", domain)
+            self.allowed("release", domain)
+        self.nothing_is_left(domains[0])
+
+    def test_a_domain_without_protection_costs_nothing(self):
+        domain = Domain({})
+        threads = len(os.listdir(f"/proc/{self.agent.process.pid}/task"))
+        for operation in ("prepare", "start", "started", "stopped", "release", "migrate", "restore", "reconnect"):
+            self.allowed(operation, domain)
+        self.assertEqual(len(os.listdir(f"/proc/{self.agent.process.pid}/task")), threads)
+        self.assertEqual(self.volumed.order(), [])
+
+    def test_operations_that_always_pass(self):
+        for payload in ("", "<broken", "<domain><uuid>x</uuid></domain>"):
+            for operation in ("reconnect", "attach"):
+                self.assertEqual(Asking(self.agent.control, domain_request(operation, payload)).answer().code, "ok")
+        domain = Domain({"vda": (self.image, "layer")})
+        for operation in ("stopped", "release", "release", "started", "reconnect"):
+            self.allowed(operation, domain)
+        self.nothing_is_left(domain)
+
+    def test_a_failed_start_is_cleaned_up(self):
+        """QEMU could not be started: libvirt calls stopped and release without started."""
+        domain = Domain({"vda": (self.image, "layer")})
+        self.allowed("prepare", domain)
+        self.allowed("stopped", domain)
+        self.assertTrue(self.volumed.held())
+        self.allowed("release", domain)
+        self.nothing_is_left(domain)
+
+    def test_protection_was_taken_away(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.allowed("prepare", domain)
+        domain.disks = {}
+        self.allowed("prepare", domain)
+        self.nothing_is_left(domain)
+
+
+class Refusals(VmTest):
+    def test_keys(self):
+        self.refused_start("prepare", Domain({"vda": (self.make_image("a", "unknown"), "layer")}), "not-found",
+                           "disk vda: its key: .*local:///unknown")
+        wrong = Domain({"vda": (self.make_image("b", kek=bytes(32)), "layer")})
+        self.refused_start("prepare", wrong, "denied", "disk vda: the image ")
+        self.nothing_is_left(wrong)
+        self.assertNotIn("OPEN_IMAGE", self.volumed.order())
+
+    def test_a_key_that_was_taken_away_is_refused_at_the_second_start(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.run_through(domain)
+        self.ends(domain)
+        self.agent.remove_key("image")
+        self.assertEqual(Asking(self.agent.control, request("forget")).answer().code, "ok")
+        self.refused_start("prepare", domain, "not-found", "its key")
+        self.nothing_is_left(domain)
+        self.assertEqual(self.volumed.layers(), [domain.mapping()])
+
+    def test_another_key_than_the_domain_names(self):
+        domain = Domain({"vda": (self.image, "layer")}, key="local:///other")
+        self.refused_start("prepare", domain, "denied", "its header names another key than the domain")
+
+    def test_images(self):
+        image = self.image
+        os.truncate(image.path, 4096)
+        domain = Domain({"vda": (image, "layer")})
+        self.refused_start("prepare", domain, "input", "it has 4096 bytes, but its header is for 65536")
+        os.unlink(image.path)
+        self.refused_start("prepare", domain, "not-found", "does not exist")
+        self.nothing_is_left(domain)
+
+    def test_a_direct_disk_of_another_format(self):
+        image = self.make_image("q", content="qcow2")
+        self.refused_start("prepare", Domain({"vda": (image, "direct")}), "input", "has to be qcow2")
+
+    def test_a_header_of_another_image(self):
+        other = self.make_image("other")
+        os.replace(other.path + ".header", self.image.path + ".header")
+        domain = Domain({"vda": (self.image, "layer")})
+        self.run_through(domain)  # volumed's probe would tell, which the double has not
+        self.ends(domain)
+        self.make_image("base")
+        self.refused_start("prepare", domain, "denied", "made over another image.*remove its layer")
+        self.assertEqual(self.volumed.layers(), [domain.mapping()])
+
+    def test_layers_of_others(self):
+        first, second = (Domain({"vda": (self.image, "layer")}) for _ in range(2))
+        self.run_through(first)
+        self.ends(first)
+        layers = os.path.join(self.volumed.directory, "layers")
+        os.rename(os.path.join(layers, first.mapping() + ".header"), os.path.join(layers, second.mapping() + ".header"))
+        self.refused_start("prepare", second, "denied", "not that of this disk's layer")
+        second.disks = {"vda": (self.image, "ephemeral")}
+        self.refused_start("prepare", second, "input", "choose mode layer")
+
+    def test_hostile_definitions(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        bomb = '<!DOCTYPE d [<!ENTITY a "b">]><domain/>'
+        for xml in (bomb, "<domain/>", domain.xml().replace("</domain>", ""), "x" * 1000, "",
+                    domain.xml().replace(domain.mapping(), "sda")):
+            answer = Asking(self.agent.control, domain_request("prepare", xml)).answer()
+            self.assertEqual(answer.code, "input", xml)
+        self.assertEqual(self.volumed.order(), [])
+        self.assertNotIn("ENTITY", self.agent.log_text())
+
+    def test_start_without_prepare(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.refused_start("start", domain, "unavailable", "disk vda is not open any more.*start the VM again")
+
+
+class Faults(VmTest):
+    LIBVIRT = {"LaunchTimeoutSeconds": 2}
+
+    def test_volumed_is_down(self):
+        self.volumed.stop()
+        domain = Domain({"vda": (self.image, "layer")})
+        self.refused_start("prepare", domain, "unavailable", "wlagent-volumed is not running")
+        self.nothing_is_left(domain)
+        self.volumed.start()
+        self.allowed("prepare", domain)
+
+    def test_volumed_hangs(self):
+        for operation in ("INSPECT_IMAGE", "INSPECT_LAYER", "OPEN_IMAGE", "CREATE_LAYER"):
+            domain = Domain({"vda": (self.image, "layer")})
+            self.volumed.fault(operation, "hang")
+            started = time.monotonic()
+            self.refused_start("prepare", domain, "timeout", "wlagent-volumed has not answered")
+            self.assertLess(time.monotonic() - started, 3)
+            self.volumed.fault()
+            self.nothing_is_left(domain)
+            self.allowed("prepare", domain)
+            self.allowed("release", domain)
+            self.nothing_is_left(domain)
+
+    def test_volumed_dies_or_refuses(self):
+        for action, code in (("die", "unavailable"), ("refuse", "denied")):
+            for operation in ("INSPECT_IMAGE", "INSPECT_LAYER", "OPEN_IMAGE", "CREATE_LAYER"):
+                domain = Domain({"vda": (self.image, "layer")})
+                self.volumed.fault(operation, action)
+                self.refused_start("prepare", domain, code, "disk vda")
+                self.volumed.fault()
+                self.nothing_is_left(domain)
+
+    def test_a_mapping_that_is_still_going(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.volumed.fault("CREATE_LAYER", "busy", 3)
+        self.allowed("prepare", domain)
+        self.assertEqual(self.volumed.order().count("CREATE_LAYER"), 4)
+        self.assertEqual(len(self.volumed.leases()), 2)
+
+    def test_a_mapping_that_stays(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        with self.volumed.qemu(domain.mapping()):
+            self.refused_start("prepare", domain, "busy", "disk vda")
+        self.nothing_is_left(domain)
+
+    def test_volumed_dies_between_prepare_and_start(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.allowed("prepare", domain)
+        self.volumed.kill_sessions()
+        harness.poll(lambda: not self.volumed.leases(), "leases to end")
+        self.refused_start("start", domain, "unavailable", "not open any more")
+        harness.poll(lambda: self.vm(domain) is None, "the VM to be forgotten")
+        self.nothing_is_left(domain)
+        self.allowed("prepare", domain)
+
+    def test_the_hook_is_killed(self):
+        for operation in ("INSPECT_IMAGE", "CREATE_LAYER"):
+            domain = Domain({"vda": (self.image, "layer")})
+            self.volumed.fault(operation, "hang")
+            self.volumed.forget_order()
+            asking = self.ask("prepare", domain)
+            harness.poll(lambda: "FAULT" in self.volumed.order(), "volumed to hang")
+            asking.hang_up()
+            harness.poll(lambda: self.vm(domain) is None, "the launch to end", 1)
+            self.volumed.fault()
+            self.nothing_is_left(domain)
+            self.allowed("prepare", domain)
+            self.allowed("release", domain)
+
+    def test_containers_do_not_wait_for_volumes(self):
+        self.agent.import_key("pull", bytes(32))
+        self.volumed.fault("INSPECT_IMAGE", "hang")
+        asking = [self.ask("prepare", Domain({"vda": (self.image, "layer")})) for _ in range(20)]
+        with self.agent.client() as client:
+            started = time.monotonic()
+            client.unwrap(harness.wrap_packet("local:///pull", bytes(32), b"{}"))
+            self.assertLess(time.monotonic() - started, 1.5)
+        for one in asking:
+            self.assertEqual(one.answer().code, "timeout")
+
+    def test_a_tpm_that_hangs(self):
+        self.tpm.freeze()
+        domain = Domain({"vda": (self.image, "layer")})
+        self.refused_start("prepare", domain, "timeout", "disk vda: its key")
+        self.tpm.thaw()
+        self.nothing_is_left(domain)
+        self.allowed("prepare", domain)
+
+    def test_stopping_in_the_middle(self):
+        self.volumed.fault("OPEN_IMAGE", "hang")
+        asking = self.ask("prepare", Domain({"vda": (self.image, "layer")}))
+        harness.poll(lambda: "FAULT" in self.volumed.order(), "volumed to hang")
+        self.assertEqual(self.agent.stop(), 0)
+        self.assertEqual(asking.answer().code, "timeout")
+
+
+class Leases(VmTest):
+    LIBVIRT = {"LeaseSeconds": 5, "MigrateLeaseSeconds": 5}
+
+    def test_a_start_that_goes_nowhere(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.allowed("prepare", domain)
+        harness.poll(lambda: not self.volumed.held(), "the lease to end", 10)
+        harness.poll(lambda: self.vm(domain) is None, "the VM to be forgotten")
+        self.nothing_is_left(domain)
+        self.assertIn("its time is over", self.agent.log_text())
+
+    def test_a_start_that_takes_longer(self):
+        """QEMU has the disks by then; the VM is not lost."""
+        domain = Domain({"vda": (self.image, "layer")})
+        self.allowed("prepare", domain)
+        with self.volumed.qemu(domain.mapping()):
+            harness.poll(lambda: self.vm(domain)["state"] == "running", "volumed to be asked", 10)
+            self.allowed("started", domain)
+            self.assertEqual(self.vm(domain)["state"], "running")
+
+    def test_migration_to_here(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.allowed("migrate", domain)
+        self.assertEqual(len(self.volumed.leases()), 2)
+        self.volumed.forget_order()
+        self.allowed("prepare", domain)
+        self.assertEqual(self.volumed.order(), [])
+        self.assertEqual(len(self.volumed.leases()), 2)
+        self.allowed("start", domain)
+        self.allowed("started", domain)
+        harness.poll(lambda: not self.volumed.held(), "the lease to end")
+
+    def test_migration_that_never_comes(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.allowed("migrate", domain)
+        harness.poll(lambda: self.vm(domain) is None, "the VM to be forgotten", 10)
+        self.nothing_is_left(domain)
+
+
+class Again(VmTest):
+    """A start whose earlier one was never said to have ended."""
+
+    def test_prepare_twice(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.allowed("prepare", domain)
+        self.allowed("prepare", domain)
+        self.assertEqual(len(self.volumed.leases()), 2)
+        self.assertEqual(self.volumed.order().count("OPEN_IMAGE"), 2)
+        self.allowed("start", domain)
+
+    def test_prepare_while_prepare_is_under_way(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.volumed.fault("CREATE_LAYER", "hang", 1)
+        first = self.ask("prepare", domain)
+        harness.poll(lambda: "FAULT" in self.volumed.order(), "volumed to hang")
+        second = self.ask("prepare", domain)
+        self.assertEqual(first.answer().code, "busy")
+        self.assertEqual(second.answer().code, "ok")
+        self.assertEqual(len(self.volumed.leases()), 2)
+        order = self.volumed.order()
+        self.assertLess(order.index("FAULT"), len(order) - 1 - order[::-1].index("INSPECT_IMAGE"))
+
+    def test_the_newest_of_many_wins(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        askings = [self.ask("prepare", domain) for _ in range(10)]
+        codes = [asking.answer().code for asking in askings]
+        self.assertEqual(codes[-1], "ok")
+        self.assertLessEqual(set(codes), {"ok", "busy"})
+        self.assertEqual(len(self.volumed.leases()), 2)
+
+
+class Restart(VmTest):
+    def restart(self, signal_number=signal.SIGKILL):
+        self.agent.stop(signal_number)
+        harness.poll(lambda: not self.volumed.held(), "leases to end")
+        self.agent.start()
+
+    def test_between_prepare_and_start(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        for signal_number in (signal.SIGKILL, signal.SIGTERM):
+            self.allowed("prepare", domain)
+            self.restart(signal_number)
+            self.refused_start("start", domain, "unavailable", "start the VM again")
+            harness.poll(lambda: self.vm(domain) is None, "the VM to be forgotten")
+            self.nothing_is_left(domain)
+
+    def test_between_start_and_started(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.allowed("prepare", domain)
+        self.allowed("start", domain)
+        self.volumed.qemu_opens(domain.mapping(), self.image.mapping)
+        self.restart()
+        harness.poll(lambda: self.vm(domain)["state"] == "running", "volumed to be asked")
+        self.allowed("started", domain)
+        self.assertEqual(self.vm(domain)["disks"][0]["key_id"], "local:///image")
+        self.ends(domain)
+        self.volumed.qemu_ends(self.image.mapping)
+        self.nothing_is_left(domain)
+
+    def test_while_a_vm_runs(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.run_through(domain)
+        before = self.vm(domain)
+        self.restart()
+        self.assertEqual(self.vm(domain), before)
+        self.allowed("reconnect", domain)
+        self.ends(domain)
+        self.nothing_is_left(domain)
+
+    def test_a_vm_that_ended_meanwhile(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.run_through(domain)
+        self.agent.stop(signal.SIGKILL)
+        self.volumed.qemu_ends(domain.mapping())
+        self.agent.start()
+        harness.poll(lambda: self.vm(domain) is None, "the VM to be forgotten")
+        self.nothing_is_left(domain)
+        self.allowed("stopped", domain)
+        self.allowed("release", domain)
+
+    def test_without_volumed_nothing_is_forgotten(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.run_through(domain)
+        self.agent.stop(signal.SIGKILL)
+        self.volumed.stop()
+        self.agent.start()
+        harness.poll(lambda: "is not known" in self.agent.log_text(), "the attempt to ask")
+        self.assertEqual(self.vm(domain)["state"], "running")
+        self.volumed.start()
+        self.volumed.qemu_ends(domain.mapping())
+        harness.poll(lambda: self.vm(domain) is None, "the VM to be forgotten")
+
+    def test_records_that_are_not_understood(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.run_through(domain)
+        self.agent.stop()
+        directory = os.path.join(self.agent.run_directory, "vms")
+        with open(os.path.join(directory, self.records()[0]), encoding="utf-8") as record:
+            good = record.read()
+        other = str(uuid.uuid4())
+        bad = ["", "{", "[]", "{}", good[:-20], good, good.replace("running", "flying"),
+               json.dumps({**json.loads(good), "disks": [{}]}), json.dumps({**json.loads(good), "since": -1}), "\0" * 100]
+        for number, text in enumerate(bad):
+            name = other[:-2] + f"{number:02}.json"
+            with open(os.path.join(directory, name), "w", encoding="utf-8") as record:
+                record.write(text)
+        self.agent.start()
+        self.assertEqual(list(self.vms()), [domain.uuid])
+        self.assertEqual(len([name for name in os.listdir(directory) if name.startswith(".bad-")]), len(bad))
+        self.assertIn("set aside", self.agent.log_text())
+
+    def test_killed_before_each_change_of_the_disk(self):
+        """Between any two steps: the next life knows what is there, and the next start succeeds."""
+        self.agent.stop()
+        module = os.path.join(harness.BUILD, "tests", "integration", "libkill_at_step.so")
+        step = 0
+        while True:
+            step += 1
+            domain = Domain({"vda": (self.image, "layer")})
+            self.agent.start(env={**os.environ, "LD_PRELOAD": module, "KILL_AT_STEP": str(step)}, wait=False)
+            alive = self.run_until_killed(domain)
+            self.agent.stop(signal.SIGTERM if alive else signal.SIGKILL)
+            with contextlib.suppress(FileNotFoundError):
+                self.volumed.qemu_ends(domain.mapping())
+            harness.poll(lambda: not self.volumed.held(), "leases to end")
+            self.agent.start()
+            harness.poll(lambda: not self.vms(), "everything to be forgotten")
+            self.run_through(domain)
+            self.ends(domain)
+            self.nothing_is_left(domain)
+            self.agent.stop()
+            if alive:
+                break
+        self.assertGreater(step, 5)
+
+    def run_until_killed(self, domain):
+        try:
+            harness.poll(self.agent.ready, "wlagentd to listen")
+            for operation in ("prepare", "start", "started", "stopped", "release"):
+                if operation == "started":
+                    self.volumed.qemu_opens(domain.mapping())
+                if operation == "stopped":
+                    self.volumed.qemu_ends(domain.mapping())
+                self.tell(operation, domain)
+        except (OSError, AssertionError, struct.error):
+            return False
+        return self.agent.process.poll() is None
+
+
+class Reload(VmTest):
+    def test_times_change_and_nothing_else(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.allowed("prepare", domain)
+        self.agent.write_config(Libvirt={"LeaseSeconds": 5})
+        self.agent.process.send_signal(signal.SIGHUP)
+        harness.poll(lambda: "read again" in self.agent.log_text(), "the reload")
+        other = Domain({"vda": (self.image, "layer")})
+        self.allowed("prepare", other)
+        harness.poll(lambda: self.vm(other) is None, "the shorter lease to end", 10)
+        self.assertEqual(self.vm(domain)["state"], "open")
