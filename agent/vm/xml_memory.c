@@ -2,25 +2,37 @@
 #include "vm/xml_memory.h"
 
 #include <libxml/parser.h>
+#include <malloc.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
-
-#include "base/wiping_alloc.h"
 
 static _Thread_local bool failed;
 
-static void *allocated(void *block) {
+static void *allocate(size_t size) {
+        void *block = malloc(size);
+
         if (!block)
                 failed = true;
         return block;
 }
 
-static void *allocate(size_t size) {
-        return allocated(wiping_malloc(size));
+static void release(void *block) {
+        if (block)
+                explicit_bzero(block, malloc_usable_size(block));
+        free(block);
 }
 
 static void *reallocate(void *block, size_t size) {
-        return allocated(wiping_realloc(block, size));
+        void *moved = allocate(size);
+        size_t kept = block ? malloc_usable_size(block) : 0;
+
+        if (!moved)
+                return NULL;
+        if (block)
+                memcpy(moved, block, kept < size ? kept : size);
+        release(block);
+        return moved;
 }
 
 static char *duplicate(const char *text) {
@@ -31,19 +43,15 @@ static char *duplicate(const char *text) {
 }
 
 static void set_up(void) {
-        (void)xmlMemSetup(wiping_free, allocate, reallocate, duplicate);
+        (void)xmlMemSetup(release, allocate, reallocate, duplicate);
         xmlInitParser();
 }
 
-void xml_memory_init(void) {
+void xml_memory_begin(void) {
         static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-        (void)pthread_once(&once, set_up);
-}
-
-void xml_memory_begin(void) {
         failed = false;
-        xml_memory_init();
+        (void)pthread_once(&once, set_up);
 }
 
 bool xml_memory_failed(void) {
