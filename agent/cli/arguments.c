@@ -47,6 +47,8 @@ static const char *missing_operand(enum operand operand) {
         case OPERAND_KEY:
         case OPERAND_NEW_KEY:
                 return "the name of the key is missing";
+        case OPERAND_DOMAIN:
+                return "the name or UUID of the domain is missing";
         case OPERAND_FILE:
         case OPERAND_NONE:
         case OPERAND_WORDS:

@@ -24,6 +24,7 @@ enum operand {
         OPERAND_KEY,     /* the name of a key in the store */
         OPERAND_NEW_KEY, /* a name that no key has yet */
         OPERAND_FILE,    /* a path, or "-" */
+        OPERAND_DOMAIN,  /* a domain of libvirt, by name or UUID */
         OPERAND_WORDS,   /* any number of words, taken as they are */
 };
 
@@ -56,6 +57,7 @@ struct command {
 
 /* The root of the program's table: wlagent's own is in commands.c.  Its options are program_options. */
 extern const struct command command_wlagent;
+enum { PROGRAM_CONFIG, PROGRAM_VERSION };
 extern const struct command_option program_options[];
 
 /* One per file of its name. */
@@ -71,6 +73,7 @@ extern const struct command command_key_list;
 extern const struct command command_key_show;
 extern const struct command command_key_remove;
 extern const struct command command_keyprovider;
+extern const struct command command_vm; /* its subcommands are in cli/vm.h */
 extern const struct command command_complete;
 
 /* NULL when there is none of that name. */

@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "cli/command.h"
+#include "cli/vm.h"
+#include "cli/vm_program.h"
 #include "source/key_store.h"
 
 /* What a shell may offer next: "wlagent complete WORD..." with the words after "wlagent" so far, the
@@ -74,6 +76,14 @@ static void offer_keys(struct invocation *invocation) {
                 (void)puts(names.names[i]);
 }
 
+/* Becomes the program that knows them.  Silent as well: without it there is nothing to offer. */
+static void offer_domains(const struct invocation *invocation) {
+        static const struct arguments none = {0};
+        struct wla_error ignored = {0};
+
+        vm_program_become(invocation, &command_vm_names, &none, &ignored);
+}
+
 /* "a|b|c" are the values that there are. */
 static void offer_value(const struct command_option *option) {
         const char *value = option->value;
@@ -100,6 +110,8 @@ static bool offer_words(const struct line *line, struct invocation *invocation) 
                 offer_keys(invocation);
         else if (line->command->operand == OPERAND_FILE)
                 (void)puts(FILES);
+        else if (line->command->operand == OPERAND_DOMAIN)
+                offer_domains(invocation);
         else
                 return false;
         return true;

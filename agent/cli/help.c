@@ -15,6 +15,8 @@ static const char *operand_word(const struct command *command) {
                 return " NAME";
         case OPERAND_FILE:
                 return " FILE";
+        case OPERAND_DOMAIN:
+                return " DOMAIN";
         case OPERAND_WORDS:
                 return " WORD...";
         case OPERAND_NONE:

@@ -8,11 +8,9 @@
 #include "cli/arguments.h"
 #include "cli/command.h"
 
-enum { CONFIG, VERSION };
-
 const struct command_option program_options[] = {
-        [CONFIG] = {"config", "FILE", "read FILE instead of " CONFIG_DEFAULT_PATH},
-        [VERSION] = {"version", NULL, "print the version"},
+        [PROGRAM_CONFIG] = {"config", "FILE", "read FILE instead of " CONFIG_DEFAULT_PATH},
+        [PROGRAM_VERSION] = {"version", NULL, "print the version"},
         {0},
 };
 
@@ -69,12 +67,12 @@ static enum outcome run(struct invocation *invocation, struct place *place, int 
                         return OUTCOME_OK;
                 }
 
-                if (command == &command_wlagent && arguments.option[VERSION]) {
+                if (command == &command_wlagent && arguments.option[PROGRAM_VERSION]) {
                         (void)puts("wlagent " WLAGENT_VERSION);
                         return OUTCOME_OK;
                 }
                 if (command == &command_wlagent)
-                        invocation->config_path = arguments.option[CONFIG];
+                        invocation->config_path = arguments.option[PROGRAM_CONFIG];
 
                 if (command->run)
                         return command->run(invocation, &arguments, err);

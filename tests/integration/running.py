@@ -36,6 +36,7 @@ def open_to_all(program):
 
 WLAGENTD = open_to_all(os.path.join(BUILD, "agent", "wlagentd"))
 WLAGENT = open_to_all(os.path.join(BUILD, "agent", "cli", "wlagent"))
+WLAGENT_LIBEXEC = os.path.dirname(open_to_all(os.path.join(BUILD, "agent", "vm_admin", "wlagent-vm")))
 
 READY_SECONDS = 30
 POLL_SECONDS = 0.002

@@ -22,8 +22,8 @@ def commands(*path):
     """Every command below path, as the table has them."""
     for name in offered(*path, ""):
         yield (*path, name)
-        if (*path, name) == ("key",):
-            yield from commands("key")
+        if (*path, name) in (("key",), ("vm",)):
+            yield from commands(name)
 
 
 class Usage(unittest.TestCase):
@@ -37,7 +37,8 @@ class Usage(unittest.TestCase):
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "wlagent 0.1.0\n", ""))
 
     def test_the_commands_are_those_documented(self):
-        self.assertEqual(offered(""), ["setup", "status", "metrics", "doctor", "key", "keyprovider"])
+        self.assertEqual(offered(""), ["setup", "status", "metrics", "doctor", "key", "vm", "keyprovider"])
+        self.assertEqual(offered("vm", ""), ["protect", "unprotect", "list", "reconcile"])
         self.assertEqual(offered("key", ""), ["create", "import", "wrap", "list", "show", "remove"])
 
     def test_help_of_every_command(self):

@@ -27,7 +27,7 @@ class Completion(harness.AgentTest):
         return self.complete("--config", self.agent.config, *words)
 
     def test_commands(self):
-        self.assertEqual(self.complete(""), ["setup", "status", "metrics", "doctor", "key", "keyprovider"])
+        self.assertEqual(self.complete(""), ["setup", "status", "metrics", "doctor", "key", "vm", "keyprovider"])
         self.assertEqual(self.complete("s"), ["setup", "status"])
         self.assertEqual(self.complete("key", "re"), ["remove"])
         self.assertEqual(self.complete("complete", "x"), [])
@@ -38,6 +38,8 @@ class Completion(harness.AgentTest):
         self.assertEqual(self.complete("setup", "--"), ["--pcrs", "--handle", "--replace", "--json", "--help"])
         self.assertEqual(self.complete("key", "wrap", "--r"), ["--random"])
         self.assertEqual(self.complete("setup", "--pcrs", ""), [])
+        self.assertEqual(self.complete("vm", "protect", "--mode", ""), ["layer", "direct", "ephemeral"])
+        self.assertEqual(self.complete("vm", "protect", "--mode", "e"), ["ephemeral"])
 
     def test_names_of_keys(self):
         for name in ("web-1", "web-2", "db"):

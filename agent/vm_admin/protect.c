@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/vm.h"
+#include "vm_admin/domain_change.h"
+#include "vm_admin/domain_edit.h"
+#include "vm_admin/protected_image.h"
+
+static const char hint_path[] = "write it without empty, \".\" and \"..\" components";
+
+/* A path that is not absolute is below the working directory, which the agent does not share. */
+static int take_path(const char *option, const char *path, char ret[VOLUMED_PATH_SIZE],
+                     struct wla_error *err) {
+        _cleanup_buf_ struct buf whole = BUF_WITH_LIMIT(2 * VOLUMED_PATH_SIZE);
+        char directory[VOLUMED_PATH_SIZE] = "";
+        const char *text;
+
+        if (path[0] != '/' && !getcwd(directory, sizeof(directory)))
+                return wla_fail(err, WLA_E_INPUT, "option --%s: write the whole path", option);
+        if (path[0] != '/' && strncmp(path, "./", 2) == 0)
+                path += 2;
+
+        if (buf_printf(&whole, err, "%s%s%s", directory, path[0] == '/' ? "" : "/", path) < 0 ||
+            !(text = buf_text(&whole, err)))
+                return -1;
+        if (!disk_path_valid(text, strlen(text)))
+                return wla_fail_hint(err, WLA_E_INPUT, hint_path, "option --%s is no such path",
+                                     option);
+
+        memcpy(ret, text, strlen(text) + 1);
+        return 0;
+}
+
+static int take_key(const char *text, struct protected_disk *disk, struct wla_error *err) {
+        if (key_id_parse(text, strlen(text), &disk->key_id, err) < 0)
+                return wla_wrap(err, "option --key");
+        disk->has_key_id = true;
+        return 0;
+}
+
+static int take_options(const struct arguments *arguments, struct protected_disk *disk,
+                        struct wla_error *err) {
+        const char *target = arguments->option[VM_PROTECT_DISK];
+        const char *image = arguments->option[VM_PROTECT_IMAGE];
+        const char *mode = arguments->option[VM_PROTECT_MODE];
+        const char *header = arguments->option[VM_PROTECT_HEADER];
+        const char *key = arguments->option[VM_PROTECT_KEY];
+
+        if (!target)
+                return wla_fail(err, WLA_E_INPUT, "option --disk is missing: which disk?");
+        if (!image)
+                return wla_fail(err, WLA_E_INPUT, "option --image is missing: which image?");
+        if (!disk_target_valid(target, strlen(target)))
+                return wla_fail(err, WLA_E_INPUT, "'%.32s' is not the target of a disk", target);
+        (void)snprintf(disk->target, sizeof(disk->target), "%s", target);
+
+        if (mode && disk_mode_parse(mode, &disk->mode, err) < 0)
+                return wla_wrap(err, "option --mode");
+        if (take_path("image", image, disk->image, err) < 0 ||
+            (header && take_path("header", header, disk->header, err) < 0) ||
+            (key && take_key(key, disk, err) < 0))
+                return -1;
+        return 0;
+}
+
+static void name_device(const struct domain_change *change, const struct protected_disk *disk,
+                        char ret[VOLUME_NAME_SIZE]) {
+        struct volume_name name = {.kind = VOLUME_DISK, .uuid = change->definition.uuid};
+
+        memcpy(name.target, disk->target, sizeof(name.target));
+        volume_name_write(&name, ret);
+}
+
+static void print_text(const struct domain_change *change, const struct protected_disk *disk) {
+        static const char *const meanings[] = {
+                [DISK_LAYER] = "with a layer of its own over",
+                [DISK_DIRECT] = "writing to",
+                [DISK_EPHEMERAL] = "until it stops, over",
+        };
+        char device[VOLUME_NAME_SIZE];
+
+        name_device(change, disk, device);
+        (void)printf("Disk %s of domain %s %s protected, %s %s.\n", disk->target, change->name,
+                     change->changed ? "is" : "was already", meanings[disk->mode], disk->image);
+        (void)printf("It is " VOLUME_DEVICE_ROOT "%s, which wlagentd opens at each start.\n",
+                     device);
+        domain_change_print_notes(change);
+}
+
+static int print_json(const struct domain_change *change, const struct protected_disk *disk,
+                      struct wla_error *err) {
+        _cleanup_json_writer_ struct json_writer writer = JSON_WRITER;
+        char device[sizeof(VOLUME_DEVICE_ROOT) + VOLUME_NAME_SIZE] = VOLUME_DEVICE_ROOT;
+
+        name_device(change, disk, device + strlen(VOLUME_DEVICE_ROOT));
+        json_open_object(&writer, NULL);
+        json_put_text(&writer, "disk", disk->target);
+        json_put_text(&writer, "mode", disk_mode_name(disk->mode));
+        json_put_text(&writer, "image", disk->image);
+        json_put_text(&writer, "device", device);
+        if (domain_change_put(change, &writer, err) < 0)
+                return -1;
+        json_close_object(&writer);
+        return json_writer_print(&writer, err);
+}
+
+static int tell(const struct domain_change *change, const struct protected_disk *disk, bool json,
+                struct wla_error *err) {
+        _cleanup_buf_ struct buf xml = BUF_WITH_LIMIT(DOMAIN_CHANGE_XML_MAX);
+
+        if (json)
+                return print_json(change, disk, err);
+        if (!change->dry_run) {
+                print_text(change, disk);
+                return 0;
+        }
+        if (domain_change_print(change, &xml, err) < 0)
+                return -1;
+        (void)printf("%.*s\n", (int)xml.size, (const char *)xml.data);
+        return 0;
+}
+
+enum outcome vm_protect(struct invocation *invocation, const struct arguments *arguments,
+                        struct wla_error *err) {
+        bool dry_run = arguments->option[VM_PROTECT_DRY_RUN] != NULL;
+        _cleanup_domain_change_ struct domain_change change = DOMAIN_CHANGE(
+                arguments->option[VM_PROTECT_CONNECT], dry_run);
+        struct protected_disk disk = {.mode = DISK_LAYER};
+        const struct config *config;
+
+        if (take_options(arguments, &disk, err) < 0)
+                return OUTCOME_USAGE;
+
+        /* A definition may hold passwords. */
+        if (invocation_config(invocation, &config, err) < 0 || invocation_forbid_dumps(err) < 0 ||
+            protected_image_check(&config->volumes.image_roots, &disk, err) < 0)
+                return OUTCOME_FAILED;
+
+        if (domain_change_begin(&change, arguments->operand, err) < 0)
+                return OUTCOME_FAILED;
+        if (domain_edit_protect(&change.definition, &disk, err) < 0) {
+                (void)wla_wrap(err, "domain %.80s", change.name);
+                return OUTCOME_FAILED;
+        }
+        if (domain_change_finish(&change, err) < 0 ||
+            tell(&change, &disk, arguments->option[VM_PROTECT_JSON] != NULL, err) < 0)
+                return OUTCOME_FAILED;
+        return OUTCOME_OK;
+}

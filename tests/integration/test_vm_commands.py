@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""wlagent vm with a real libvirt of its own: the qemu driver of an ordinary user's session, which needs neither
+root nor a kernel that runs VMs. What starts a domain is in tests/vm."""
+
+import contextlib
+import json
+import os
+import pwd
+import shutil
+import socket
+import struct
+import subprocess
+import tempfile
+import threading
+import unittest
+
+import running
+
+UUID = "6f0b6f6e-1d5e-4f3f-9d53-0123456789ab"
+VOLUME = f"/dev/mapper/wlagent-{UUID}-vda"
+SESSION = "qemu:///session"
+TEST_DRIVER = "test:///default"
+CONTROL_HEADER = struct.Struct("=IHHII")
+CONTROL_MAGIC = 0x31414c57
+CONTROL_DOMAINS = 9
+
+DEFINITION = f"""
+<domain type='qemu'>
+  <name>web</name>
+  <uuid>{UUID}</uuid>
+  <metadata>
+    <app:tag xmlns:app="http://example.org/a" b="1"><!-- a comment --><app:sub>text</app:sub></app:tag>
+  </metadata>
+  <memory>65536</memory>
+  <os><type>hvm</type></os>
+  <devices>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2' cache='writeback' iothread='1'/>
+      <source file='/srv/web.qcow2'><seclabel model='dac' relabel='no'/></source>
+      <backingStore/>
+      <target dev='vda' bus='virtio'/>
+      <serial>one</serial>
+      <boot order='1'/>
+    </disk>
+    <disk type='file' device='cdrom'><source file='/srv/cd.iso'/><target dev='sda' bus='sata'/></disk>
+    <graphics type='vnc' passwd='hunter2'/>
+  </devices>
+  <iothreads>2</iothreads>
+</domain>
+"""
+
+
+class FakeControl:
+    """wlagentd's control socket as far as one request needs it."""
+
+    def __init__(self, path, code=0):
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen()
+        self.listener.settimeout(30)
+        self.code = code
+        self.command = self.payload = None
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def serve(self):
+        with contextlib.suppress(TimeoutError), self.listener.accept()[0] as peer, peer.makefile("rb") as stream:
+            magic, self.command, _, size, _ = CONTROL_HEADER.unpack(stream.read(CONTROL_HEADER.size))
+            assert magic == CONTROL_MAGIC
+            self.payload = json.loads(stream.read(size))
+            text = b"" if self.code == 0 else b"not now"
+            peer.sendall(CONTROL_HEADER.pack(magic, self.command, self.code, len(text), 0) + text)
+
+    def finish(self):
+        self.thread.join()
+        self.listener.close()
+
+
+class VmCommands(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="wlagent-test.")
+        self.addCleanup(shutil.rmtree, self.directory)
+        os.chmod(self.directory, 0o755)
+        self.user = pwd.getpwnam("nobody") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
+        self.home = self.path("home")
+        self.images = self.path("images")
+        for directory in (self.home, self.images):
+            os.mkdir(directory)
+            os.chown(directory, self.user.pw_uid, self.user.pw_gid)
+        self.image = os.path.join(self.images, "web.img")
+        self.config = self.path("wlagent.conf")
+        with open(self.config, "w", encoding="utf-8") as out:
+            out.write(f"[Agent]\nRuntimeDirectory={self.directory}\n[Volumes]\nImageRoots={self.images}\n")
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def environment(self, **more):
+        return {"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": self.home, "XDG_RUNTIME_DIR": self.home,
+                "WLAGENT_LIBEXEC": running.WLAGENT_LIBEXEC, "LIBVIRT_DEFAULT_URI": SESSION, **more}
+
+    def execute(self, *command, check=True, environment=None, **options):
+        user = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []} if os.getuid() == 0 else {}
+        done = subprocess.run(command, env=environment or self.environment(), text=True, stdin=subprocess.DEVNULL,
+                              capture_output=True, check=False, timeout=60, **user, **options)
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(command)}: exit code {done.returncode}: {done.stderr}")
+        return done
+
+    def vm(self, *words, check=True, **options):
+        return self.execute(running.WLAGENT, "--config", self.config, "vm", *words, check=check, **options)
+
+    def make_image(self):
+        """An ordinary LUKS2 image, which anybody's tools make."""
+        with open(self.image, "wb") as out:
+            out.truncate(32 << 20)
+        os.chown(self.image, self.user.pw_uid, self.user.pw_gid)
+        subprocess.run(["cryptsetup", "luksFormat", "--batch-mode", "--type=luks2", "--pbkdf=pbkdf2",
+                        "--pbkdf-force-iterations=1000", "--key-file=-", self.image], input=b"x", check=True)
+
+    def protect(self, *more, **options):
+        return self.vm("protect", "--connect", SESSION, "--disk", "vda", "--key", "local:///web", "--image",
+                       self.image, *more, "web", **options)
+
+    def definition(self):
+        return self.execute("virsh", "dumpxml", "--inactive", "--security-info", "web").stdout
+
+
+class Session(VmCommands):
+    def setUp(self):
+        super().setUp()
+        self.make_image()
+        with open(self.path("web.xml"), "w", encoding="utf-8") as out:
+            out.write(DEFINITION)
+        self.addCleanup(self.stop_libvirt)
+        self.execute("virsh", "define", self.path("web.xml"))
+        self.former = self.definition()
+
+    def stop_libvirt(self):
+        """The daemon that virsh has started, by the file in which it says who it is."""
+        for name in ("libvirtd.pid", "virtqemud.pid"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                with open(os.path.join(self.home, "libvirt", name), encoding="ascii") as pid_file:
+                    pid = int(pid_file.read())
+                os.kill(pid, 15)
+                running.poll(lambda: not os.path.exists(f"/proc/{pid}/exe") or not self.alive(pid), "libvirt to end")
+
+    @staticmethod
+    def alive(pid):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def test_there_and_back(self):
+        self.protect()
+        changed = self.definition()
+        removed = [line for line in self.former.splitlines() if line not in changed.splitlines()]
+        added = [line for line in changed.splitlines() if line not in self.former.splitlines()]
+        self.assertEqual([line.strip() for line in removed], [
+            "<disk type='file' device='disk'>",
+            "<driver name='qemu' type='qcow2' cache='writeback' iothread='1'/>",
+            "<source file='/srv/web.qcow2'>",
+            "<seclabel model='dac' relabel='no'/>",
+            "</source>",
+            "<backingStore/>"])
+        self.assertEqual([line.strip() for line in added], [
+            '<wlagent:protected xmlns:wlagent="urn:wlagent:domain:1">',
+            f'<wlagent:disk target="vda" mode="layer" image="{self.image}" key="local:///web">',
+            '<wlagent:former type="file">',
+            '<driver name="qemu" type="qcow2" cache="writeback" iothread="1"/>',
+            '<source file="/srv/web.qcow2">',
+            '<seclabel model="dac" relabel="no"/>',
+            "</source>",
+            "<backingStore/>",
+            "</wlagent:former>",
+            "</wlagent:disk>",
+            "</wlagent:protected>",
+            "<disk type='block' device='disk'>",
+            "<driver name='qemu' type='qcow2' cache='none' discard='unmap' iothread='1'/>",
+            f"<source dev='{VOLUME}'/>"])
+
+        self.assertIn("was already protected", self.protect().stdout)
+        self.assertEqual(self.definition(), changed)
+        self.protect("--mode", "direct")
+        self.protect("--mode", "ephemeral")
+        self.vm("unprotect", "--connect", SESSION, "web")
+        self.assertEqual(self.definition(), self.former)
+
+    def test_edits_by_others_keep_what_is_protected(self):
+        self.protect()
+        self.execute("virsh", "edit", "web", environment=self.environment(EDITOR="sed -i s/65536/131072/g"))
+        self.execute("virsh", "desc", "web", "--config", "A new description")
+        self.execute("virsh", "metadata", "web", "--config", "--uri", "http://example.org/a", "--key", "app", "--set",
+                     "<tag c='2'/>")
+        listed = json.loads(self.vm("list", "--connect", SESSION, "--json").stdout)["domains"]
+        self.assertEqual([(domain["name"], domain["disks"][0]["device"]) for domain in listed], [("web", VOLUME)])
+        self.vm("unprotect", "--connect", SESSION, "web")
+        self.assertIn("<source file='/srv/web.qcow2'>", self.definition())
+        self.assertIn("131072", self.definition())
+
+    def test_a_clone_is_not_started_from_the_volume_of_the_first(self):
+        self.protect()
+        other = "00000000-0000-4000-8000-000000000001"
+        with open(self.path("copy.xml"), "w", encoding="utf-8") as out:
+            out.write(self.definition().replace(f"<uuid>{UUID}", f"<uuid>{other}").replace("<name>web", "<name>copy"))
+        self.execute("virsh", "define", self.path("copy.xml"))
+        done = self.vm("list", "--connect", SESSION, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stdout, f"copy +cannot start: .*: disk vda is protected, but its source is not "
+                                      f"/dev/mapper/wlagent-{other}-vda\n")
+        self.vm("protect", "--connect", SESSION, "--disk", "vda", "--key", "local:///web", "--image", self.image, "copy")
+        self.vm("list", "--connect", SESSION)
+
+
+class Reconcile(VmCommands):
+    def reconcile(self, code=0, uri=TEST_DRIVER):
+        control = FakeControl(self.path("control.sock"), code)
+        os.chmod(self.path("control.sock"), 0o666)
+        done = self.vm("reconcile", "--connect", uri, check=False)
+        return control, done
+
+    def test_all_domains_are_told_of(self):
+        control, done = self.reconcile()
+        control.finish()
+        self.assertEqual((done.returncode, done.stdout), (0, "wlagentd knows of 1 domains.\n"), done.stderr)
+        self.assertEqual(control.command, CONTROL_DOMAINS)
+        self.assertEqual(control.payload, {"domains": [
+            {"uuid": "6695eb01-f6a4-8304-79aa-97f2502e193f", "active": True}]})
+
+    def test_a_refusal_is_told(self):
+        control, done = self.reconcile(code=5)
+        control.finish()
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (1, "", "wlagent: not now\n"))
+
+    def test_without_wlagentd(self):
+        done = self.vm("reconcile", "--connect", TEST_DRIVER, check=False)
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("wlagent: wlagentd is not running", done.stderr)
+
+    def test_without_libvirt_nothing_is_said(self):
+        """Least of all that there are no domains."""
+        with open(self.path("faulty.xml"), "w", encoding="utf-8") as out:
+            out.write("<node><domain/></node>")
+        control = FakeControl(self.path("control.sock"))
+        self.addCleanup(control.finish)
+        os.chmod(self.path("control.sock"), 0o666)
+        for uri in ("test:///nonexistent.xml", f"test://{self.path('faulty.xml')}", "qemu+unix:///system?socket=/none"):
+            done = self.vm("reconcile", "--connect", uri, check=False)
+            self.assertEqual((done.returncode, done.stdout), (1, ""), uri)
+            self.assertIn(f"wlagent: connecting to libvirt at {uri}: ", done.stderr)
+        self.assertIsNone(control.command)
+        self.vm("reconcile", "--connect", TEST_DRIVER)
+
+
+class WithoutTheProgram(VmCommands):
+    """On a host without libvirt, where wlagent-vm is not installed."""
+
+    def test_it_says_what_to_install(self):
+        environment = self.environment(WLAGENT_LIBEXEC=self.directory)
+        for words in (("list",), ("unprotect", "web"), ("reconcile",)):
+            done = self.vm(*words, check=False, environment=environment)
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertEqual(done.stderr, f"wlagent: {self.directory}/wlagent-vm is not installed\n"
+                                          "hint: install the package wlagent-libvirt; only 'wlagent vm' needs it\n")
+
+    def test_help_and_mistakes_are_the_same(self):
+        for environment in (self.environment(WLAGENT_LIBEXEC=self.directory), self.environment()):
+            self.assertIn("usage: wlagent vm protect ", self.vm("protect", "--help", environment=environment).stdout)
+            done = self.vm("unprotect", check=False, environment=environment)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn("wlagent: the name or UUID of the domain is missing\nusage: wlagent vm unprotect", done.stderr)
+
+    def test_completion_is_silent(self):
+        for environment in (self.environment(WLAGENT_LIBEXEC=self.directory), self.environment()):
+            done = self.execute(running.WLAGENT, "complete", "--", "vm", "unprotect", "", environment=environment)
+            self.assertEqual(done.stderr, "")
+
+    def test_words_arrive_as_they_were_written(self):
+        program = self.path("wlagent-vm")
+        with open(program, "w", encoding="utf-8") as out:
+            out.write("#!/bin/sh\nprintf '%s\\n' \"$0\" \"$@\"\n")
+        os.chmod(program, 0o755)
+        done = self.vm("protect", "--disk", "", "--image=a b", "--dry-run", "--", "--web",
+                       environment=self.environment(WLAGENT_LIBEXEC=self.directory))
+        self.assertEqual(done.stdout.splitlines()[1:], [
+            f"--config={self.config}", "vm", "protect", "--disk=", "--image=a b", "--dry-run", "--", "--web"])
