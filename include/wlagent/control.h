@@ -21,7 +21,13 @@
  *                        reply: JSON {"device": PATH}
  *   CONTROL_VOLUME_CLOSE request: JSON {"name": NAME below /dev/mapper}    reply: nothing
  *   CONTROL_VOLUMES      request: nothing
- *                        reply: JSON {"volumes": [...], "layers": [...]}
+ *                        reply: JSON {"volumes": [{"name": NAME, "writable": BOOL, "open_count": NUMBER,
+ *                        "size": BYTES}, ...], "layers": [{"name": NAME of its volume, "vm": UUID,
+ *                        "target": TEXT, "open": BOOL, "size": BYTES, "allocated": BYTES, "orphan":
+ *                        BOOL}, ...]}; a size that is not known is null, and so is an orphan before the
+ *                        first CONTROL_DOMAINS
+ *   CONTROL_LAYER_REMOVE request: JSON {"vm": UUID, "target": TEXT}
+ *                        reply: nothing; what was written to that disk is gone
  *   CONTROL_DOMAINS      request: JSON {"domains": [{"uuid": UUID, "active": BOOL}, ...]}: every
  *                        domain that libvirt knows; layers of others are orphans from now on
  *                        reply: nothing
@@ -57,6 +63,7 @@ enum control_command {
         CONTROL_IMAGE_UNWRAP = 11,
         CONTROL_VOLUME_PREPARE = 12,
         CONTROL_VOLUME_ADOPT = 13,
+        CONTROL_LAYER_REMOVE = 14,
 };
 
 struct control_header {
