@@ -164,6 +164,16 @@ int image_file_open(const struct config_paths *roots, const char *path, const ch
         return 0;
 }
 
+int image_file_open_writable(const struct config_paths *roots, const char *path, int *ret_fd,
+                             struct wla_error *err) {
+        _cleanup_close_ int fd = -1;
+        struct stat status;
+
+        if (open_below(roots, path, &fd, &status, err) < 0)
+                return -1;
+        return open_again(fd, O_RDWR, ret_fd, err);
+}
+
 int image_file_reopen(int fd, int *ret_fd, struct wla_error *err) {
         return open_again(fd, O_RDWR, ret_fd, err);
 }

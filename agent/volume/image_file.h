@@ -32,6 +32,10 @@ struct image_file {
 int image_file_open(const struct config_paths *roots, const char *path, const char *header,
                     struct image_file *ret, struct wla_error *err) _must_check_;
 
+/* Any other file below these directories, for reading and writing. */
+int image_file_open_writable(const struct config_paths *roots, const char *path, int *ret_fd,
+                             struct wla_error *err) _must_check_;
+
 /* The same file for writing. */
 int image_file_reopen(int fd, int *ret_fd, struct wla_error *err) _must_check_;
 

@@ -27,6 +27,7 @@ static const session_step_function steps[_VOLUMED_OPERATION_MAX] = {
         [VOLUMED_LIST_LAYERS] = session_list_layers,
         [VOLUMED_CLOSE] = session_close,
         [VOLUMED_REMOVE_LAYER] = session_remove_layer,
+        [VOLUMED_REBASE] = session_rebase,
 };
 
 int session_send(struct session *session, const struct volumed_reply *reply, int attached_fd,

@@ -67,6 +67,9 @@ int session_list_layers(struct session *session, struct session_step *step,
 int session_close(struct session *session, struct session_step *step,
                   struct wla_error *err) _must_check_;
 
+int session_rebase(struct session *session, struct session_step *step,
+                   struct wla_error *err) _must_check_;
+
 /* The mapping that has been opened becomes the lease. */
 void session_hold(struct session *session, const struct mapping_plan *plan, struct mapping *mapping,
                   struct session_step *step);

@@ -12,6 +12,7 @@
  *     direct VM TARGET KEYFILE
  *     create IMAGE-UUID SIZE raw|qcow2 KEYFILE kept|ephemeral
  *     list | layers | close NAME | remove VM TARGET
+ *     rebase DISK GLANCE-UUID NAME mapping|base raw|qcow2 SIZE
  *
  * What comes back is a line each; after the last step it holds the session until standard input ends.
  * The exit code of a refusal is 1, with a line "CODE: TEXT". */
@@ -210,6 +211,20 @@ static void close_it(struct state *state) {
         print_reply(&reply);
 }
 
+static void rebase(struct state *state) {
+        struct volumed_request request = {.operation = VOLUMED_REBASE};
+
+        put(request.path, sizeof(request.path), next(state));
+        put(request.nova.image, sizeof(request.nova.image), next(state));
+        put(request.name, sizeof(request.name), next(state));
+        request.nova.to_mapping = strcmp(next(state), "mapping") == 0;
+        request.nova.content = strcmp(next(state), "raw") == 0 ? IMAGE_CONTENT_RAW
+                                                               : IMAGE_CONTENT_QCOW2;
+        request.nova.virtual_size = strtoull(next(state), NULL, 10);
+        struct volumed_reply reply = call(state, &request, NULL, -1);
+        print_reply(&reply);
+}
+
 static void step(struct state *state, const char *word, bool *layer) {
         if (strcmp(word, "image") == 0)
                 inspect_image(state);
@@ -230,6 +245,8 @@ static void step(struct state *state, const char *word, bool *layer) {
                 close_it(state);
         else if (strcmp(word, "remove") == 0)
                 with_disk(state, VOLUMED_REMOVE_LAYER, false);
+        else if (strcmp(word, "rebase") == 0)
+                rebase(state);
         else
                 usage();
 }
