@@ -42,13 +42,23 @@ static enum outcome take_option(const struct command *command, int option, const
         return OUTCOME_OK;
 }
 
-static const char *missing_operand(enum operand operand) {
+static int operands_wanted(enum operand operand) {
+        if (operand == OPERAND_NONE)
+                return 0;
+        return operand == OPERAND_TWO_FILES ? 2 : 1;
+}
+
+static const char *missing_operand(enum operand operand, int count) {
         switch (operand) {
         case OPERAND_KEY:
         case OPERAND_NEW_KEY:
                 return "the name of the key is missing";
         case OPERAND_DOMAIN:
                 return "the name or UUID of the domain is missing";
+        case OPERAND_IMAGE:
+                return "the UUID of the image is missing";
+        case OPERAND_TWO_FILES:
+                return count == 0 ? "the files are missing" : "the second file is missing";
         case OPERAND_FILE:
         case OPERAND_NONE:
         case OPERAND_WORDS:
@@ -66,13 +76,13 @@ static enum outcome take_operand(const struct command *command, int count, char 
                 return OUTCOME_OK;
         }
 
-        int wanted = command->operand == OPERAND_NONE ? 0 : 1;
+        int wanted = operands_wanted(command->operand);
         if (count > wanted) {
                 (void)wla_fail(err, WLA_E_INPUT, "'%s' is one word too many", words[wanted]);
                 return OUTCOME_USAGE;
         }
         if (count < wanted) {
-                (void)wla_fail(err, WLA_E_INPUT, "%s", missing_operand(command->operand));
+                (void)wla_fail(err, WLA_E_INPUT, "%s", missing_operand(command->operand, count));
                 return OUTCOME_USAGE;
         }
         if (wanted == 0)
@@ -82,6 +92,8 @@ static enum outcome take_operand(const struct command *command, int count, char 
                 return OUTCOME_USAGE;
 
         arguments->operand = words[0];
+        if (wanted > 1)
+                arguments->second_operand = words[1];
         return OUTCOME_OK;
 }
 

@@ -21,18 +21,21 @@ struct command_option {
 
 enum operand {
         OPERAND_NONE,
-        OPERAND_KEY,     /* the name of a key in the store */
-        OPERAND_NEW_KEY, /* a name that no key has yet */
-        OPERAND_FILE,    /* a path, or "-" */
-        OPERAND_DOMAIN,  /* a domain of libvirt, by name or UUID */
-        OPERAND_WORDS,   /* any number of words, taken as they are */
+        OPERAND_KEY,       /* the name of a key in the store */
+        OPERAND_NEW_KEY,   /* a name that no key has yet */
+        OPERAND_FILE,      /* a path, or "-" */
+        OPERAND_TWO_FILES, /* the path of what is read, and of what is written */
+        OPERAND_IMAGE,     /* the UUID of an image in Glance */
+        OPERAND_DOMAIN,    /* a domain of libvirt, by name or UUID */
+        OPERAND_WORDS,     /* any number of words, taken as they are */
 };
 
 struct arguments {
         /* In the order of the table: the value, "" for a switch, NULL when not given. */
         const char *option[COMMAND_OPTIONS_MAX];
         const char *operand;
-        char **words; /* OPERAND_WORDS: up to a NULL */
+        const char *second_operand; /* OPERAND_TWO_FILES */
+        char **words;               /* OPERAND_WORDS: up to a NULL */
 };
 
 /* Also wlagent's exit code. */
@@ -75,6 +78,14 @@ extern const struct command command_key_remove;
 extern const struct command command_keyprovider;
 extern const struct command command_vm; /* its subcommands are in cli/vm.h */
 extern const struct command command_complete;
+extern const struct command command_image;
+extern const struct command command_image_encrypt;
+extern const struct command command_image_info;
+extern const struct command command_image_verify;
+extern const struct command command_image_decrypt;
+extern const struct command command_image_register;
+extern const struct command command_image_unregister;
+extern const struct command command_image_list;
 
 /* NULL when there is none of that name. */
 const struct command *command_find(const struct command *parent, const char *name);

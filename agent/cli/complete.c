@@ -2,7 +2,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "cli/command.h"
+#include "cli/image_registry.h"
 #include "cli/vm.h"
 #include "cli/vm_program.h"
 #include "source/key_store.h"
@@ -16,7 +18,7 @@
 struct line {
         const struct command *command;     /* as far as the words name one */
         const struct command_option *open; /* waits for its value */
-        bool operand_given;
+        unsigned operands;                 /* given so far */
 };
 
 static const struct command_option *find_option(const struct command *command, const char *word) {
@@ -46,7 +48,7 @@ static void take_word(struct line *line, struct invocation *invocation, const ch
         if (next)
                 line->command = next;
         else
-                line->operand_given = true;
+                line->operands++;
 }
 
 static void offer_options(const struct command *command) {
@@ -84,9 +86,28 @@ static void offer_domains(const struct invocation *invocation) {
         vm_program_become(invocation, &command_vm_names, &none, &ignored);
 }
 
+static void offer_images(struct invocation *invocation) {
+        _cleanup_image_registry_ struct image_registry registry = IMAGE_REGISTRY_CLOSED;
+        const struct config *config;
+        struct image_names names = {0};
+        struct wla_error ignored = {0};
+
+        if (invocation_config(invocation, &config, &ignored) < 0 ||
+            image_registry_open(config->agent.state_directory, false, &registry, &ignored) < 0 ||
+            image_registry_list(&registry, &names, &ignored) < 0)
+                return;
+
+        for (size_t i = 0; i < names.count; i++)
+                (void)puts(names.names[i].text);
+        file_freep(&names.names);
+}
+
 /* "a|b|c" are the values that there are. */
-static void offer_value(const struct command_option *option) {
+static void offer_value(const struct command_option *option, struct invocation *invocation) {
         const char *value = option->value;
+
+        if (strcmp(value, "KEY") == 0)
+                offer_keys(invocation);
 
         if (strcmp(value, "FILE") == 0)
                 (void)puts(FILES);
@@ -101,14 +122,17 @@ static void offer_value(const struct command_option *option) {
 
 /* false when no further word belongs here. */
 static bool offer_words(const struct line *line, struct invocation *invocation) {
-        if (line->operand_given)
+        if (line->operands >= (line->command->operand == OPERAND_TWO_FILES ? 2u : 1u))
                 return false;
 
         if (line->command->subcommands)
                 offer_subcommands(line->command);
         else if (line->command->operand == OPERAND_KEY)
                 offer_keys(invocation);
-        else if (line->command->operand == OPERAND_FILE)
+        else if (line->command->operand == OPERAND_IMAGE)
+                offer_images(invocation);
+        else if (line->command->operand == OPERAND_FILE ||
+                 line->command->operand == OPERAND_TWO_FILES)
                 (void)puts(FILES);
         else if (line->command->operand == OPERAND_DOMAIN)
                 offer_domains(invocation);
@@ -128,7 +152,7 @@ static enum outcome run(struct invocation *invocation, const struct arguments *a
         const char *last = words[0] ? words[0] : "";
 
         if (line.open)
-                offer_value(line.open);
+                offer_value(line.open, invocation);
         else if ((last[0] == '-' && last[1] != '\0') || !offer_words(&line, invocation))
                 offer_options(line.command);
 

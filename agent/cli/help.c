@@ -17,6 +17,10 @@ static const char *operand_word(const struct command *command) {
                 return " FILE";
         case OPERAND_DOMAIN:
                 return " DOMAIN";
+        case OPERAND_TWO_FILES:
+                return " IN OUT";
+        case OPERAND_IMAGE:
+                return " UUID";
         case OPERAND_WORDS:
                 return " WORD...";
         case OPERAND_NONE:

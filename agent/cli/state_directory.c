@@ -10,8 +10,9 @@
 #include "base/file.h"
 #include "source/key_store.h"
 
-#define STATE_MODE (S_IRWXU | S_IRGRP | S_IXGRP)
-#define KEYS_MODE  S_IRWXU
+#define STATE_MODE  (S_IRWXU | S_IRGRP | S_IXGRP)
+#define KEYS_MODE   S_IRWXU
+#define IMAGES_MODE (S_IRWXU | S_IRGRP | S_IXGRP | S_IROTH | S_IXOTH)
 
 bool state_directory_daemon_ids(uid_t *ret_uid, gid_t *ret_gid) {
         const struct passwd *user = getpwnam(DAEMON_USER);
@@ -64,6 +65,20 @@ int state_directory_make(const char *path, struct wla_error *err) {
                 return -1;
 
         if (make_one(state, KEY_STORE_DIRECTORY, KEYS_MODE, &keys, err) < 0)
+                return wla_wrap(err, "state directory %s", path);
+        return 0;
+}
+
+int state_directory_make_images(const char *path, struct wla_error *err) {
+        _cleanup_close_ int state = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_close_ int images = -1;
+
+        if (state < 0 && errno == ENOENT)
+                return wla_fail_hint(err, WLA_E_NOT_FOUND, "run 'wlagent setup' first",
+                                     "there is no state directory %s", path);
+        if (state < 0)
+                return fail(errno, "opening", path, err);
+        if (make_one(state, IMAGES_DIRECTORY, IMAGES_MODE, &images, err) < 0)
                 return wla_wrap(err, "state directory %s", path);
         return 0;
 }

@@ -16,5 +16,10 @@
 
 int state_directory_make(const char *path, struct wla_error *err) _must_check_;
 
+#define IMAGES_DIRECTORY "images" /* inside the state directory; mode 0755: headers are public */
+
+/* For registered images, in a state directory that exists. */
+int state_directory_make_images(const char *path, struct wla_error *err) _must_check_;
+
 /* false when there is no such user, as when wlagent runs from a build directory. */
 bool state_directory_daemon_ids(uid_t *ret_uid, gid_t *ret_gid);

@@ -144,3 +144,41 @@ int header_write(const struct header_content *content, struct buf *to, struct wl
         }
         return 0;
 }
+
+static int verify_key(const char *path, const char *data_path, const struct wla_secret *volume_key,
+                      struct wla_error *err) {
+        struct wla_bytes key = wla_secret_view(volume_key);
+        struct crypt_device *device = NULL;
+        struct crypt_log log = {0};
+
+        crypt_set_log_callback(NULL, keep_first_error, &log);
+        int outcome = check_call(crypt_init_data_device(&device, path, data_path),
+                                 "open a file in memory", &log, err);
+        if (outcome == 0)
+                outcome = check_call(crypt_load(device, CRYPT_LUKS2, NULL), "read the header", &log,
+                                     err);
+        if (outcome == 0 && crypt_volume_key_verify(device, (const char *)key.data, key.size) < 0)
+                outcome = wla_fail_hint(err, WLA_E_DENIED, "its header was changed",
+                                        "the digest in the header is of another volume key");
+        crypt_free(device);
+        crypt_set_log_callback(NULL, NULL, NULL);
+        return outcome;
+}
+
+int header_check_key(const struct buf *header, const struct wla_secret *volume_key,
+                     struct wla_error *err) {
+        _cleanup_close_ int fd = -1;
+        _cleanup_close_ int data_fd = -1;
+        char path[FD_PATH_SIZE];
+        char data_path[FD_PATH_SIZE];
+
+        if (make_memory_file("wlagent-header", (off_t)header->size, &fd, err) < 0 ||
+            make_memory_file("wlagent-no-data", IMAGE_SECTOR_SIZE, &data_fd, err) < 0)
+                return -1;
+        if (pwrite(fd, header->data, header->size, 0) != (ssize_t)header->size)
+                return wla_fail_errno(err, errno, "cannot write a file in memory");
+
+        name_fd(fd, path);
+        name_fd(data_fd, data_path);
+        return verify_key(path, data_path, volume_key, err);
+}

@@ -29,6 +29,11 @@ struct header_content {
         const struct buf *token;             /* image_token_write() or layer_token_write() */
 };
 
+/* WLA_E_DENIED when the digest in these bytes, which luks2_header_check() has passed, is of another volume
+ * key: libcryptsetup would not open the image. */
+int header_check_key(const struct buf *header, const struct wla_secret *volume_key,
+                     struct wla_error *err) _must_check_;
+
 /* Appends IMAGE_HEADER_SIZE bytes. */
 int header_write(const struct header_content *content, struct buf *to,
                  struct wla_error *err) _must_check_;

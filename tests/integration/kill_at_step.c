@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,17 +14,18 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
+/* Called from several threads. */
 static void step(void) {
-        static unsigned long left;
-        static int ready;
+        static _Atomic long left = -1;
+        long unset = -1;
 
-        if (!ready) {
+        if (atomic_load(&left) == unset) {
                 const char *text = getenv("KILL_AT_STEP");
 
-                left = text ? strtoul(text, NULL, 10) : 0;
-                ready = 1;
+                (void)atomic_compare_exchange_strong(&left, &unset,
+                                                     text ? (long)strtoul(text, NULL, 10) : 0);
         }
-        if (left > 0 && --left == 0)
+        if (atomic_load(&left) > 0 && atomic_fetch_sub(&left, 1) == 1)
                 (void)kill(getpid(), SIGKILL);
 }
 
@@ -57,4 +59,25 @@ EXPORT int unlinkat(int fd, const char *name, int flags) {
 EXPORT ssize_t write(int fd, const void *data, size_t size) {
         step();
         return NEXT(write)(fd, data, size);
+}
+
+EXPORT int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags) {
+        step();
+        return NEXT(renameat2)(from_fd, from, to_fd, to, flags);
+}
+
+/* What programs with 64-bit offsets call. */
+EXPORT ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at) {
+        step();
+        return NEXT(pwrite64)(fd, data, size, at);
+}
+
+EXPORT int ftruncate64(int fd, off64_t size) {
+        step();
+        return NEXT(ftruncate64)(fd, size);
+}
+
+EXPORT int fallocate64(int fd, int mode, off64_t at, off64_t size) {
+        step();
+        return NEXT(fallocate64)(fd, mode, at, size);
 }

@@ -27,7 +27,7 @@ class Completion(harness.AgentTest):
         return self.complete("--config", self.agent.config, *words)
 
     def test_commands(self):
-        self.assertEqual(self.complete(""), ["setup", "status", "metrics", "doctor", "key", "vm", "keyprovider"])
+        self.assertEqual(self.complete(""), ["setup", "status", "metrics", "doctor", "key", "image", "vm", "keyprovider"])
         self.assertEqual(self.complete("s"), ["setup", "status"])
         self.assertEqual(self.complete("key", "re"), ["remove"])
         self.assertEqual(self.complete("complete", "x"), [])
@@ -47,6 +47,7 @@ class Completion(harness.AgentTest):
         self.assertEqual(self.with_config("key", "show", ""), ["db", "web-1", "web-2"])
         self.assertEqual(self.with_config("key", "remove", "--force", "web"), ["web-1", "web-2"])
         self.assertEqual(self.with_config("key", "create", "w"), [])
+        self.assertEqual(self.with_config("image", "encrypt", "--key", "d"), ["db"])
 
     def test_files(self):
         for name in ("a.pem", "ab.json"):
@@ -54,6 +55,8 @@ class Completion(harness.AgentTest):
                 pass
         self.assertEqual(sorted(self.complete("key", "import", "a", cwd=self.directory)), ["a.pem", "ab.json", "agent"])
         self.assertEqual(self.complete("key", "wrap", "--to", "a.", cwd=self.directory), ["a.pem"])
+        self.assertEqual(self.complete("image", "encrypt", "ab.json", "a.", cwd=self.directory), ["a.pem"])
+        self.assertEqual(self.complete("image", "encrypt", "--format", "q", cwd=self.directory), ["qcow2"])
         self.assertEqual(self.complete("--config", "ab", cwd=self.directory), ["ab.json"])
 
     def test_silence_without_a_store(self):

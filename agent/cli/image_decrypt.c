@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+
+#include "cli/command.h"
+#include "cli/image_proof.h"
+#include "cli/progress.h"
+#include "image/cipher_source.h"
+#include "image/image_convert.h"
+#include "image/pending_file.h"
+#include "image/qcow2_source.h"
+
+#define FILE_MODE 0600 /* plaintext */
+
+enum { KEY_FILE, HEADER, FORCE };
+
+static const struct command_option options[] = {
+        [KEY_FILE] = {"key-file", "FILE", "the key itself: 32 raw bytes, \"-\" for standard input"},
+        [HEADER] = {"header", "FILE", "the header, when it is not IN.header"},
+        [FORCE] = {"force", NULL, "replace OUT"},
+        {0},
+};
+
+/* The disk behind the cipher and, in a compact image, behind the qcow2. */
+static int open_disk(struct image_proof *proof, struct disk_source *ret, struct wla_error *err) {
+        _cleanup_disk_source_ struct disk_source plaintext = {0};
+
+        if (cipher_source_open(&proof->ciphertext, proof->volume_key, &plaintext, err) < 0)
+                return -1;
+        if (proof->header.image.content == IMAGE_CONTENT_QCOW2) {
+                if (qcow2_source_open(&plaintext, ret, err) < 0)
+                        return wla_wrap(err, "the qcow2 inside the image");
+                return 0;
+        }
+
+        *ret = plaintext;
+        ret->size = proof->header.image.virtual_size;
+        plaintext = (struct disk_source){0};
+        return 0;
+}
+
+static int write_disk(const struct disk_source *disk, const char *path, bool replace,
+                      struct wla_error *err) {
+        _cleanup_pending_file_ struct pending_file file = PENDING_FILE;
+        struct progress progress = progress_begin("decrypting");
+        const struct image_progress shown = {.show = progress_show, .userdata = &progress};
+
+        if (pending_file_open(path, FILE_MODE, &file, err) < 0)
+                return -1;
+
+        int outcome = image_write_sparse(disk, file.fd, &shown, err);
+        progress_end(&progress);
+        if (outcome < 0)
+                return wla_wrap(err, "writing %s", path);
+        return pending_file_publish(&file, replace, err);
+}
+
+static enum outcome run(struct invocation *invocation, const struct arguments *arguments,
+                        struct wla_error *err) {
+        _cleanup_image_proof_ struct image_proof proof = {0};
+        _cleanup_disk_source_ struct disk_source disk = {0};
+        const struct image_proof_options what = {
+                .image = arguments->operand,
+                .header = arguments->option[HEADER],
+                .key_file = arguments->option[KEY_FILE],
+        };
+
+        if (image_prove(invocation, &what, &proof, err) < 0 || open_disk(&proof, &disk, err) < 0 ||
+            write_disk(&disk, arguments->second_operand, arguments->option[FORCE] != NULL, err) < 0)
+                return OUTCOME_FAILED;
+
+        (void)printf("%s is the disk of %s, not encrypted.\n", arguments->second_operand,
+                     arguments->operand);
+        return OUTCOME_OK;
+}
+
+const struct command command_image_decrypt = {
+        .name = "decrypt",
+        .summary = "Decrypt the image IN as the raw disk OUT, after verifying it",
+        .operand = OPERAND_TWO_FILES,
+        .options = options,
+        .run = run,
+};

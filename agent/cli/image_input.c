@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/image_input.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "image/qcow2_format.h"
+#include "image/qcow2_source.h"
+
+static int open_file(const char *path, int *ret_fd, struct wla_error *err) {
+        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+
+        if (fd < 0 && errno == ENOENT)
+                return wla_fail(err, WLA_E_NOT_FOUND, "%s does not exist", path);
+        if (fd < 0)
+                return wla_fail_errno(err, errno, "cannot open %s", path);
+
+        *ret_fd = fd;
+        return 0;
+}
+
+static int open_source(const char *path, struct disk_source *ret, struct wla_error *err) {
+        int fd;
+
+        if (open_file(path, &fd, err) < 0)
+                return -1;
+        return raw_source_open(fd, ret, err) < 0 ? wla_wrap(err, "%s", path) : 0;
+}
+
+static int is_qcow2(const struct disk_source *file, const char *format, bool *ret,
+                    struct wla_error *err) {
+        struct disk_reader reader;
+        uint8_t magic[4] = {0};
+
+        if (format) {
+                *ret = strcmp(format, "qcow2") == 0;
+                return 0;
+        }
+        if (disk_reader_open(file, &reader, err) < 0)
+                return -1;
+        int outcome = file->size < sizeof(magic)
+                              ? 0
+                              : disk_reader_read(&reader, 0, magic, sizeof(magic), err);
+        disk_reader_close(&reader);
+        *ret = qcow2_load32(magic, 0) == QCOW2_MAGIC;
+        return outcome;
+}
+
+int image_input_disk(const char *path, const char *format, struct disk_source *ret, bool *ret_qcow2,
+                     struct wla_error *err) {
+        _cleanup_disk_source_ struct disk_source file = {0};
+
+        if (open_source(path, &file, err) < 0)
+                return -1;
+        if (is_qcow2(&file, format, ret_qcow2, err) < 0)
+                return wla_wrap(err, "%s", path);
+        if (*ret_qcow2)
+                return qcow2_source_open(&file, ret, err) < 0 ? wla_wrap(err, "%s", path) : 0;
+
+        *ret = file;
+        file = (struct disk_source){0};
+        return 0;
+}
+
+int image_header_path(const char *path, char **ret, struct wla_error *err) {
+        char *text = NULL;
+
+        if (asprintf(&text, "%s" IMAGE_HEADER_SUFFIX, path) < 0)
+                return wla_fail(err, WLA_E_BUSY, "out of memory");
+        *ret = text;
+        return 0;
+}
+
+int image_input_header(const char *path, struct luks2_header *ret, struct buf *content,
+                       struct wla_error *err) {
+        _cleanup_buf_ struct buf own = BUF_WITH_LIMIT(LUKS2_HEADER_MAX);
+        struct buf *bytes = content ? content : &own;
+
+        if (file_read(AT_FDCWD, path, bytes, err) < 0)
+                return -1;
+        if (luks2_header_check(bytes->data, bytes->size, ret, err) < 0)
+                return wla_wrap(err, "%s", path);
+        if (ret->kind != LUKS2_IMAGE)
+                return wla_fail(err, WLA_E_UNSUPPORTED, "%s is the header of no image of wlagent",
+                                path);
+        return 0;
+}
+
+int image_input_ciphertext(const char *path, const struct luks2_header *header,
+                           struct disk_source *ret, struct wla_error *err) {
+        _cleanup_disk_source_ struct disk_source file = {0};
+
+        if (open_source(path, &file, err) < 0)
+                return -1;
+        if (file.size != header->image.size)
+                return wla_fail_hint(err, WLA_E_DENIED,
+                                     "it was cut off or extended, or is not the image of this "
+                                     "header",
+                                     "%s has %ju bytes where its header says %ju", path,
+                                     (uintmax_t)file.size, (uintmax_t)header->image.size);
+
+        *ret = file;
+        file = (struct disk_source){0};
+        return 0;
+}
