@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 import unittest
+import uuid
 
 import running
 from running import BUILD, TOP, poll
@@ -25,6 +26,9 @@ HOOK_INSTALLED = "/etc/libvirt/hooks/qemu.d/50-wlagent"
 
 IMAGES = "/var/lib/libvirt/images"
 LAYERS = "/var/lib/workload-agent-volumes"
+KEY_NAME = "vm"  # the agent has it from the start
+KEY = bytes(range(32))
+NAMESPACE = "urn:wlagent:domain:1"
 PLAIN = "/plain"
 CONSOLES = "/consoles"
 # /srv is what is mounted on IMAGES, LAYERS and the agent's state; /written is the rest of the root.
@@ -144,6 +148,7 @@ class Host:
         self.agent.write_config()
         if not os.path.exists(os.path.join(self.agent.state, "binding-key.pem")):
             self.agent.run("setup")
+            self.agent.import_key(KEY_NAME, KEY)
         if os.path.exists(VOLUMED):
             self.volumed.start()
         self.agent.start()
@@ -216,8 +221,9 @@ def write_disk(path, text, size=1 << 20):
 class Guest:
     """A domain whose operating system is boot_sector.S."""
 
-    def __init__(self, name):
+    def __init__(self, name, fixed_uuid=None):
         self.name = name
+        self.uuid = fixed_uuid or str(uuid.uuid4())
         self.disks = []
         self.metadata = ""
         self.console = os.path.join(CONSOLES, name)
@@ -232,8 +238,21 @@ class Guest:
             f"{'<readonly/>' if readonly else ''}</disk>")
         return self
 
+    def protected_disk(self, image, mode="layer"):
+        """A disk as `wlagent vm protect` leaves it."""
+        target = f"vd{chr(ord('a') + len(self.disks))}"
+        self.metadata = self.metadata or f"<wlagent:protected xmlns:wlagent='{NAMESPACE}'></wlagent:protected>"
+        line = f"<wlagent:disk target='{target}' mode='{mode}' image='{image}'/></wlagent:protected>"
+        self.metadata = self.metadata.replace("</wlagent:protected>", line)
+        return self.disk(self.volume(target), "raw" if mode == "direct" else "qcow2", target)
+
+    def volume(self, target="vda"):
+        """The path of the volume that wlagent makes for a disk."""
+        return f"/dev/mapper/wlagent-{self.uuid}-{target}"
+
     def xml(self):
-        return (f"<domain type='qemu'><name>{self.name}</name><metadata>{self.metadata}</metadata>"
+        return (f"<domain type='qemu'><name>{self.name}</name><uuid>{self.uuid}</uuid>"
+                f"<metadata>{self.metadata}</metadata>"
                 "<memory unit='MiB'>32</memory><vcpu>1</vcpu>"
                 "<os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os><features><acpi/></features>"
                 f"<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{''.join(self.disks)}"
@@ -241,15 +260,18 @@ class Guest:
                 "<controller type='usb' model='none'/><memballoon model='none'/></devices></domain>")
 
     def define(self):
+        return self.hand_over("define")
+
+    def create(self):
+        """Starts it as a transient domain."""
+        return self.hand_over("create")
+
+    def hand_over(self, command):
         with tempfile.NamedTemporaryFile("w", suffix=".xml") as file:
             file.write(self.xml())
             file.flush()
-            virsh("define", file.name)
+            virsh(command, file.name)
         return self
-
-    @property
-    def uuid(self):
-        return virsh("domuuid", self.name).stdout.strip()
 
     @property
     def pid(self):
@@ -306,14 +328,22 @@ class VmTest(unittest.TestCase):
         self.addCleanup(self.keep_logs)
         self.addCleanup(self.left_nothing)
 
-    def guest(self, name, *disks):
+    def guest(self, name, *disks, **options):
         """A guest with these disks; it is gone after the test."""
-        guest = Guest(name)
+        guest = Guest(name, **options)
         for disk in disks:
             guest.disk(disk)
         self.addCleanup(guest.undefine, check=False)
         self.addCleanup(guest.destroy, check=False)
         return guest
+
+    def image(self, text, name="image", key=KEY_NAME, directory=None):
+        """An encrypted image of a guest that prints text."""
+        plain = write_disk(os.path.join(PLAIN, name), text)
+        path = os.path.join(directory or self.directory, name)
+        self.host.agent.run("image", "encrypt", plain, path, "--key", key)
+        os.unlink(plain)
+        return path
 
     def left_nothing(self):
         """The removal of a mapping and its loop takes the kernel a moment after QEMU's end."""

@@ -43,6 +43,8 @@ class Machine(host.VmTest):
         with open(disk, "rb") as file:
             self.assertEqual(file.read(1536)[1024:].rstrip(b"\0"), b"text of the disk")
         self.assertEqual(self.host.plaintext("text of the disk"), ["/srv" + disk])
+        guest.start()
+        self.assertIn("disk 0: kept text of the disk\n", guest.wait_until_up())
 
     def test_power_loss(self):
         """What was made durable is there after it, what was not is not, and the TPM is the same."""
@@ -60,7 +62,7 @@ class Machine(host.VmTest):
         with open(kept, encoding="ascii") as file:
             self.assertEqual(file.read(), kept)
         self.assertFalse(os.path.exists(lost) and os.path.getsize(lost))
-        self.assertRegex(self.host.agent.run("doctor", check=False).stdout.decode(), "ok +keys +1 of 1")
+        self.assertRegex(self.host.agent.run("doctor", check=False).stdout.decode(), "ok +keys +2 of 2")
         self.host.agent.remove_key("durable")
 
     def test_versions(self):
