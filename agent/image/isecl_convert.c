@@ -20,8 +20,8 @@
 
 #define DATA_SUFFIX    ".img"
 #define HEADER_SUFFIX  DATA_SUFFIX ".header"
-#define PARTIAL_SUFFIX DATA_SUFFIX ".partial"
-#define NAME_SIZE      (UUID_TEXT_SIZE + sizeof(PARTIAL_SUFFIX))
+#define PARTIAL_SUFFIX ".partial" /* behind either of them */
+#define NAME_SIZE      (UUID_TEXT_SIZE + sizeof(HEADER_SUFFIX PARTIAL_SUFFIX))
 #define FILE_MODE      0600
 #define KEY_PURPOSE    "wlagent-isecl 1\n"
 
@@ -96,11 +96,9 @@ static void remove_abandoned(int directory_fd) {
         (void)closedir(directory);
 }
 
-/* The partial file of this conversion, locked. */
-static int open_partial(int directory_fd, const struct uuid *identity, int *ret_fd,
+/* A partial file of this conversion, locked. */
+static int open_partial(int directory_fd, struct conversion_name name, int *ret_fd,
                         struct wla_error *err) {
-        struct conversion_name name = name_of(identity, PARTIAL_SUFFIX);
-
         for (;;) {
                 _cleanup_close_ int fd = openat(directory_fd, name.text,
                                                 O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
@@ -217,17 +215,32 @@ static int make_header(const struct isecl_conversion *what, const struct wla_sec
         return header_write(&content, header, err);
 }
 
-/* The ciphertext first: the header is what makes it an image. */
-static int commit(const struct isecl_conversion *what, const struct buf *header,
-                  struct wla_error *err) {
+static int give_name(const struct isecl_conversion *what, const char *partial, const char *final,
+                     struct wla_error *err) {
         const struct uuid *identity = &what->image->identity;
 
-        if (renameat(what->directory_fd, name_of(identity, PARTIAL_SUFFIX).text, what->directory_fd,
-                     name_of(identity, DATA_SUFFIX).text) < 0 ||
+        if (renameat(what->directory_fd, name_of(identity, partial).text, what->directory_fd,
+                     name_of(identity, final).text) < 0 ||
             fsync(what->directory_fd) < 0)
                 return wla_fail_errno(err, errno, "naming the converted image");
-        return file_write(what->directory_fd, name_of(identity, HEADER_SUFFIX).text, header->data,
-                          header->size, FILE_MODE, true, err);
+        return 0;
+}
+
+static int write_header(const struct isecl_conversion *what, const struct buf *header,
+                        struct wla_error *err) {
+        struct conversion_name partial = name_of(&what->image->identity,
+                                                 HEADER_SUFFIX PARTIAL_SUFFIX);
+        _cleanup_close_ int fd = -1;
+
+        if (open_partial(what->directory_fd, partial, &fd, err) < 0)
+                return -1;
+        if (ftruncate(fd, 0) < 0)
+                return wla_fail_errno(err, errno, "emptying the converted image's header");
+        if (write_whole(fd, header->data, header->size, 0, err) < 0)
+                return -1;
+        if (fsync(fd) < 0)
+                return wla_fail_errno(err, errno, "writing the converted image's header");
+        return give_name(what, HEADER_SUFFIX PARTIAL_SUFFIX, HEADER_SUFFIX, err);
 }
 
 static int convert_into(const struct isecl_conversion *what, int fd, struct wla_error *err) {
@@ -242,7 +255,10 @@ static int convert_into(const struct isecl_conversion *what, int fd, struct wla_
             decrypt_into(what, volume_key, &converted, err) < 0 ||
             make_header(what, volume_key, &converted, &header, err) < 0)
                 return -1;
-        return commit(what, &header, err);
+        /* The ciphertext first: the header is what makes it an image. */
+        if (give_name(what, DATA_SUFFIX PARTIAL_SUFFIX, DATA_SUFFIX, err) < 0)
+                return -1;
+        return write_header(what, &header, err);
 }
 
 static bool exists(const struct isecl_conversion *what) {
@@ -254,23 +270,30 @@ static bool exists(const struct isecl_conversion *what) {
                                     &header_fd, &ignored) == 0;
 }
 
+static void remove_partial(const struct isecl_conversion *what, const char *suffix) {
+        (void)unlinkat(what->directory_fd, name_of(&what->image->identity, suffix).text, 0);
+}
+
 int isecl_convert(const struct isecl_conversion *what, struct wla_error *err) {
-        struct conversion_name partial = name_of(&what->image->identity, PARTIAL_SUFFIX);
+        struct conversion_name partial = name_of(&what->image->identity,
+                                                 DATA_SUFFIX PARTIAL_SUFFIX);
         _cleanup_close_ int fd = -1;
+        int outcome = 0;
 
         remove_abandoned(what->directory_fd);
-        if (open_partial(what->directory_fd, &what->image->identity, &fd, err) < 0)
+        if (open_partial(what->directory_fd, partial, &fd, err) < 0)
                 return -1;
 
-        int outcome = 0;
         if (!exists(what)) {
-                outcome = ftruncate(fd, 0);
-                if (outcome < 0)
-                        wla_error_set_errno(err, errno, "emptying the converted image");
+                if (ftruncate(fd, 0) < 0)
+                        outcome = wla_fail_errno(err, errno, "emptying the converted image");
                 else
                         outcome = convert_into(what, fd, err);
         }
+        /* Whoever converts it as well waits for the lock on the file that had the name. */
         if (still_named(what->directory_fd, partial.text, fd))
-                (void)unlinkat(what->directory_fd, partial.text, 0);
+                remove_partial(what, DATA_SUFFIX PARTIAL_SUFFIX);
+        if (outcome < 0)
+                remove_partial(what, HEADER_SUFFIX PARTIAL_SUFFIX);
         return outcome < 0 ? wla_wrap(err, "converting the image") : 0;
 }

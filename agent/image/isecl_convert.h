@@ -5,7 +5,7 @@
  *
  *   DIRECTORY/IDENTITY.img           the ciphertext
  *   DIRECTORY/IDENTITY.img.header    its header, whose UUID is the identity too; it makes the image valid
- *   DIRECTORY/IDENTITY.img.partial   being made; locked (flock(2)) by whoever makes it
+ *   either of them with .partial     being made; locked (flock(2)) by whoever makes it
  *
  * The header gets its name when the tag has been verified and everything is on the disk, so what is there
  * is whole, whenever the process is killed.  Plaintext exists a piece at a time in locked memory.

@@ -174,6 +174,37 @@ int image_file_open_writable(const struct config_paths *roots, const char *path,
         return open_again(fd, O_RDWR, ret_fd, err);
 }
 
+static int open_directory(int root_fd, const char *rest, size_t length, int *ret_fd,
+                          struct wla_error *err) {
+        _cleanup_close_ int path_fd = -1;
+        char directory[VOLUMED_PATH_SIZE];
+
+        (void)snprintf(directory, sizeof(directory), "%.*s", length > 0 ? (int)length : 1,
+                       length > 0 ? rest : ".");
+        if (open_beneath(root_fd, directory, &path_fd) < 0)
+                return fail_open(errno, err);
+        return open_again(path_fd, O_RDONLY | O_DIRECTORY, ret_fd, err);
+}
+
+int image_file_open_directory(const struct config_paths *roots, const char *path, int *ret_fd,
+                              const char **ret_name, struct wla_error *err) {
+        const char *rest = NULL;
+        const char *root = find_root(roots, path, &rest);
+
+        if (!root)
+                return fail_outside(err);
+
+        _cleanup_close_ int root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (root_fd < 0)
+                return fail_open(errno, err);
+
+        const char *slash = strrchr(rest, '/');
+        if (open_directory(root_fd, rest, slash ? (size_t)(slash - rest) : 0, ret_fd, err) < 0)
+                return wla_wrap(err, "the directory of %s", path);
+        *ret_name = slash ? slash + 1 : rest;
+        return 0;
+}
+
 int image_file_reopen(int fd, int *ret_fd, struct wla_error *err) {
         return open_again(fd, O_RDWR, ret_fd, err);
 }

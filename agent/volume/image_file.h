@@ -36,6 +36,10 @@ int image_file_open(const struct config_paths *roots, const char *path, const ch
 int image_file_open_writable(const struct config_paths *roots, const char *path, int *ret_fd,
                              struct wla_error *err) _must_check_;
 
+/* The directory that the image is in, for reading; *ret_name is its name there, inside of path. */
+int image_file_open_directory(const struct config_paths *roots, const char *path, int *ret_fd,
+                              const char **ret_name, struct wla_error *err) _must_check_;
+
 /* The same file for writing. */
 int image_file_reopen(int fd, int *ret_fd, struct wla_error *err) _must_check_;
 

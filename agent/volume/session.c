@@ -28,6 +28,8 @@ static const session_step_function steps[_VOLUMED_OPERATION_MAX] = {
         [VOLUMED_CLOSE] = session_close,
         [VOLUMED_REMOVE_LAYER] = session_remove_layer,
         [VOLUMED_REBASE] = session_rebase,
+        [VOLUMED_CONVERT_IMAGE] = session_convert_image,
+        [VOLUMED_ADOPT_VOLUME] = session_adopt_volume,
 };
 
 int session_send(struct session *session, const struct volumed_reply *reply, int attached_fd,

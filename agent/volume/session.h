@@ -20,10 +20,12 @@ struct session {
         const struct config *config;
         enum session_state state;
         struct image_file image;  /* SESSION_IMAGE */
+        bool converted;           /* it is the conversion of what stands there */
         struct layer_store store; /* as soon as it is needed */
         struct layer_files layer; /* SESSION_LAYER */
         struct uuid vm;           /* SESSION_LAYER and SESSION_NO_LAYER */
         char target[DISK_TARGET_SIZE];
+        char path[VOLUMED_PATH_SIZE]; /* where image stands */
         enum volumed_format format;
         struct sealed_header sealed;
         struct luks2_header
@@ -49,6 +51,17 @@ int session_open_image(struct session *session, struct session_step *step,
                        struct wla_error *err) _must_check_;
 int session_open_direct(struct session *session, struct session_step *step,
                         struct wla_error *err) _must_check_;
+
+/* Checks what is behind image and sealed now, and tells it. */
+int session_judge_image(struct session *session, struct session_step *step,
+                        struct wla_error *err) _must_check_;
+
+/* An image in Intel's format: when it has been converted, the conversion takes its place. */
+int session_find_conversion(struct session *session, struct wla_error *err) _must_check_;
+int session_convert_image(struct session *session, struct session_step *step,
+                          struct wla_error *err) _must_check_;
+int session_adopt_volume(struct session *session, struct session_step *step,
+                         struct wla_error *err) _must_check_;
 
 int session_inspect_layer(struct session *session, struct session_step *step,
                           struct wla_error *err) _must_check_;

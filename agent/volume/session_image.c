@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "image/isecl_image.h"
 #include "image/volume_key.h"
 #include "volume/crypt_volume.h"
 #include "volume/direct_record.h"
@@ -11,15 +12,18 @@
 #include "volume/session.h"
 #include "volume/used_files.h"
 
-/* intel's Workload Policy Manager puts it in front of what it has encrypted. */
-static const char isecl_magic[] = "ISecL-VMC";
+#define HEAD_SIZE 16u
+
 static const char luks_magic[6] = {'L', 'U', 'K', 'S', (char)0xba, (char)0xbe};
 
 static const char hint_header[] = "put the header beside the image as PATH.header, or name it";
 static const char hint_pair[] = "use the header that was made with this image";
 static const char hint_isecl[] = "such an image is converted once before it is opened";
+static const char hint_converted[] =
+        "choose mode layer or ephemeral, or make an image of wlagent of "
+        "it with 'wlagent image'";
 
-static int read_head(int fd, char *head, size_t size, struct wla_error *err) {
+static int read_head(int fd, uint8_t *head, size_t size, struct wla_error *err) {
         ssize_t got = pread(fd, head, size, 0);
 
         if (got < 0)
@@ -32,7 +36,7 @@ static int read_head(int fd, char *head, size_t size, struct wla_error *err) {
 /* The header that was handed over, else the one beside the image, else the image's own head. */
 static int find_header(struct session *session, int attached_fd, bool named,
                        struct wla_error *err) {
-        char head[sizeof(isecl_magic) - 1];
+        uint8_t head[HEAD_SIZE];
 
         session->format = VOLUMED_FORMAT_OURS;
         if (attached_fd >= 0 && session->image.header_fd >= 0 && named)
@@ -46,10 +50,10 @@ static int find_header(struct session *session, int attached_fd, bool named,
                 return -1;
         if (memcmp(head, luks_magic, sizeof(luks_magic)) == 0)
                 return sealed_header_copy(session->image.fd, false, &session->sealed, err);
-        if (memcmp(head, isecl_magic, sizeof(head)) != 0)
+        if (!isecl_image_claimed(head, sizeof(head)))
                 return wla_fail_hint(err, WLA_E_INPUT, hint_header, "the image has no header");
         session->format = VOLUMED_FORMAT_ISECL;
-        return 0;
+        return session_find_conversion(session, err);
 }
 
 static int check_sizes(const struct session *session, struct wla_error *err) {
@@ -62,18 +66,15 @@ static int check_sizes(const struct session *session, struct wla_error *err) {
                 return wla_fail_hint(err, WLA_E_INPUT, hint_pair,
                                      "the image has %ju bytes, its header says %ju",
                                      (uintmax_t)size, (uintmax_t)header->image.size);
-        if (size % IMAGE_SECTOR_SIZE != 0 || size <= header->data_offset)
+        if (size <= header->data_offset || (size - header->data_offset) % header->sector_size != 0)
                 return wla_fail(err, WLA_E_INPUT, "the image has %ju bytes: no whole sectors",
                                 (uintmax_t)size);
         return 0;
 }
 
-static int inspect(struct session *session, struct session_step *step, struct wla_error *err) {
-        if (find_header(session, step->attached_fd, step->request->header[0] != 0, err) < 0)
-                return -1;
+static int check_header(struct session *session, struct wla_error *err) {
         if (session->format == VOLUMED_FORMAT_ISECL)
                 return 0;
-
         if (luks2_header_check(session->sealed.bytes, session->sealed.size, &session->header, err) <
                     0 ||
             check_sizes(session, err) < 0)
@@ -83,16 +84,9 @@ static int inspect(struct session *session, struct session_step *step, struct wl
         return 0;
 }
 
-int session_inspect_image(struct session *session, struct session_step *step,
-                          struct wla_error *err) {
-        const char *path = step->request->path;
-        const char *header = step->request->header[0] ? step->request->header : NULL;
-
-        if (image_file_open(&session->config->volumes.image_roots, path, header, &session->image,
-                            err) < 0)
+int session_judge_image(struct session *session, struct session_step *step, struct wla_error *err) {
+        if (check_header(session, err) < 0)
                 return -1;
-        if (inspect(session, step, err) < 0)
-                return wla_wrap(err, "image %s", path);
 
         session->state = SESSION_IMAGE;
         step->reply->format = session->format;
@@ -104,10 +98,33 @@ int session_inspect_image(struct session *session, struct session_step *step,
         return 0;
 }
 
+int session_inspect_image(struct session *session, struct session_step *step,
+                          struct wla_error *err) {
+        const char *path = step->request->path;
+        const char *header = step->request->header[0] ? step->request->header : NULL;
+
+        if (image_file_open(&session->config->volumes.image_roots, path, header, &session->image,
+                            err) < 0)
+                return -1;
+        memcpy(session->path, path, sizeof(session->path));
+        if (find_header(session, step->attached_fd, step->request->header[0] != 0, err) < 0 ||
+            session_judge_image(session, step, err) < 0)
+                return wla_wrap(err, "image %s", path);
+        return 0;
+}
+
 static int refuse_isecl(const struct session *session, struct wla_error *err) {
         if (session->format == VOLUMED_FORMAT_ISECL)
                 return wla_fail_hint(err, WLA_E_UNSUPPORTED, hint_isecl,
                                      "the image is in Intel's format");
+        return 0;
+}
+
+/* Other VMs have it below their layers. */
+static int refuse_converted(const struct session *session, struct wla_error *err) {
+        if (session->converted)
+                return wla_fail_hint(err, WLA_E_UNSUPPORTED, hint_converted,
+                                     "an image in Intel's format cannot be written to");
         return 0;
 }
 
@@ -187,7 +204,7 @@ int session_open_direct(struct session *session, struct session_step *step, stru
         _cleanup_close_ int data_fd = -1;
         struct mapping_plan plan = plan_of(session);
 
-        if (refuse_isecl(session, err) < 0 ||
+        if (refuse_isecl(session, err) < 0 || refuse_converted(session, err) < 0 ||
             layer_store_open(session->config->volumes.layer_directory, &session->store, err) < 0 ||
             layer_store_lock(&session->store, session->header.uuid.text, "", err) < 0 ||
             find_volume_key(session, step->key, &own, &volume_key, err) < 0 ||

@@ -10,6 +10,7 @@
  *     layer VM TARGET                                  inspect a layer
  *     open KEYFILE                                     the image or the layer
  *     direct VM TARGET KEYFILE
+ *     convert KEYFILE KEY-ID | adopt KEYFILE
  *     create IMAGE-UUID SIZE raw|qcow2 KEYFILE kept|ephemeral
  *     list | layers | close NAME | remove VM TARGET
  *     rebase DISK GLANCE-UUID NAME mapping|base raw|qcow2 SIZE
@@ -162,6 +163,22 @@ static void inspect_image(struct state *state) {
         file_closep(&fd);
 }
 
+static void convert(struct state *state) {
+        struct volumed_request request = {.operation = VOLUMED_CONVERT_IMAGE};
+        const char *key = next(state);
+
+        put(request.key_id, sizeof(request.key_id), next(state));
+        struct volumed_reply reply = call(state, &request, key, -1);
+        print_reply(&reply);
+}
+
+static void adopt(struct state *state) {
+        const struct volumed_request request = {.operation = VOLUMED_ADOPT_VOLUME};
+        struct volumed_reply reply = call(state, &request, next(state), -1);
+
+        (void)printf("%s\n", reply.text);
+}
+
 static void with_disk(struct state *state, enum volumed_operation operation, bool key) {
         struct volumed_request request = {.operation = (uint16_t)operation};
 
@@ -235,6 +252,10 @@ static void step(struct state *state, const char *word, bool *layer) {
                 open_it(state, *layer ? VOLUMED_OPEN_LAYER : VOLUMED_OPEN_IMAGE);
         else if (strcmp(word, "direct") == 0)
                 with_disk(state, VOLUMED_OPEN_DIRECT, true);
+        else if (strcmp(word, "convert") == 0)
+                convert(state);
+        else if (strcmp(word, "adopt") == 0)
+                adopt(state);
         else if (strcmp(word, "create") == 0)
                 create(state);
         else if (strcmp(word, "list") == 0)

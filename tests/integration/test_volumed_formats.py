@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""wlagent-volumed and formats that others made, as far as they need no device-mapper: images of Intel SecL are
+converted, volumes with an empty passphrase are refused and adopted, and it is killed at every step of both."""
+
+import os
+import pwd
+import shutil
+import struct
+import subprocess
+import tempfile
+import unittest
+
+import foreign_formats
+from running import BUILD, poll
+
+VOLUMED = os.path.join(BUILD, "agent", "volume", "wlagent-volumed")
+CLIENT = os.path.join(BUILD, "tests", "vm", "volume-client")
+KILL_AT_STEP = os.path.join(BUILD, "tests", "integration", "libkill_at_step.so")
+MARKER = b"a marker of the formats' test"
+KEY = bytes(range(32))
+OTHER_KEY = bytes(range(1, 33))
+KEY_ID = "local:///web"
+
+
+class Volumed:
+    def __init__(self, test, name, **environment):
+        run_directory = os.path.join(test.directory, name)
+        os.mkdir(run_directory)
+        self.config = os.path.join(test.directory, name + ".conf")
+        with open(self.config, "w", encoding="utf-8") as file:
+            file.write(f"[Agent]\nStateDirectory={test.directory}\nRuntimeDirectory={run_directory}\n"
+                       f"[Volumes]\nImageRoots={test.images}\nLayerDirectory={test.layers}\n"
+                       f"AgentUser={pwd.getpwuid(os.geteuid()).pw_name}\n")
+        os.chmod(self.config, 0o600)
+        self.socket = os.path.join(run_directory, "volumed.sock")
+        self.process = subprocess.Popen([VOLUMED, "--config", self.config], stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                        env={**os.environ, **environment})
+        poll(lambda: os.path.exists(self.socket) or self.process.poll() is not None, "wlagent-volumed to listen")
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(20)
+        os.unlink(self.config)
+        shutil.rmtree(os.path.dirname(self.socket))
+
+    def ask(self, *steps):
+        return subprocess.run([CLIENT, self.socket, *steps], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=60, check=False)
+
+
+class Formats(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="wlagent-formats.")
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.images = os.path.join(self.directory, "images")
+        self.layers = os.path.join(self.directory, "layers")
+        self.converted = os.path.join(self.layers, "converted")
+        os.mkdir(self.images, 0o755)
+        self.key = self.write("key", KEY)
+        self.other_key = self.write("other-key", OTHER_KEY)
+        self.volumed = Volumed(self, "run")
+        self.addCleanup(self.volumed.stop)
+        self.path = os.path.join(self.images, "web")
+
+    def write(self, name, content):
+        path = os.path.join(self.directory, name)
+        with open(path, "wb") as file:
+            file.write(content)
+        return path
+
+    def plaintext(self, size=200000):
+        return (MARKER + b" ") * (size // len(MARKER)) + bytes(512 - size // len(MARKER) * (len(MARKER) + 1) % 512)
+
+    def ask(self, *steps):
+        done = self.volumed.ask("image", self.path, *steps)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return done.stdout
+
+    def refused(self, *steps):
+        done = self.volumed.ask("image", self.path, *steps)
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        return done.stdout.splitlines()[-1]
+
+    def assert_no_plaintext(self):
+        for directory, _, names in os.walk(self.layers):
+            for name in names:
+                with open(os.path.join(directory, name), "rb") as file:
+                    self.assertNotIn(MARKER, file.read(), name)
+
+    def conversions(self):
+        return sorted(os.listdir(self.converted)) if os.path.isdir(self.converted) else []
+
+
+class Isecl(Formats):
+    def setUp(self):
+        super().setUp()
+        foreign_formats.write_isecl(self.path, self.plaintext(), KEY)
+
+    def test_it_is_converted_once(self):
+        self.assertIn("format=3", self.ask())
+        self.assertIn("format=1", self.ask("convert", self.key, KEY_ID))
+        names = self.conversions()
+        self.assertEqual(len(names), 2)
+        self.assertTrue(names[0].endswith(".img") and names[1] == names[0] + ".header")
+        before = os.stat(os.path.join(self.converted, names[0]))
+        self.assertEqual(before.st_mode & 0o777, 0o600)
+        self.assert_no_plaintext()
+
+        self.assertIn(f"format=1 size={before.st_size} ", self.ask())
+        self.assertIn("is not in Intel's format", self.refused("convert", self.key, KEY_ID))
+        self.assertEqual(os.stat(os.path.join(self.converted, names[0])).st_ino, before.st_ino)
+
+    def test_a_replaced_image_is_another_one(self):
+        self.ask("convert", self.key, KEY_ID)
+        foreign_formats.write_isecl(self.path, self.plaintext(), KEY)
+        self.assertIn("format=3", self.ask())
+        self.ask("convert", self.key, KEY_ID)
+        self.assertEqual(len(self.conversions()), 4)
+
+    def test_nothing_is_released_before_the_tag(self):
+        for offset in (44, 100000, -17, -16, -1):
+            foreign_formats.flip(self.path, offset)
+            self.assertRegex(self.refused("convert", self.key, KEY_ID), "^denied: .*tag does not match")
+            self.assertEqual(self.conversions(), [])
+            foreign_formats.flip(self.path, offset)
+        self.assertRegex(self.refused("convert", self.other_key, KEY_ID), "^denied: ")
+        self.assertEqual(self.conversions(), [])
+        self.ask("convert", self.key, KEY_ID)
+
+    def test_it_is_not_opened_as_it_is(self):
+        self.assertRegex(self.refused("open", self.key), "^unsupported: the image is in Intel's format")
+        self.ask("convert", self.key, KEY_ID)
+        self.assertRegex(self.refused("direct", "5a6b3a52-c0b9-4a7f-9a0e-5b1f7c2d8e02", "vda", self.key),
+                         "cannot be written to")
+
+    def test_hostile_headers(self):
+        with open(self.path, "rb") as file:
+            good = file.read()
+        for offset, value in ((12, struct.pack("<I", 0)), (12, struct.pack("<I", 43)), (12, b"\xff" * 4),
+                              (12, struct.pack("<I", len(good) - 16)), (12, struct.pack("<I", len(good))),
+                              (9, b"X"), (16, b"V2"), (32, b"CTR-256"), (39, b"X")):
+            with open(self.path, "wb") as file:
+                file.write(good[:offset] + value + good[offset + len(value):])
+            self.assertRegex(self.refused(), "^(invalid-input|unsupported): ")
+        for size in (9, 12, 43, 44, 59, 60):
+            with open(self.path, "wb") as file:
+                file.write(good[:size])
+            self.assertRegex(self.refused(), "^invalid-input: ")
+
+    def test_a_qcow2_that_reaches_out(self):
+        head = bytearray(104)
+        head[:4] = b"QFI\xfb"
+        struct.pack_into(">IQII", head, 4, 3, 104, 11, 16)
+        struct.pack_into(">QI", head, 24, 1 << 20, 0)
+        struct.pack_into(">I", head, 100, 104)
+        foreign_formats.write_isecl(self.path, bytes(head) + b"/etc/shadow" + bytes(262144), KEY)
+        self.assertRegex(self.refused("convert", self.key, KEY_ID), "^unsupported: .* has a backing file")
+        self.assertEqual(self.conversions(), [])
+
+    def test_killed_at_every_step(self):
+        for step in range(1, 1000):
+            killed = Volumed(self, "killed", LD_PRELOAD=KILL_AT_STEP, KILL_AT_STEP=str(step))
+            done = killed.ask("image", self.path, "convert", self.key, KEY_ID)
+            killed.stop()
+            self.assert_no_plaintext()
+            if done.returncode == 0:
+                break
+            # Either there is no conversion, or a whole one.
+            if "format=1" not in self.ask():
+                self.ask("convert", self.key, KEY_ID)
+            self.assertEqual(len(self.conversions()), 2)
+            shutil.rmtree(self.converted)
+        self.assertEqual(done.returncode, 0)
+        self.assertGreater(step, 10)
+
+
+class Luks2(Formats):
+    """F-1 of Intel's agent: the VM's volume has an empty passphrase."""
+
+    def setUp(self):
+        super().setUp()
+        self.content = self.plaintext()
+
+    def test_an_empty_passphrase_is_refused(self):
+        foreign_formats.write_luks2(self.path, self.content)
+        self.assertIn("format=2", self.ask())
+        self.assertRegex(self.refused("open", self.key), "^denied: .*empty passphrase.*wlagent volume adopt")
+
+    def test_a_slow_derivation_is_refused(self):
+        foreign_formats.write_luks2(self.path, self.content, KEY, "--pbkdf", "pbkdf2", "--pbkdf-force-iterations",
+                                    "6000000")
+        self.assertRegex(self.refused("open", self.key), "^unsupported: .*luksConvertKey")
+
+    def test_another_key(self):
+        foreign_formats.write_luks2(self.path, self.content, KEY)
+        self.assertRegex(self.refused("open", self.other_key), "^denied: .*opens no keyslot")
+
+    def test_adopted(self):
+        foreign_formats.write_luks2(self.path, self.content)
+        old = foreign_formats.volume_key(self.path, b"")
+        os.chmod(self.path, 0o640)
+        self.assertIn("it opened without a key", self.ask("adopt", self.key))
+        self.assertEqual(os.listdir(self.images), ["web"])
+        self.assertEqual(os.stat(self.path).st_mode & 0o777, 0o640)
+        self.assertFalse(foreign_formats.opens(self.path, b""))
+        self.assertFalse(foreign_formats.opens(self.path, OTHER_KEY))
+        self.assertNotEqual(foreign_formats.volume_key(self.path, KEY), old)
+        self.assertEqual(foreign_formats.read_luks2(self.path, KEY), self.content)
+        self.assertIn("there is nothing to do", self.ask("adopt", self.key))
+        self.assertRegex(self.refused("adopt", self.other_key), "^denied: ")
+
+    def test_what_is_no_such_volume_is_not_touched(self):
+        with open(self.path, "wb") as file:
+            file.write(os.urandom(1 << 20))
+        self.assertRegex(self.refused("adopt", self.key), "^invalid-input: ")
+        foreign_formats.write_isecl(self.path, self.content, KEY)
+        self.assertRegex(self.refused("adopt", self.key), "no ordinary LUKS2 volume")
+        foreign_formats.write_luks2(self.path, self.content)
+        with open(self.path + ".header", "wb") as header, open(self.path, "rb") as file:
+            header.write(file.read(foreign_formats.DATA_OFFSET))
+        self.assertRegex(self.refused("adopt", self.key), "^unsupported: ")
+        self.assertEqual(foreign_formats.read_luks2(self.path, b""), self.content)
+
+    def unchanged_when_killed_at(self, step, path):
+        """Whether the volume is the one that it was, after an adoption was killed there."""
+        before = os.stat(path)
+        killed = Volumed(self, "killed", LD_PRELOAD=KILL_AT_STEP, KILL_AT_STEP=str(step))
+        killed.ask("image", path, "adopt", self.key)
+        killed.stop()
+        after = os.stat(path)
+        if after.st_ino == before.st_ino:
+            self.assertEqual((after.st_mtime_ns, after.st_size), (before.st_mtime_ns, before.st_size))
+        return after.st_ino == before.st_ino
+
+    def count_steps(self):
+        """Of an adoption until the volume is another one; on copies."""
+        low, high = 1, 4096
+        while low < high:
+            copy = os.path.join(self.images, "copy")
+            shutil.copyfile(self.path, copy)
+            middle = (low + high) // 2
+            if self.unchanged_when_killed_at(middle, copy):
+                low = middle + 1
+            else:
+                high = middle
+            for name in os.listdir(self.images):
+                if name != "web":
+                    os.unlink(os.path.join(self.images, name))
+        return low - 1
+
+    def test_killed_at_every_step(self):
+        foreign_formats.write_luks2(self.path, self.content)
+        count = self.count_steps()
+        self.assertGreater(count, 20)
+        # Most of them write zeros into the area of the keyslots.
+        for step in [*range(1, count - 40, 29), *range(max(1, count - 40), count + 1)]:
+            self.assertTrue(self.unchanged_when_killed_at(step, self.path), f"step {step} of {count}")
+            self.assertLessEqual(len(os.listdir(self.images)), 2)
+        self.assertTrue(foreign_formats.opens(self.path, b""))
+        self.assertIn("it opened without a key", self.ask("adopt", self.key))
+        self.assertFalse(foreign_formats.opens(self.path, b""))
+        self.assertEqual(foreign_formats.read_luks2(self.path, KEY), self.content)
+        self.assertEqual(os.listdir(self.images), ["web"])
+
+
+if __name__ == "__main__":
+    unittest.main()
