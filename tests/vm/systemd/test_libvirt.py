@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""libvirtd as systemd starts it, with the hook as it is installed: that it is run, what it does to VMs, and
+what doctor and enable-libvirt make of a libvirtd that does not know of it."""
+
+import json
+import os
+import shutil
+import unittest
+
+import host
+from host import Guest, output, run
+from running import poll
+
+HOOK = "/etc/libvirt/hooks/qemu.d/50-wlagent"
+AWAY = "/root/50-wlagent"
+SOCKETS = ["wlagentd.socket", "wlagentd-control.socket"]
+MARK = '<wlagent:protected xmlns:wlagent="urn:wlagent:domain:1"><wlagent:disk target="vda" mode="direct" ' \
+       'image="/srv/images/none.img"/></wlagent:protected>'
+VOLUME = "/dev/mapper/wlagent-5ae0a1f6-6e55-4bd5-9d8c-6e8b1e7a5f02-vda"
+
+
+def findings(check):
+    # Without container engines in its PATH: to ask each for its version takes long here.
+    os.makedirs("/run/doctor", exist_ok=True)
+    if not os.path.exists("/run/doctor/systemctl"):
+        os.symlink("/usr/bin/systemctl", "/run/doctor/systemctl")
+    report = json.loads(run("env", "PATH=/run/doctor", "/usr/bin/wlagent", "doctor", "--json", check=False).stdout)
+    return [(finding["result"], finding["text"]) for finding in report["findings"] if finding["check"] == check]
+
+
+class Libvirt(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        for path in (host.IMAGES, host.PLAIN, host.CONSOLES):
+            os.makedirs(path, exist_ok=True)
+        run("wlagent", "setup")
+        # A first boot enables every unit; for the first of these libvirtd wants certificates.
+        run("systemctl", "stop", "libvirtd-tls.socket", "libvirtd-tcp.socket")
+        run("systemctl", "start", "libvirtd.service")
+        cls.disk = host.write_disk(os.path.join(host.IMAGES, "plain.raw"), "plain")
+
+    @classmethod
+    def tearDownClass(cls):
+        run("systemctl", "stop", "libvirtd.service")
+
+    def setUp(self):
+        run("systemctl", "reset-failed", "wlagentd.service", *SOCKETS)
+        run("systemctl", "start", *SOCKETS)
+        self.addCleanup(self.keep_journal)
+        self.addCleanup(run, "systemctl", "stop", *SOCKETS, "wlagentd.service")
+
+    def keep_journal(self):
+        result = self._outcome.result
+        if any(test is self for test, _ in result.failures + result.errors):
+            directory = os.path.join(os.environ["WLAGENT_TEST_LOGS"], self.id())
+            os.makedirs(directory, exist_ok=True)
+            with open(os.path.join(directory, "journal"), "w", encoding="utf-8") as file:
+                file.write(output("journalctl", "-b", "--no-pager"))
+
+    def guest(self, name, disk, metadata=""):
+        guest = Guest(name).disk(disk)
+        guest.metadata = metadata
+        self.addCleanup(guest.undefine, check=False)
+        self.addCleanup(guest.destroy, check=False)
+        return guest.define()
+
+    def stop_agent(self):
+        run("systemctl", "stop", *SOCKETS, "wlagentd.service")
+
+    def refused(self, guest, pattern):
+        done = guest.start(check=False)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertRegex(done.stderr, pattern)
+        self.assertEqual(guest.state(), "shut off")
+
+    def test_unprotected(self):
+        guest = self.guest("plain", self.disk)
+        guest.start()
+        guest.wait_until_up()
+        self.assertIn("active", output("systemctl", "is-active", "wlagentd.service"))
+        guest.destroy()
+
+        self.stop_agent()
+        guest.start()
+        guest.wait_until_up()
+
+    def test_protected(self):
+        guest = self.guest("web", VOLUME, MARK)
+        self.refused(guest, "exit status 1: wlagent: .+")
+        self.stop_agent()
+        self.refused(guest, r"wlagent: the domain has encrypted disks and wlagentd cannot be asked for them: "
+                            r"/run/workload-agent/control.sock: .+ \(start it with 'systemctl start wlagentd'")
+
+    def test_libvirtd_restarts_without_the_agent(self):
+        guest = self.guest("plain", self.disk)
+        guest.start()
+        guest.wait_until_up()
+        self.stop_agent()
+        run("systemctl", "restart", "libvirtd.service")
+        poll(lambda: guest.state() == "running", "libvirtd to find its VM again")
+        pid = guest.pid
+        os.kill(pid, 0)
+
+    def test_a_hook_that_came_later(self):
+        shutil.move(HOOK, AWAY)
+        self.addCleanup(lambda: os.path.exists(AWAY) and shutil.move(AWAY, HOOK))
+        guest = self.guest("web", VOLUME, MARK)
+        self.assertIn(("failure", f"{HOOK} does not exist"), findings("libvirt-hook"))
+
+        run("systemctl", "restart", "libvirtd.service")
+        poll(lambda: guest.state() == "shut off", "libvirtd to answer")
+        shutil.copy(AWAY, HOOK)
+        os.unlink(AWAY)
+        # Without the hook it is the missing disk that keeps the VM down.
+        self.refused(guest, VOLUME)
+        self.assertIn(("failure", f"libvirtd has not looked for hooks since {HOOK} was installed or changed"),
+                      findings("libvirt-hook"))
+
+        self.assertIn("reloaded libvirtd.service", output("/usr/libexec/wlagent/enable-libvirt"))
+        self.assertEqual(findings("libvirt-hook"), [("ok", f"{HOOK} was there when libvirtd looked for hooks")])
+        self.refused(guest, "exit status 1: wlagent: .+")
+
+    def test_a_hook_that_is_not_executable(self):
+        os.chmod(HOOK, 0o644)
+        self.addCleanup(os.chmod, HOOK, 0o755)
+        guest = self.guest("web", VOLUME, MARK)
+        self.refused(guest, VOLUME)
+        self.assertRegex(str(findings("libvirt-hook")), "is not executable, so libvirt starts VMs without it")
+        self.assertNotEqual(run("/usr/libexec/wlagent/enable-libvirt", check=False).returncode, 0)
