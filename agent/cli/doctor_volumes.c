@@ -29,6 +29,11 @@ static const char remedy_swap[] = "encrypt it with a random key (crypttab(5), op
                                   "'swapoff' it";
 static const char remedy_hibernate[] = "systemctl mask hibernate.target hybrid-sleep.target";
 
+/* As long as no VM needs it, nothing fails. */
+static enum finding weight(const struct libvirt_host *host) {
+        return host->domains.protected > 0 ? FINDING_FAILURE : FINDING_WARNING;
+}
+
 static void session_freep(struct volume_session **session) {
         *session = volume_session_free(*session);
 }
@@ -56,7 +61,7 @@ static int count_mappings(const char *socket, unsigned *ret, struct wla_error *e
         return 0;
 }
 
-static void check_socket(struct doctor *doctor) {
+static void check_socket(struct doctor *doctor, const struct libvirt_host *host) {
         struct wla_error err = {0};
         unsigned count = 0;
 
@@ -67,7 +72,7 @@ static void check_socket(struct doctor *doctor) {
         }
         if (err.code == WLA_E_UNAVAILABLE)
                 err.hint = remedy_start;
-        doctor_report_error(doctor, FINDING_FAILURE, "volumed", &err);
+        doctor_report_error(doctor, weight(host), "volumed", &err);
 }
 
 static bool exists(const struct doctor *doctor, const char *path) {
@@ -93,7 +98,8 @@ static bool is_listed(const struct doctor *doctor, const char *list, const char 
                memmem(text.data, text.size, file, strlen(file));
 }
 
-static void check_driver(struct doctor *doctor, const char *module, const char *file) {
+static void check_driver(struct doctor *doctor, const struct libvirt_host *host, const char *module,
+                         const char *file) {
         char path[64];
 
         (void)snprintf(path, sizeof(path), "/sys/module/%s", module);
@@ -103,16 +109,16 @@ static void check_driver(struct doctor *doctor, const char *module, const char *
                 doctor_report(doctor, FINDING_OK, "kernel", NULL,
                               "%s is a module that is loaded when it is needed", module);
         else
-                doctor_report(doctor, FINDING_FAILURE, "kernel", remedy_module,
+                doctor_report(doctor, weight(host), "kernel", remedy_module,
                               "this kernel has no %s", module);
 }
 
-static void check_control(struct doctor *doctor) {
+static void check_control(struct doctor *doctor, const struct libvirt_host *host) {
         if (exists(doctor, "/dev/mapper/control"))
                 doctor_report(doctor, FINDING_OK, "device-mapper", NULL,
                               "/dev/mapper/control is there");
         else
-                doctor_report(doctor, FINDING_FAILURE, "device-mapper", remedy_control,
+                doctor_report(doctor, weight(host), "device-mapper", remedy_control,
                               "/dev/mapper/control does not exist");
 }
 
@@ -121,11 +127,11 @@ static void check_layers(struct doctor *doctor, const struct libvirt_host *host)
         struct stat facts;
 
         if (lstat(path, &facts) < 0)
-                doctor_report(doctor, FINDING_FAILURE, "layer-directory", remedy_layers, "%s: %s",
+                doctor_report(doctor, weight(host), "layer-directory", remedy_layers, "%s: %s",
                               path, strerrordesc_np(errno));
         else if (!S_ISDIR(facts.st_mode) || facts.st_uid != host->root_user ||
                  (facts.st_mode & LAYER_DIRECTORY_BITS))
-                doctor_report(doctor, FINDING_FAILURE, "layer-directory", remedy_layer_mode,
+                doctor_report(doctor, weight(host), "layer-directory", remedy_layer_mode,
                               "%s is not a directory of root's alone (mode %04o, user %u)", path,
                               facts.st_mode & 07777, facts.st_uid);
         else
@@ -194,11 +200,11 @@ void doctor_check_volumes(struct doctor *doctor) {
         if (!libvirt_host_is_concerned(&host))
                 return;
 
-        check_driver(doctor, "dm_crypt", "/dm-crypt.ko");
-        check_driver(doctor, "loop", "/loop.ko");
-        check_control(doctor);
+        check_driver(doctor, &host, "dm_crypt", "/dm-crypt.ko");
+        check_driver(doctor, &host, "loop", "/loop.ko");
+        check_control(doctor, &host);
         check_layers(doctor, &host);
         check_roots(doctor);
-        check_socket(doctor);
+        check_socket(doctor, &host);
         check_swap(doctor);
 }

@@ -30,6 +30,7 @@ static void run(void) {
 static void put_healthy_host(void) {
         fixture_put("/usr/sbin/libvirtd", 0755, "");
         fixture_put(LIBVIRT_HOOK, 0755, "hook");
+        fixture_put_domain("web", "<source dev='/dev/mapper/wlagent-x-vda'/>");
         fixture_make_directory("/sys/module/dm_crypt");
         fixture_make_directory("/sys/module/loop");
         fixture_put("/dev/mapper/control", 0600, "");
@@ -110,6 +111,12 @@ START_TEST(volumed_is_down) {
         run();
         ck_assert(fixture_found("failure", "volumed", "wlagent-volumed is not running"));
         ck_assert_int_eq(fixture_count(FINDING_FAILURE), 1);
+
+        /* Nobody needs it yet. */
+        fixture_remove("/etc/libvirt/qemu/web.xml");
+        run();
+        ck_assert(fixture_found("warning", "volumed", "wlagent-volumed is not running"));
+        ck_assert_int_eq(fixture_count(FINDING_FAILURE), 0);
         fixture_tear_down();
 }
 END_TEST

@@ -5,15 +5,14 @@ what doctor and enable-libvirt make of a libvirtd that does not know of it."""
 import json
 import os
 import shutil
-import unittest
 
 import host
+import units
 from host import Guest, output, run
 from running import poll
 
 HOOK = "/etc/libvirt/hooks/qemu.d/50-wlagent"
 AWAY = "/root/50-wlagent"
-SOCKETS = ["wlagentd.socket", "wlagentd-control.socket"]
 MARK = '<wlagent:protected xmlns:wlagent="urn:wlagent:domain:1"><wlagent:disk target="vda" mode="direct" ' \
        'image="/srv/images/none.img"/></wlagent:protected>'
 VOLUME = "/dev/mapper/wlagent-5ae0a1f6-6e55-4bd5-9d8c-6e8b1e7a5f02-vda"
@@ -28,12 +27,12 @@ def findings(check):
     return [(finding["result"], finding["text"]) for finding in report["findings"] if finding["check"] == check]
 
 
-class Libvirt(unittest.TestCase):
+class Libvirt(units.UnitTest):
     @classmethod
     def setUpClass(cls):
+        super().setUpClass()
         for path in (host.IMAGES, host.PLAIN, host.CONSOLES):
             os.makedirs(path, exist_ok=True)
-        run("wlagent", "setup")
         # A first boot enables every unit; for the first of these libvirtd wants certificates.
         run("systemctl", "stop", "libvirtd-tls.socket", "libvirtd-tcp.socket")
         run("systemctl", "start", "libvirtd.service")
@@ -43,20 +42,6 @@ class Libvirt(unittest.TestCase):
     def tearDownClass(cls):
         run("systemctl", "stop", "libvirtd.service")
 
-    def setUp(self):
-        run("systemctl", "reset-failed", "wlagentd.service", *SOCKETS)
-        run("systemctl", "start", *SOCKETS)
-        self.addCleanup(self.keep_journal)
-        self.addCleanup(run, "systemctl", "stop", *SOCKETS, "wlagentd.service")
-
-    def keep_journal(self):
-        result = self._outcome.result
-        if any(test is self for test, _ in result.failures + result.errors):
-            directory = os.path.join(os.environ["WLAGENT_TEST_LOGS"], self.id())
-            os.makedirs(directory, exist_ok=True)
-            with open(os.path.join(directory, "journal"), "w", encoding="utf-8") as file:
-                file.write(output("journalctl", "-b", "--no-pager"))
-
     def guest(self, name, disk, metadata=""):
         guest = Guest(name).disk(disk)
         guest.metadata = metadata
@@ -65,7 +50,7 @@ class Libvirt(unittest.TestCase):
         return guest.define()
 
     def stop_agent(self):
-        run("systemctl", "stop", *SOCKETS, "wlagentd.service")
+        run("systemctl", "stop", *units.SOCKETS, *units.SERVICES)
 
     def refused(self, guest, pattern):
         done = guest.start(check=False)
@@ -77,7 +62,7 @@ class Libvirt(unittest.TestCase):
         guest = self.guest("plain", self.disk)
         guest.start()
         guest.wait_until_up()
-        self.assertIn("active", output("systemctl", "is-active", "wlagentd.service"))
+        self.assertEqual(units.active("wlagentd.service"), "active")
         guest.destroy()
 
         self.stop_agent()
