@@ -26,6 +26,7 @@
 #include "tpm/tpm.h"
 #include "tpm/warm_up.h"
 #include "vm/vm_service.h"
+#include "vm/volume_work.h"
 
 /* Work that waits for a worker: more than all connections can ask for is never queued. */
 #define QUEUE_MAX       256u
@@ -53,6 +54,7 @@ struct daemon {
         struct image_keys *image_keys;
         struct lifecycle *lifecycle;
         struct vm_service *vms;
+        struct volume_work *volume_work;
         struct front_doors *doors;
         sd_event_source *cache_timer;
         sd_event_source *metrics_timer;
@@ -356,7 +358,14 @@ static int make_vms(struct daemon *daemon, struct wla_error *err) {
                 .lifecycle = daemon->lifecycle,
                 .state_directory = config->agent.state_directory,
         };
-        return vm_service_new(&options, config->libvirt.launch_timeout_usec, &daemon->vms, err);
+        const struct volume_work_options work = {
+                .event = daemon->event,
+                .access = daemon->access,
+                .volume_socket = config->volumes.socket,
+        };
+        if (vm_service_new(&options, config->libvirt.launch_timeout_usec, &daemon->vms, err) < 0)
+                return -1;
+        return volume_work_new(&work, &daemon->volume_work, err);
 }
 
 static int block_signals(struct wla_error *err) {
@@ -416,6 +425,7 @@ static int open_doors(struct daemon *daemon, struct wla_error *err) {
                                 .self = daemon,
                                 .keyprovider = daemon->keyprovider,
                                 .vms = vm_service_as_control(daemon->vms),
+                                .work = volume_work_service(daemon->volume_work),
                                 .images = image_keys_service(daemon->image_keys),
                         },
                 .closed = on_connection_closed,
@@ -489,6 +499,7 @@ struct daemon *daemon_free(struct daemon *daemon) {
 
         front_doors_free(daemon->doors);
         vm_service_free(daemon->vms);
+        volume_work_free(daemon->volume_work);
         lifecycle_free(daemon->lifecycle);
         leave_without_a_hanging_tpm(daemon);
         pool_free(daemon->pool);

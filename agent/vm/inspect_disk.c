@@ -10,6 +10,8 @@
 #include "vm/launch_disk.h"
 
 static const char hint_encrypt[] = "'wlagent image encrypt' makes images that wlagent opens";
+static const char hint_key[] = "run 'wlagent vm protect' again with --key";
+static const char hint_prepare[] = "'wlagent volume prepare' converts it, once";
 static const char hint_size[] = "copy the image again, together with its header";
 static const char hint_layer[] = "put the image back that this VM was started with, or remove its "
                                  "layer, and with it what the VM has written";
@@ -56,21 +58,18 @@ static int inspect(const struct launch_place *place, const struct volumed_reques
                 return -1;
         if (reply->format == 0)
                 return 0;
-        if (reply->format != VOLUMED_FORMAT_OURS)
-                return wla_fail_hint(err, WLA_E_UNSUPPORTED, hint_encrypt,
-                                     "it is encrypted, but not by wlagent");
+        if (reply->format == VOLUMED_FORMAT_ISECL)
+                return 0;
         if (memory_fd < 0)
                 return fail_short(err);
         return read_header(memory_fd, header, err);
 }
 
-static int judge_image(struct launch_disk *disk, const struct volumed_reply *reply,
-                       struct wla_error *err) {
+static int judge_ours(struct launch_disk *disk, const struct volumed_reply *reply,
+                      struct wla_error *err) {
         const struct luks2_header *header = &disk->header;
         const struct protected_disk *line = &disk->line;
 
-        if (reply->format == 0)
-                return wla_fail(err, WLA_E_INPUT, "wlagent-volumed found no image there");
         if (header->kind != LUKS2_IMAGE)
                 return wla_fail_hint(err, WLA_E_UNSUPPORTED, hint_encrypt,
                                      "its header is not that of an image of wlagent");
@@ -89,6 +88,42 @@ static int judge_image(struct launch_disk *disk, const struct volumed_reply *rep
                                      image_content_name(header->image.content));
         disk->key_id = header->image.key_id;
         return 0;
+}
+
+/* Nothing in them names a key. */
+static int judge_foreign(struct launch_disk *disk, const struct volumed_reply *reply,
+                         struct wla_error *err) {
+        const struct protected_disk *line = &disk->line;
+        bool isecl = reply->format == VOLUMED_FORMAT_ISECL;
+
+        if (!isecl &&
+            (disk->header.kind != LUKS2_ORDINARY || reply->size <= disk->header.data_offset))
+                return wla_fail_hint(err, WLA_E_UNSUPPORTED, hint_encrypt,
+                                     "it is encrypted, but not by wlagent");
+        if (!line->has_key_id)
+                return wla_fail_hint(err, WLA_E_INPUT, hint_key,
+                                     "nothing in it names its key, and neither does the domain");
+        if (isecl && line->mode == DISK_DIRECT)
+                return wla_fail_hint(err, WLA_E_UNSUPPORTED, "choose mode layer or ephemeral",
+                                     "an image in Intel's format cannot be written to");
+        if (isecl && reply->size > FOREIGN_IMAGE_MAX)
+                return wla_fail_hint(err, WLA_E_UNSUPPORTED, hint_prepare,
+                                     "to convert %" PRIu64 " bytes takes longer than a start can "
+                                     "wait",
+                                     reply->size);
+        disk->key_id = line->key_id;
+        return 0;
+}
+
+static int judge_image(struct launch_disk *disk, const struct volumed_reply *reply,
+                       struct wla_error *err) {
+        if (reply->format == 0)
+                return wla_fail(err, WLA_E_INPUT, "wlagent-volumed found no image there");
+
+        disk->format = (enum volumed_format)reply->format;
+        disk->size = reply->size;
+        return disk->format == VOLUMED_FORMAT_OURS ? judge_ours(disk, reply, err)
+                                                   : judge_foreign(disk, reply, err);
 }
 
 static int inspect_image(struct launch_disk *disk, const struct launch_place *place,
@@ -117,10 +152,14 @@ static int judge_layer(const struct launch_disk *disk, const struct uuid *vm,
         if (header->kind != LUKS2_LAYER || !uuid_equal(&header->layer.vm, vm) ||
             strcmp(header->layer.target, disk->line.target) != 0)
                 return wla_fail(err, WLA_E_DENIED, "its header is not that of this disk's layer");
-        if (!uuid_equal(&header->layer.image, &disk->header.uuid))
-                return wla_fail_hint(err, WLA_E_DENIED, hint_layer,
-                                     "it was made over another image than %s", disk->line.image);
         return 0;
+}
+
+static int judge_pair(const struct launch_disk *disk, struct wla_error *err) {
+        if (uuid_equal(&disk->layer_header.layer.image, &disk->header.uuid))
+                return 0;
+        return wla_fail_hint(err, WLA_E_DENIED, hint_layer,
+                             "it was made over another image than %s", disk->line.image);
 }
 
 static int inspect_layer(struct launch_disk *disk, const struct launch_place *place,
@@ -133,8 +172,45 @@ static int inspect_layer(struct launch_disk *disk, const struct launch_place *pl
         if (inspect(place, &request, -1, &disk->layer, &reply, &disk->layer_header, err) < 0)
                 return wla_wrap(err, "the layer");
         disk->has_layer = reply.format != 0;
-        if (disk->has_layer && judge_layer(disk, place->vm, err) < 0)
+        if (!disk->has_layer)
+                return 0;
+        /* Which image it is shows when it has been converted. */
+        if (judge_layer(disk, place->vm, err) < 0 ||
+            (disk->format != VOLUMED_FORMAT_ISECL && judge_pair(disk, err) < 0))
                 return wla_wrap(err, "the layer");
+        return 0;
+}
+
+static int convert(struct launch_disk *disk, const struct launch_place *place,
+                   struct wla_error *err) {
+        _cleanup_close_ int memory_fd = -1;
+        struct volumed_request request = {.operation = VOLUMED_CONVERT_IMAGE};
+        const struct volume_call call = {
+                .request = &request,
+                .key = disk->image_key,
+                .header_fd = -1,
+                .ret_header = &memory_fd,
+        };
+        struct volumed_reply reply;
+
+        memcpy(request.key_id, disk->key_id.text, sizeof(request.key_id));
+        if (volume_session_call(disk->image, &call, place->deadline, &reply, err) < 0)
+                return -1;
+        if (reply.format != VOLUMED_FORMAT_OURS || memory_fd < 0)
+                return fail_short(err);
+        if (read_header(memory_fd, &disk->header, err) < 0 || judge_image(disk, &reply, err) < 0)
+                return -1;
+        return disk->has_layer ? judge_pair(disk, err) : 0;
+}
+
+int launch_disk_convert(struct launch_disk *disk, const struct launch_place *place,
+                        struct wla_error *err) {
+        if (convert(disk, place, err) < 0)
+                return wla_wrap(err, "the image %s", disk->line.image);
+        if (launch_disk_exchange_key(disk, err) < 0) {
+                disk->format = VOLUMED_FORMAT_ISECL;
+                return -1;
+        }
         return 0;
 }
 

@@ -7,6 +7,10 @@
  *   unlock  (loop)     the key that the header names opens the image's volume key
  *   open    (worker)   volumed maps both; the layer is made at the first start
  *
+ * Two formats that others made are opened by the key that the line names: ordinary LUKS2 volumes, by one
+ * of their keyslots, and images of Intel SecL, which volumed converts at the first start if that can be done
+ * in time (FOREIGN_IMAGE_MAX).
+ *
  * The two sessions with volumed are, once the disk is open, the lease on its mappings.
  *
  * Ownership: embedded; launch_disk_close() releases what it holds, at any point, and is safe on
@@ -19,17 +23,23 @@
 #include "vm/domain.h"
 #include "volume/client.h"
 
+/* The largest image that is converted while libvirt waits, bytes. */
+#define FOREIGN_IMAGE_MAX (UINT64_C(8) << 30)
+
 struct launch_disk {
         struct protected_disk line;
         int header_fd;                /* -1, or the header of a registered image */
         struct volume_session *image; /* from inspection on */
         struct volume_session *layer; /* NULL in mode direct */
-        struct luks2_header header;   /* of the image */
+        enum volumed_format format;   /* of the image */
+        uint64_t size;                /* of its file, bytes */
+        struct luks2_header header;   /* of the image; not with VOLUMED_FORMAT_ISECL */
         bool has_layer;               /* it was there before */
         struct luks2_header layer_header;
         struct key_id key_id;
-        struct wla_secret *image_key; /* between unlock and open */
-        char name[VOLUME_NAME_SIZE];  /* of the volume that the VM gets */
+        /* Between unlock and open: the image's volume key, or for other formats the key itself. */
+        struct wla_secret *image_key;
+        char name[VOLUME_NAME_SIZE]; /* of the volume that the VM gets */
 };
 
 /* Where, for whom and until when. */
@@ -45,6 +55,13 @@ int launch_disk_inspect(struct launch_disk *disk, const struct launch_place *pla
 /* key: what key_id names. */
 int launch_disk_unlock(struct launch_disk *disk, const struct wla_secret *key,
                        struct wla_error *err) _must_check_;
+
+/* Instead of the key, the volume key of what the image has been converted to; the key stays on failure. */
+int launch_disk_exchange_key(struct launch_disk *disk, struct wla_error *err) _must_check_;
+
+/* VOLUMED_FORMAT_ISECL becomes VOLUMED_FORMAT_OURS; a part of launch_disk_open(). */
+int launch_disk_convert(struct launch_disk *disk, const struct launch_place *place,
+                        struct wla_error *err) _must_check_;
 
 int launch_disk_open(struct launch_disk *disk, const struct launch_place *place,
                      struct wla_error *err) _must_check_;

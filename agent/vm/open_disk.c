@@ -65,14 +65,20 @@ static int create_layer(const struct launch_disk *disk, const struct launch_plac
         struct volumed_request request = {
                 .operation = VOLUMED_CREATE_LAYER,
                 .layer.ephemeral = disk->line.mode == DISK_EPHEMERAL,
-                .layer.backing_content = (uint8_t)disk->header.image.content,
-                .layer.virtual_size = disk->header.image.virtual_size,
         };
         struct layer_token token = {.vm = *place->vm, .image = disk->header.uuid};
         _cleanup_secret_ struct wla_secret *key = NULL;
 
         memcpy(token.target, disk->line.target, sizeof(token.target));
         memcpy(request.layer.image, disk->header.uuid.text, sizeof(request.layer.image));
+        if (disk->format == VOLUMED_FORMAT_OURS) {
+                request.layer.backing_content = (uint8_t)disk->header.image.content;
+                request.layer.virtual_size = disk->header.image.virtual_size;
+        } else {
+                /* Nothing says what is in it, and to guess would let a guest choose. */
+                request.layer.backing_content = IMAGE_CONTENT_RAW;
+                request.layer.virtual_size = disk->size - disk->header.data_offset;
+        }
         if (volume_key_generate(&key, err) < 0)
                 return -1;
         if (disk->line.mode == DISK_LAYER && layer_key_wrap(disk->image_key, key, &token, err) < 0)
@@ -81,8 +87,10 @@ static int create_layer(const struct launch_disk *disk, const struct launch_plac
         return call(disk->layer, &request, key, disk->name, place, err);
 }
 
-static int open_once(const struct launch_disk *disk, const struct launch_place *place,
+static int open_once(struct launch_disk *disk, const struct launch_place *place,
                      struct wla_error *err) {
+        if (disk->format == VOLUMED_FORMAT_ISECL && launch_disk_convert(disk, place, err) < 0)
+                return -1;
         if (disk->line.mode == DISK_DIRECT)
                 return open_direct(disk, place, err) < 0 ? wla_wrap(err, "opening its image") : 0;
         if (open_image(disk, place, err) < 0)
@@ -107,10 +115,14 @@ static bool same_wrapping(const struct wrapped_volume_key *a, const struct wrapp
 static int inspect_again(struct launch_disk *disk, const struct launch_place *place,
                          struct wla_error *err) {
         const struct luks2_header before = disk->header;
+        bool converted = disk->format == VOLUMED_FORMAT_ISECL;
 
         end_sessions(disk);
         if (launch_disk_inspect(disk, place, err) < 0)
                 return -1;
+        /* Somebody else has converted it, and what is in hand is the key of it all. */
+        if (converted && disk->format == VOLUMED_FORMAT_OURS)
+                return launch_disk_exchange_key(disk, err);
         if (!uuid_equal(&before.uuid, &disk->header.uuid) ||
             !same_wrapping(&before.image.wrapped, &disk->header.image.wrapped))
                 return wla_fail(err, WLA_E_DENIED, "disk %s: the image was replaced meanwhile",
@@ -137,9 +149,22 @@ int launch_disk_open(struct launch_disk *disk, const struct launch_place *place,
 
 int launch_disk_unlock(struct launch_disk *disk, const struct wla_secret *key,
                        struct wla_error *err) {
-        if (image_key_unwrap(key, &disk->header, &disk->image_key, err) < 0)
+        int outcome = disk->format == VOLUMED_FORMAT_OURS
+                              ? image_key_unwrap(key, &disk->header, &disk->image_key, err)
+                              : wla_secret_copy(key, &disk->image_key, err);
+
+        if (outcome < 0)
                 return wla_wrap(err, "disk %s: the image %s", disk->line.target, disk->line.image);
         return 0;
+}
+
+int launch_disk_exchange_key(struct launch_disk *disk, struct wla_error *err) {
+        _cleanup_secret_ struct wla_secret *key = TAKE_PTR(disk->image_key);
+
+        if (launch_disk_unlock(disk, key, err) == 0)
+                return 0;
+        disk->image_key = TAKE_PTR(key);
+        return -1;
 }
 
 void launch_disk_close(struct launch_disk *disk) {
