@@ -161,7 +161,7 @@ static int share_or_make_once(const struct mapping_plan *plan, const char *name,
 
 int mapping_make_or_share(const struct mapping_plan *plan, const struct wla_secret *volume_key,
                           struct mapping *ret, struct wla_error *err) {
-        uint64_t give_up_usec = clock_now_usec() + MAPPING_WAIT_USEC;
+        uint64_t give_up_usec = clock_now_usec() + MAPPING_SHARE_WAIT_USEC;
         char name[VOLUME_NAME_SIZE];
 
         volume_name_write(&plan->name, name);

@@ -25,8 +25,11 @@ struct mapping {
 
 #define MAPPING_NONE ((struct mapping){.fd = -1})
 
-/* How long a name that is just going away, or just coming, is waited for. */
+/* How long a name that is just going away is waited for. */
 #define MAPPING_WAIT_USEC UINT64_C(2000000)
+
+/* How long one that another session is just making: with udev that takes a while on a busy host. */
+#define MAPPING_SHARE_WAIT_USEC UINT64_C(10000000)
 
 struct mapping_plan {
         struct volume_name name;

@@ -212,6 +212,8 @@ int session_remove_layer(struct session *session, struct session_step *step,
         if (open_store(session, step, err) < 0 || refuse_mapped(step, err) < 0 ||
             layer_files_remove(&session->store, &request->vm, request->target, err) < 0)
                 return -1;
+        /* The lock goes before the other side hears of it. */
+        layer_store_close(&session->store);
         log_line(LOG_NOTICE, "removed the layer of VM %s, disk %s", request->vm.text,
                  request->target);
         return 0;

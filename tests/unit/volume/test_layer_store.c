@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "volume/layer_store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "suite.h"
+#include "volume/direct_record.h"
+
+#define VM_A "0f6b3a52-c0b9-4a7f-9a0e-5b1f7c2d8e01"
+#define VM_B "1f6b3a52-c0b9-4a7f-9a0e-5b1f7c2d8e02"
+
+/* A directory for layers below one of the test's. */
+struct place {
+        char path[64];
+        char layers[128];
+        struct layer_store store;
+        struct wla_error err;
+};
+
+static struct uuid uuid_of(const char *text) {
+        struct wla_error err = {0};
+        struct uuid uuid;
+
+        ck_assert_int_eq(uuid_parse(text, strlen(text), &uuid, &err), 0);
+        return uuid;
+}
+
+static void place_make(struct place *place) {
+        *place = (struct place){.store = LAYER_STORE_NONE};
+        (void)snprintf(place->path, sizeof(place->path), "/var/tmp/wlagent-test-XXXXXX");
+        ck_assert_ptr_nonnull(mkdtemp(place->path));
+        (void)snprintf(place->layers, sizeof(place->layers), "%s/layers", place->path);
+        ck_assert_int_eq(layer_store_open(place->layers, &place->store, &place->err), 0);
+}
+
+static void place_remove(struct place *place) {
+        char *const arguments[] = {(char[]){"rm"}, (char[]){"-rf"}, place->path, NULL};
+
+        layer_store_close(&place->store);
+        pid_t pid = fork();
+        if (pid == 0)
+                execv("/bin/rm", arguments);
+        ck_assert_int_gt(pid, 0);
+        while (waitpid(pid, NULL, 0) < 0)
+                ;
+}
+
+static const char *path_in(const struct place *place, const char *name) {
+        static char path[512];
+
+        (void)snprintf(path, sizeof(path), "%s/%s", place->layers, name);
+        return path;
+}
+
+static bool exists(const struct place *place, const char *name) {
+        return access(path_in(place, name), F_OK) == 0;
+}
+
+static int draft(struct place *place, const char *vm, const char *target, bool keep) {
+        _cleanup_layer_draft_ struct layer_draft made = LAYER_DRAFT_NONE;
+        struct uuid uuid = uuid_of(vm);
+
+        if (layer_draft_new(&place->store, &uuid, target, 8192, false, &made, &place->err) < 0)
+                return -1;
+        ck_assert_int_eq(pwrite(made.disk_fd, "disk", 4, 0), 4);
+        return keep ? layer_draft_keep(&made, made.disk_fd, "header", 6, &place->err) : 0;
+}
+
+static int open_layer(struct place *place, const char *vm, const char *target,
+                      struct layer_files *ret) {
+        struct uuid uuid = uuid_of(vm);
+
+        place->err = (struct wla_error){0};
+        return layer_files_open(&place->store, &uuid, target, ret, &place->err);
+}
+
+START_TEST(the_directory_is_closed_to_others) {
+        struct layer_store second = LAYER_STORE_NONE;
+        struct place place;
+        struct stat status;
+
+        place_make(&place);
+        ck_assert_int_eq(stat(place.layers, &status), 0);
+        ck_assert_int_eq(status.st_mode & 07777, 0700);
+        ck_assert_int_eq(chmod(place.layers, 0750), 0);
+        ck_assert_int_eq(layer_store_open(place.layers, &second, &place.err), -1);
+        ck_assert_int_eq(place.err.code, WLA_E_DENIED);
+        ck_assert_ptr_nonnull(place.err.hint);
+        ck_assert_int_eq(second.fd, -1);
+        ck_assert_int_eq(layer_store_open("/nonexistent/layers", &second, &place.err), -1);
+        ck_assert_int_eq(place.err.code, WLA_E_SYSTEM);
+        place_remove(&place);
+}
+END_TEST
+
+START_TEST(a_layer_is_there_when_it_is_kept) {
+        struct layer_files files = LAYER_FILES_NONE;
+        struct place place;
+        char content[8] = {0};
+
+        place_make(&place);
+        ck_assert_int_eq(open_layer(&place, VM_A, "vda", &files), -1);
+        ck_assert_int_eq(place.err.code, WLA_E_NOT_FOUND);
+
+        ck_assert_int_eq(draft(&place, VM_A, "vda", false), 0);
+        ck_assert_int_eq(open_layer(&place, VM_A, "vda", &files), -1);
+        ck_assert_int_eq(place.err.code, WLA_E_NOT_FOUND);
+        ck_assert(!exists(&place, VM_A "/vda.new"));
+
+        ck_assert_int_eq(draft(&place, VM_A, "vda", true), 0);
+        ck_assert_int_eq(open_layer(&place, VM_A, "vda", &files), 0);
+        ck_assert_uint_eq(files.size, 8192);
+        ck_assert_uint_lt(files.allocated, 8192);
+        ck_assert_int_eq(pread(files.header_fd, content, sizeof(content), 0), 6);
+        ck_assert_str_eq(content, "header");
+        ck_assert_int_eq(fcntl(files.disk_fd, F_GETFL) & O_ACCMODE, O_RDWR);
+        layer_files_close(&files);
+        ck_assert(!exists(&place, VM_A "/vda.new"));
+
+        /* It is not made over. */
+        ck_assert_int_eq(draft(&place, VM_A, "vda", true), -1);
+        ck_assert_int_eq(open_layer(&place, VM_A, "vda", &files), 0);
+        layer_files_close(&files);
+        place_remove(&place);
+}
+END_TEST
+
+START_TEST(what_a_former_attempt_left_is_replaced) {
+        struct layer_files files = LAYER_FILES_NONE;
+        struct place place;
+
+        place_make(&place);
+        ck_assert_int_eq(mkdir(path_in(&place, VM_A), 0700), 0);
+        ck_assert_int_eq(mkdir(path_in(&place, VM_A "/vda.new"), 0700), 0);
+        (void)close(open(path_in(&place, VM_A "/vda.new/disk"), O_CREAT | O_WRONLY, 0600));
+        (void)close(open(path_in(&place, VM_A "/vda.new/header"), O_CREAT | O_WRONLY, 0600));
+        ck_assert_int_eq(mkdir(path_in(&place, VM_A "/vda.old"), 0700), 0);
+        (void)close(open(path_in(&place, VM_A "/vda.old/disk"), O_CREAT | O_WRONLY, 0600));
+        ck_assert_int_eq(draft(&place, VM_A, "vda", true), 0);
+        ck_assert_int_eq(open_layer(&place, VM_A, "vda", &files), 0);
+        layer_files_close(&files);
+        ck_assert(!exists(&place, VM_A "/vda.new"));
+        ck_assert(!exists(&place, VM_A "/vda.old"));
+
+        /* But not what we did not make. */
+        ck_assert_int_eq(mkdir(path_in(&place, VM_A "/vdb.new"), 0700), 0);
+        (void)close(open(path_in(&place, VM_A "/vdb.new/photos"), O_CREAT | O_WRONLY, 0600));
+        ck_assert_int_eq(draft(&place, VM_A, "vdb", true), -1);
+        ck_assert(exists(&place, VM_A "/vdb.new/photos"));
+        place_remove(&place);
+}
+END_TEST
+
+START_TEST(a_removed_layer_is_gone) {
+        struct layer_files files = LAYER_FILES_NONE;
+        struct uuid vm = uuid_of(VM_A);
+        struct place place;
+
+        place_make(&place);
+        ck_assert_int_eq(layer_files_remove(&place.store, &vm, "vda", &place.err), -1);
+        ck_assert_int_eq(place.err.code, WLA_E_NOT_FOUND);
+        ck_assert_int_eq(draft(&place, VM_A, "vda", true), 0);
+        ck_assert_int_eq(draft(&place, VM_A, "vdb", true), 0);
+        ck_assert_int_eq(layer_files_remove(&place.store, &vm, "vda", &place.err), 0);
+        ck_assert_int_eq(open_layer(&place, VM_A, "vda", &files), -1);
+        ck_assert_int_eq(place.err.code, WLA_E_NOT_FOUND);
+        ck_assert_int_eq(open_layer(&place, VM_A, "vdb", &files), 0);
+        layer_files_close(&files);
+        ck_assert_int_eq(layer_files_remove(&place.store, &vm, "vda", &place.err), -1);
+        ck_assert_int_eq(place.err.code, WLA_E_NOT_FOUND);
+        ck_assert_int_eq(layer_files_remove(&place.store, &vm, "vdb", &place.err), 0);
+        ck_assert(!exists(&place, VM_A));
+        place_remove(&place);
+}
+END_TEST
+
+START_TEST(half_a_layer_is_an_error) {
+        struct layer_files files = LAYER_FILES_NONE;
+        struct place place;
+
+        place_make(&place);
+        ck_assert_int_eq(draft(&place, VM_A, "vda", true), 0);
+        ck_assert_int_eq(unlink(path_in(&place, VM_A "/vda/header")), 0);
+        ck_assert_int_eq(open_layer(&place, VM_A, "vda", &files), -1);
+        ck_assert_int_eq(place.err.code, WLA_E_SYSTEM);
+        ck_assert_int_eq(symlink("disk", path_in(&place, VM_A "/vda/header")), 0);
+        ck_assert_int_eq(open_layer(&place, VM_A, "vda", &files), -1);
+        ck_assert_int_eq(unlink(path_in(&place, VM_A "/vda/header")), 0);
+        ck_assert_int_eq(mkfifo(path_in(&place, VM_A "/vda/header"), 0600), 0);
+        ck_assert_int_eq(open_layer(&place, VM_A, "vda", &files), -1);
+        ck_assert_int_eq(place.err.code, WLA_E_INPUT);
+        /* Its disk is still there, and stays. */
+        ck_assert_int_eq(draft(&place, VM_A, "vda", true), -1);
+        ck_assert(exists(&place, VM_A "/vda/disk"));
+        place_remove(&place);
+}
+END_TEST
+
+struct seen {
+        unsigned count;
+        char names[8][64];
+};
+
+static int see(const struct uuid *vm, const char *target, const struct layer_files *files,
+               void *userdata, struct wla_error *err) {
+        struct seen *seen = userdata;
+
+        (void)err;
+        ck_assert_uint_eq(files->size, 8192);
+        (void)snprintf(seen->names[seen->count++], sizeof(seen->names[0]), "%s %s", vm->text,
+                       target);
+        return 0;
+}
+
+static int stop(const struct uuid *vm, const char *target, const struct layer_files *files,
+                void *userdata, struct wla_error *err) {
+        (void)vm;
+        (void)target;
+        (void)files;
+        (void)userdata;
+        return wla_fail(err, WLA_E_BUSY, "enough");
+}
+
+START_TEST(all_layers_are_listed_and_nothing_else) {
+        struct seen seen = {0};
+        struct place place;
+
+        place_make(&place);
+        ck_assert_int_eq(layer_store_each(&place.store, see, &seen, &place.err), 0);
+        ck_assert_uint_eq(seen.count, 0);
+        ck_assert_int_eq(draft(&place, VM_A, "vda", true), 0);
+        ck_assert_int_eq(draft(&place, VM_A, "vdb", true), 0);
+        ck_assert_int_eq(draft(&place, VM_B, "vda", true), 0);
+        ck_assert_int_eq(mkdir(path_in(&place, VM_B "/vdc.new"), 0700), 0);
+        ck_assert_int_eq(mkdir(path_in(&place, VM_B "/vdd"), 0700), 0);
+        ck_assert_int_eq(mkdir(path_in(&place, "other"), 0700), 0);
+        ck_assert_int_eq(symlink(VM_B, path_in(&place, "2f6b3a52-c0b9-4a7f-9a0e-5b1f7c2d8e03")), 0);
+        ck_assert_int_eq(layer_store_each(&place.store, see, &seen, &place.err), 0);
+        ck_assert_uint_eq(seen.count, 3);
+        ck_assert_int_eq(layer_store_each(&place.store, stop, NULL, &place.err), -1);
+        ck_assert_int_eq(place.err.code, WLA_E_BUSY);
+        place_remove(&place);
+}
+END_TEST
+
+START_TEST(an_ephemeral_layer_has_no_name) {
+        _cleanup_layer_draft_ struct layer_draft made = LAYER_DRAFT_NONE;
+        struct uuid vm = uuid_of(VM_A);
+        struct place place;
+        struct stat status;
+
+        place_make(&place);
+        ck_assert_int_eq(
+                layer_draft_new(&place.store, &vm, "vda", 1 << 30, true, &made, &place.err), 0);
+        ck_assert_int_eq(fstat(made.disk_fd, &status), 0);
+        ck_assert_int_eq(status.st_nlink, 0);
+        ck_assert_int_eq(status.st_size, 1 << 30);
+        ck_assert(!exists(&place, VM_A));
+        place_remove(&place);
+}
+END_TEST
+
+START_TEST(one_session_works_on_a_disk) {
+        struct layer_store second = LAYER_STORE_NONE;
+        struct place place;
+
+        place_make(&place);
+        ck_assert_int_eq(layer_store_open(place.layers, &second, &place.err), 0);
+        ck_assert_int_eq(layer_store_lock(&place.store, VM_A, "vda", &place.err), 0);
+        ck_assert_int_eq(layer_store_lock(&second, VM_A, "vda", &place.err), -1);
+        ck_assert_int_eq(place.err.code, WLA_E_BUSY);
+        ck_assert_int_eq(layer_store_lock(&second, VM_A, "vdb", &place.err), 0);
+        ck_assert_int_eq(layer_store_lock(&second, VM_B, "vda", &place.err), 0);
+        layer_store_close(&place.store);
+        ck_assert_int_eq(layer_store_lock(&second, VM_A, "vda", &place.err), 0);
+        layer_store_close(&second);
+        place_remove(&place);
+}
+END_TEST
+
+START_TEST(a_record_knows_its_file) {
+        struct uuid header = uuid_of(VM_A);
+        struct uuid other = uuid_of(VM_B);
+        struct place place;
+        bool known = true;
+
+        place_make(&place);
+        int a = open(path_in(&place, "a"), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+        int b = open(path_in(&place, "b"), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+        ck_assert_int_eq(direct_record_find(&place.store, &header, a, &known, &place.err), 0);
+        ck_assert(!known);
+        int r = direct_record_write(&place.store, &header, a, &place.err);
+        ck_assert_msg(r == 0, "%s", wla_error_text(&place.err));
+        ck_assert_int_eq(direct_record_find(&place.store, &header, a, &known, &place.err), 0);
+        ck_assert(known);
+        ck_assert_int_eq(rename(path_in(&place, "a"), "/nonexistent/a"), -1);
+        ck_assert_int_eq(direct_record_find(&place.store, &header, b, &known, &place.err), 0);
+        ck_assert(!known);
+        ck_assert_int_eq(direct_record_find(&place.store, &other, a, &known, &place.err), 0);
+        ck_assert(!known);
+        ck_assert_int_eq(direct_record_write(&place.store, &header, b, &place.err), 0);
+        ck_assert_int_eq(direct_record_find(&place.store, &header, b, &known, &place.err), 0);
+        ck_assert(known);
+        ck_assert_int_eq(direct_record_find(&place.store, &header, -1, &known, &place.err), -1);
+        (void)close(a);
+        (void)close(b);
+        place_remove(&place);
+}
+END_TEST
+
+SUITE_MAIN("volume/layer_store", the_directory_is_closed_to_others,
+           a_layer_is_there_when_it_is_kept, what_a_former_attempt_left_is_replaced,
+           a_removed_layer_is_gone, half_a_layer_is_an_error,
+           all_layers_are_listed_and_nothing_else, an_ephemeral_layer_has_no_name,
+           one_session_works_on_a_disk, a_record_knows_its_file)
