@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """wlagent-volumed by itself: what it opens, what it refuses, and that nothing is left of either."""
 
-import glob
+import hashlib
 import json
 import os
 import re
@@ -19,8 +19,9 @@ from host import output, run
 from running import BUILD, poll
 
 CLIENT = os.path.join(BUILD, "tests", "vm", "volume-client")
-LAYERS = "/var/lib/workload-agent-volumes"
+LAYERS = host.LAYERS
 MARKER = b"a marker of the volumes' test"
+WRITTEN = b"what a guest has written to its disk"
 IMAGE = "0f6b3a52-c0b9-4a7f-9a0e-5b1f7c2d8e01"
 VM = "5a6b3a52-c0b9-4a7f-9a0e-5b1f7c2d8e02"
 SECTOR = 4096
@@ -35,9 +36,9 @@ class Session:
         test.addCleanup(self.close)
         self.text = b""
 
-    def wait(self, seconds=60):
-        """Until all steps are done, or one was refused; returns the lines."""
-        while not self.text.endswith(b"done\n") and select.select([self.process.stdout], [], [], seconds)[0]:
+    def wait(self, word=b"done\n", seconds=60):
+        """Until all steps are done, or one was refused, or the word has come; returns the lines."""
+        while not self.text.endswith(word) and select.select([self.process.stdout], [], [], seconds)[0]:
             more = os.read(self.process.stdout.fileno(), 65536)
             if not more:
                 break
@@ -64,6 +65,11 @@ class Session:
             raise AssertionError(f"the session was not refused: {lines}")
         return lines[-1]
 
+    def go_on(self):
+        self.process.stdin.write(b"\n")
+        self.process.stdin.flush()
+        return self
+
     def close(self):
         if not self.process.stdin.closed:
             self.process.stdin.close()
@@ -77,11 +83,27 @@ class Session:
         self.process.stdout.close()
 
 
+def edit_header(path, edit):
+    """Changes the JSON of both copies and makes the checksums right again."""
+    with open(path, "r+b") as file:
+        size = struct.unpack(">Q", file.read(16)[8:])[0]
+        for at in (0, size):
+            file.seek(at)
+            copy = bytearray(file.read(size))
+            document = json.loads(copy[4096:].rstrip(b"\0"))
+            edit(document)
+            copy[4096:] = json.dumps(document, separators=(",", ":")).encode().ljust(size - 4096, b"\0")
+            copy[448:512] = bytes(64)
+            copy[448:480] = hashlib.sha256(copy).digest()
+            file.seek(at)
+            file.write(copy)
+
+
 def device(name):
     return "/dev/mapper/" + name
 
 
-class Volumes(host.VmTest):
+class VolumesTest(host.VmTest):
     def setUp(self):
         super().setUp()
         self.key = self.new_key("key")
@@ -109,6 +131,8 @@ class Volumes(host.VmTest):
     def gone(self, name):
         poll(lambda: name not in self.host.mappings(), f"{name} to go", 10)
 
+
+class Volumes(VolumesTest):
     def test_an_image_opens_and_closes(self):
         session = self.session("image", self.image, "open", self.key)
         opened = session.opened()
@@ -138,6 +162,418 @@ class Volumes(host.VmTest):
                 self.assertEqual(shown.read(), raw.read())
         finally:
             run("cryptsetup", "close", "judge")
+
+
+    def test_wrong_keys_and_headers_are_refused(self):
+        other_key = self.new_key("other-key")
+        second_raw = os.path.join(host.PLAIN, "second")
+        with open(second_raw, "wb") as file:
+            file.write(os.urandom(64 * SECTOR))
+        second = self.make_image("second", str(uuid.uuid4()), raw=second_raw)
+        third = self.make_image("third", str(uuid.uuid4()), key=other_key)
+
+        with self.subTest("another key"):
+            refused = self.session("image", self.image, "open", other_key).refused()
+            self.assertRegex(refused, "^denied: the key does not open the header")
+        with self.subTest("half a key"):
+            with open(other_key, "rb") as whole, open(other_key + ".half", "wb") as half:
+                half.write(whole.read(32))
+            refused = self.session("image", self.image, "open", other_key + ".half").refused()
+            self.assertRegex(refused, "^invalid-input: a volume key of 32 bytes, not 64")
+        with self.subTest("the header of another image under the same key"):
+            refused = self.session("image", self.image, f"header={second}.header", "open", self.key).refused()
+            self.assertRegex(refused, "^denied: ")
+        with self.subTest("the header of another image under another key"):
+            refused = self.session("image", self.image, f"header={third}.header", "open", other_key).refused()
+            self.assertRegex(refused, "^denied: ")
+        with self.subTest("direct as well"):
+            refused = self.session("image", self.image, f"header={second}.header", "direct", VM, "vda",
+                                   self.key).refused()
+            self.assertRegex(refused, "^denied: ")
+        with self.subTest("both, at last, with their own"):
+            self.session("image", second, "open", self.key).opened()
+            self.session("image", third, "open", other_key).opened()
+
+    def test_altered_headers_are_refused(self):
+        def null_cipher(document):
+            document["segments"]["0"]["encryption"] = "cipher_null-ecb"
+
+        def reencrypt(document):
+            document["config"]["requirements"] = {"mandatory": ["online-reencrypt-v2"]}
+
+        def second_segment(document):
+            document["segments"]["1"] = dict(document["segments"]["0"], offset="4096", size="4096")
+
+        def other_sectors(document):
+            document["segments"]["0"]["sector_size"] = 512
+
+        def other_offset(document):
+            document["segments"]["0"]["iv_tweak"] = "8"
+
+        header = self.image + ".header"
+        for edit in (null_cipher, reencrypt, second_segment, other_sectors, other_offset):
+            with self.subTest(edit.__name__):
+                altered = os.path.join(self.directory, edit.__name__)
+                shutil.copy(header, altered)
+                edit_header(altered, edit)
+                for way in (f"header={altered}", f"attach={altered}"):
+                    refused = self.session("image", self.image, way, "open", self.key).refused()
+                    self.assertRegex(refused, "^(invalid-input|unsupported): ")
+        with self.subTest("a byte"):
+            altered = os.path.join(self.directory, "a byte")
+            shutil.copy(header, altered)
+            with open(altered, "r+b") as file:
+                file.seek(4200)
+                file.write(b"~")
+            self.assertRegex(self.session("image", self.image, f"header={altered}").refused(), "^invalid-input: ")
+        with self.subTest("shortened"):
+            altered = os.path.join(self.directory, "shortened")
+            shutil.copy(header, altered)
+            os.truncate(altered, 20000)
+            self.assertRegex(self.session("image", self.image, f"header={altered}").refused(), "^invalid-input: ")
+
+    def test_images_of_another_size_are_refused(self):
+        for name, change in (("shorter", -SECTOR), ("longer", SECTOR), ("a byte longer", 1), ("half a sector", -512)):
+            with self.subTest(name):
+                path = os.path.join(self.directory, "sized")
+                shutil.copy(self.image, path)
+                shutil.copy(self.image + ".header", path + ".header")
+                os.truncate(path, os.path.getsize(path) + change)
+                self.assertRegex(self.session("image", path).refused(), "^invalid-input: .* bytes, its header says")
+
+    def test_the_inspected_file_is_opened(self):
+        """Not what has taken its name since."""
+        session = self.session("image", self.image, "wait", "open", self.key)
+        session.wait(b"waiting\n")
+        with open(self.image + ".new", "wb") as file:
+            file.write(os.urandom(64 * SECTOR))
+        os.rename(self.image + ".new", self.image)
+        shutil.copy(self.image + ".header", self.image + ".header.new")
+        os.rename(self.image + ".header.new", self.image + ".header")
+        session.go_on().opened()
+        with open(self.raw, "rb") as raw, open(device(self.name), "rb") as shown:
+            self.assertEqual(shown.read(), raw.read())
+
+    def test_a_lease_ends_with_the_client(self):
+        session = self.session("image", self.image, "open", self.key)
+        session.opened()
+        self.assertEqual(self.host.mappings(), [self.name])
+        session.kill()
+        self.gone(self.name)
+        self.left_nothing()
+
+    def test_a_lease_ends_with_volumed(self):
+        session = self.session("image", self.image, "open", self.key)
+        session.opened()
+        self.host.volumed.stop(signal.SIGKILL)
+        self.gone(self.name)
+        self.left_nothing()
+        session.close()
+        self.host.volumed.start()
+
+    def test_a_mapping_in_use_outlives_its_lease(self):
+        session = self.session("image", self.image, "open", self.key)
+        session.opened()
+        with open(device(self.name), "rb") as user:
+            session.close()
+            self.host.volumed.stop(signal.SIGKILL)
+            self.host.volumed.start()
+            self.assertEqual(user.read(len(MARKER)), MARKER)
+            self.assertEqual(self.host.mappings(), [self.name])
+            listed = self.session("list")
+            self.assertEqual([(f["name"], f["open"]) for f in [listed.opened()]], [(self.name, "1")])
+            self.assertRegex(self.session("close", self.name).refused(), "^busy: ")
+            with self.subTest("and is taken up again"):
+                again = self.session("image", self.image, "open", self.key)
+                again.opened()
+                again.close()
+                self.assertEqual(user.read(1), b" ")
+        self.left_nothing()
+
+    def test_several_share_an_image(self):
+        sessions = [self.session("image", self.image, "open", self.key) for _ in range(8)]
+        numbers = {session.opened()["minor"] for session in sessions}
+        self.assertEqual(len(numbers), 1)
+        self.assertEqual(len([name for name in self.host.leftovers() if name.startswith("loop")]), 1)
+        for session in sessions[1:]:
+            session.close()
+        with open(device(self.name), "rb") as shown:
+            self.assertEqual(shown.read(len(MARKER)), MARKER)
+        sessions[0].close()
+
+    def test_what_has_the_name_only_is_not_shared(self):
+        """An owner who writes another image's UUID into his header gets nothing of it."""
+        other_key = self.new_key("other-key")
+        self.session("image", self.image, "open", self.key).opened()
+        with self.subTest("another file"):
+            copy = self.make_image("copy", IMAGE)
+            self.assertRegex(self.session("image", copy, "open", self.key).refused(), "^denied: .*shows another file")
+        with self.subTest("the same file under a key of his own"):
+            forged = self.make_image("forged", IMAGE, key=other_key)
+            run(CLIENT, "forge", self.image, other_key, IMAGE, forged + ".header")
+            refused = self.session("image", self.image, f"header={forged}.header", "open", other_key).refused()
+            self.assertRegex(refused, "^denied: .*has another key")
+
+    def test_a_foreign_device_of_that_name_is_left_alone(self):
+        run("dmsetup", "create", self.name, "--table", "0 8 zero")
+        try:
+            self.assertRegex(self.session("image", self.image, "open", self.key).refused(), "^denied: ")
+            self.assertIn("zero", output("dmsetup", "table", self.name))
+        finally:
+            run("dmsetup", "remove", self.name)
+
+    def test_only_the_agent_is_served(self):
+        refused = self.session("list", user="nobody").refused()
+        self.assertRegex(refused, "^(denied|unavailable): ")
+        os.chmod(self.host.volumed.socket, 0o666)
+        refused = self.session("list", user="nobody").refused()
+        self.assertRegex(refused, "^unavailable: ")
+        self.session("list", user="wlagent").wait()
+        with open(self.host.volumed.log, encoding="utf-8") as log:
+            self.assertIn("may not use the volumed socket", log.read())
+
+
+class Disks(VolumesTest):
+    """Writable ones."""
+
+    def setUp(self):
+        super().setUp()
+        self.disk = f"wlagent-{VM}-vda"
+
+    def write(self, name, text, at=0):
+        with open(device(name), "r+b") as disk:
+            disk.seek(at)
+            disk.write(text.ljust(SECTOR, b"\0"))
+            os.fsync(disk.fileno())
+
+    def test_direct(self):
+        session = self.session("image", self.image, "direct", VM, "vda", self.key)
+        self.assertEqual(session.opened()["writable"], "1")
+        self.assertIn(" 2 allow_discards sector_size:4096", output("dmsetup", "table", self.disk))
+        self.write(self.disk, WRITTEN)
+        self.write(self.disk, b"at the end", 63 * SECTOR)
+        with self.subTest("no second time under another name"):
+            refused = self.session("image", self.image, "direct", VM, "vdb", self.key).refused()
+            self.assertRegex(refused, "^busy: ")
+        with self.subTest("no second time under this name"):
+            refused = self.session("image", self.image, "direct", VM, "vda", self.key).refused()
+            self.assertRegex(refused, "^busy: ")
+        session.close()
+        self.left_nothing()
+
+        with self.subTest("again, though the probe does not match any more"):
+            session = self.session("image", self.image, "direct", VM, "vda", self.key)
+            session.opened()
+            with open(device(self.disk), "rb") as disk:
+                self.assertEqual(disk.read(len(WRITTEN)), WRITTEN)
+            session.close()
+            self.left_nothing()
+        with self.subTest("but not as an image"):
+            self.assertRegex(self.session("image", self.image, "open", self.key).refused(), "^denied: ")
+        with self.subTest("nor another file"):
+            copy = os.path.join(self.directory, "copy")
+            shutil.copy(self.image, copy)
+            shutil.copy(self.image + ".header", copy + ".header")
+            self.assertRegex(self.session("image", copy, "direct", VM, "vda", self.key).refused(), "^denied: ")
+        self.assertEqual(self.host.plaintext(WRITTEN.decode()), [])
+
+    def test_a_name_that_goes_away_is_waited_for(self):
+        session = self.session("image", self.image, "direct", VM, "vda", self.key)
+        session.opened()
+        user = subprocess.Popen(["sleep", "60"], stdin=open(device(self.disk), "rb"))
+        session.close()
+        time.sleep(0.2)
+        again = self.session("image", self.image, "direct", VM, "vda", self.key)
+        time.sleep(0.3)
+        user.kill()
+        user.wait()
+        again.opened()
+
+
+class Layers(VolumesTest):
+    """A layer of a VM's own over an image."""
+
+    def setUp(self):
+        super().setUp()
+        self.disk = f"wlagent-{VM}-vda"
+        self.layer_key = self.new_key("layer-key")
+        self.directory_of_layer = os.path.join(LAYERS, VM, "vda")
+        self.addCleanup(shutil.rmtree, os.path.join(LAYERS, VM), ignore_errors=True)
+
+    def create(self, kind="kept", target="vda", size=1 << 30, key=None):
+        return self.session("layer", VM, target, "create", IMAGE, size, "raw", key or self.layer_key, kind)
+
+    def reopen(self, target="vda", key=None):
+        return self.session("layer", VM, target, "open", key or self.layer_key)
+
+    def qemu_io(self, *commands):
+        """On the layer over its base, which has to be open."""
+        arguments = [part for command in commands for part in ("-c", command)]
+        return output("qemu-io", "-f", "qcow2", *arguments, device(self.disk))
+
+    def test_a_layer_is_made_and_opened_again(self):
+        base = self.session("image", self.image, "open", self.key)
+        base.opened()
+        session = self.create()
+        opened = session.opened()
+        self.assertEqual((opened["name"], opened["writable"]), (self.disk, "1"))
+        information = json.loads(output("qemu-img", "info", "--output=json", "-f", "qcow2", device(self.disk)))
+        self.assertEqual(information["virtual-size"], 1 << 30)
+        self.assertEqual(information["backing-filename"], device(self.name))
+        self.assertEqual(information["backing-filename-format"], "raw")
+        self.assertIn("No errors were found", output("qemu-img", "check", "-f", "qcow2", device(self.disk)))
+        self.assertEqual(os.listdir(os.path.join(LAYERS, VM)), ["vda"])
+        self.assertLess(os.stat(os.path.join(self.directory_of_layer, "disk")).st_blocks * 512, 4 << 20)
+        # All of the guest's disk fits, and what qcow2 needs besides.
+        self.assertGreater(os.path.getsize(os.path.join(self.directory_of_layer, "disk")), 1 << 30)
+
+        self.assertIn("wrote 65536/65536", self.qemu_io("write -P 0x77 1M 64k", "flush"))
+        self.assertIn("read 4096/4096", self.qemu_io("read 0 4096"))
+        session.close()
+        self.gone(self.disk)
+        again = self.reopen()
+        again.opened()
+        self.assertIn("read 65536/65536", self.qemu_io("read -P 0x77 1M 64k"))
+        with self.subTest("no second session meanwhile"):
+            self.assertRegex(self.reopen().refused(), "^busy: another session works on this disk")
+        again.close()
+        self.gone(self.disk)
+        with self.subTest("a wrong key"):
+            self.assertRegex(self.reopen(key=self.key).refused(), "^denied: .*the key does not open the header")
+        with self.subTest("the layer of another disk"):
+            shutil.copytree(self.directory_of_layer, os.path.join(LAYERS, VM, "vdb"))
+            refused = self.reopen("vdb").refused()
+            self.assertRegex(refused, "^denied: .*header is that of another disk")
+        with self.subTest("listed"):
+            listed = self.session("layers")
+            listed.opened()
+            self.assertEqual(sorted(f["name"] for f in listed.fields()), [self.disk, f"wlagent-{VM}-vdb"])
+
+    def test_a_layer_is_removed(self):
+        session = self.create()
+        session.opened()
+        self.assertRegex(self.session("remove", VM, "vda").refused(), "^busy: ")
+        with open(device(self.disk), "rb"):
+            session.close()
+            self.assertRegex(self.session("remove", VM, "vda").refused(), "^busy: .* is in use")
+        self.gone(self.disk)
+        removal = self.session("remove", VM, "vda")
+        removal.opened()
+        removal.close()
+        self.assertFalse(os.path.exists(os.path.join(LAYERS, VM)))
+        self.assertRegex(self.session("remove", VM, "vda").refused(), "^not-found: ")
+        self.assertEqual(self.session("layer", VM, "vda").opened()["format"], "0")
+
+    def test_an_ephemeral_layer_leaves_nothing(self):
+        session = self.create("ephemeral")
+        session.opened()
+        self.assertIn("No errors were found", output("qemu-img", "check", "-f", "qcow2", device(self.disk)))
+        with open(device(self.disk), "rb") as user:
+            session.close()
+            self.assertEqual(user.read(3), b"QFI")
+            self.assertFalse(os.path.exists(os.path.join(LAYERS, VM)))
+        self.left_nothing()
+        self.assertEqual(self.session("layer", VM, "vda").opened()["format"], "0")
+
+    def test_a_full_disk_makes_no_layer(self):
+        run("mount", "-t", "tmpfs", "-o", "size=128k,mode=700", "tmpfs", LAYERS)
+        try:
+            self.assertRegex(self.create().refused(), "^system-error: ")
+            self.left_nothing()
+            session = self.session("layer", VM, "vda")
+            self.assertEqual(session.opened()["format"], "0")
+            session.close()
+            self.assertEqual(os.listdir(os.path.join(LAYERS, VM)), [])
+        finally:
+            poll(lambda: not run("umount", LAYERS, check=False).returncode, "the layers to be unused", 10)
+
+    def test_power_loss(self):
+        """A layer that volumed has answered for is there; so is what a guest has made durable."""
+        if not self.power_lost_at:
+            self.create().opened()
+            shutil.copy(self.layer_key, "/srv/layer-key")
+            with open(device(self.disk), "r+b") as disk:
+                disk.seek(1 << 20)
+                disk.write(b"durable".ljust(SECTOR, b"\0"))
+                os.fsync(disk.fileno())
+            os.sync()
+            self.lose_power("created")
+        session = self.reopen(key="/srv/layer-key")
+        session.opened()
+        with open(device(self.disk), "rb") as disk:
+            disk.seek(1 << 20)
+            self.assertEqual(disk.read(7), b"durable")
+
+    def killed_at(self, step, *steps):
+        """Whether the session was killed before its end."""
+        with open("/run/kill-session", "w", encoding="ascii") as file:
+            file.write(str(step))
+        session = self.session(*steps)
+        killed = session.wait()[-1:] != ["done"]
+        if killed:
+            self.assertRegex(session.lines[-1], "^unavailable: ")
+        os.unlink("/run/kill-session")
+        session.close()
+        return killed
+
+    def sweep(self, first, stride, *steps, after):
+        """Kills the session before each of its calls in turn; then nothing is left, and after() is so."""
+        self.host.volumed.stop()
+        os.environ["LD_PRELOAD"] = os.path.join(BUILD, "tests", "vm", "libkill_session.so")
+        try:
+            self.host.volumed.start()
+        finally:
+            del os.environ["LD_PRELOAD"]
+        self.addCleanup(self.restart_volumed)
+        step = first
+        while self.killed_at(step, *steps):
+            self.left_nothing()
+            after()
+            step += stride
+        self.assertGreater(step, 20)
+
+    def restart_volumed(self):
+        self.host.volumed.stop()
+        self.host.volumed.start()
+
+    def whole_or_absent(self):
+        """The layer opens, or another can be made."""
+        session = self.session("layer", VM, "vda")
+        if session.opened()["format"] == "0":
+            session.close()
+            session = self.create()
+        else:
+            session.close()
+            session = self.reopen()
+        session.opened()
+        self.assertIn("No errors were found", output("qemu-img", "check", "-f", "qcow2", device(self.disk)))
+        session.close()
+        self.gone(self.disk)
+        removal = self.session("remove", VM, "vda")
+        removal.opened()
+        removal.close()
+        self.assertFalse(os.path.exists(os.path.join(LAYERS, VM)))
+
+    def test_killed_while_a_layer_is_made_1(self):
+        self.sweep(1, 3, "layer", VM, "vda", "create", IMAGE, 1 << 20, "raw", self.layer_key, "kept",
+                   after=self.whole_or_absent)
+
+    def test_killed_while_a_layer_is_made_2(self):
+        self.sweep(2, 3, "layer", VM, "vda", "create", IMAGE, 1 << 20, "raw", self.layer_key, "kept",
+                   after=self.whole_or_absent)
+
+    def test_killed_while_a_layer_is_made_3(self):
+        self.sweep(3, 3, "layer", VM, "vda", "create", IMAGE, 1 << 20, "raw", self.layer_key, "kept",
+                   after=self.whole_or_absent)
+
+    def test_killed_while_an_image_is_opened(self):
+        self.sweep(1, 1, "image", self.image, "open", self.key, after=self.opens)
+
+    def opens(self):
+        session = self.session("image", self.image, "open", self.key)
+        session.opened()
+        session.close()
+        self.gone(self.name)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
  * volume key a test knows.
  *
  *   volume-client make RAW OUT KEYFILE UUID            OUT and OUT.header, as wlagent image encrypt
+ *   volume-client forge DATA KEYFILE UUID HEADER       a header for what another key encrypted
  *   volume-client SOCKET STEP...
  *
  *     image PATH [header=PATH | attach=FILE]           inspect an image
@@ -14,6 +15,7 @@
  *     create IMAGE-UUID SIZE raw|qcow2 KEYFILE kept|ephemeral
  *     list | layers | close NAME | remove VM TARGET
  *     rebase DISK GLANCE-UUID NAME mapping|base raw|qcow2 SIZE
+ *     wait                                             says "waiting" and waits for a line
  *
  * What comes back is a line each; after the last step it holds the session until standard input ends.
  * The exit code of a refusal is 1, with a line "CODE: TEXT". */
@@ -82,32 +84,41 @@ static void write_file(const char *path, const void *data, size_t size) {
         (void)chmod(path, 0644);
 }
 
-static void make(const char *raw, const char *out, const char *key_path, const char *uuid) {
-        struct buf disk = BUF_WITH_LIMIT(256u * 1024 * 1024);
+/* A header for what is there already. */
+static void write_header(const char *data, const struct wla_secret *key, const char *uuid,
+                         const char *path) {
         struct buf json = BUF_WITH_LIMIT(IMAGE_TOKEN_MAX);
         struct buf header = BUF_WITH_LIMIT(LUKS2_HEADER_MAX);
-        struct wla_secret *key = read_key(key_path);
-        struct sector_cipher *cipher = NULL;
         struct header_content content = {.volume_key = key, .token = &json};
         struct image_token token = {.content = IMAGE_CONTENT_RAW};
+        int fd = open(data, O_RDONLY | O_CLOEXEC);
+        struct stat status = {0};
+
+        (void)fstat(fd, &status);
+        check(uuid_parse(uuid, strlen(uuid), &content.uuid, &err));
+        check(key_id_parse("local:///test", 13, &token.key_id, &err));
+        token.size = (uint64_t)status.st_size;
+        token.virtual_size = token.size;
+        memset(&token.wrapped, 0x5a, sizeof(token.wrapped));
+        check(image_probe(key, &content.uuid, fd, token.size, token.probe, &err));
+        check(image_token_write(&token, &json, &err));
+        check(header_write(&content, &header, &err));
+        write_file(path, header.data, header.size);
+}
+
+static void make(const char *raw, const char *out, const char *key_path, const char *uuid) {
+        struct buf disk = BUF_WITH_LIMIT(256u * 1024 * 1024);
+        struct wla_secret *key = read_key(key_path);
+        struct sector_cipher *cipher = NULL;
+        char path[4096];
 
         check(file_read(AT_FDCWD, raw, &disk, &err));
         check(sector_cipher_new(key, IMAGE_SECTOR_SIZE, SECTOR_ENCRYPT, &cipher, &err));
         check(sector_cipher_run(cipher, 0, disk.data, disk.size, &err));
         write_file(out, disk.data, disk.size);
 
-        check(uuid_parse(uuid, strlen(uuid), &content.uuid, &err));
-        check(key_id_parse("local:///test", 13, &token.key_id, &err));
-        token.size = disk.size;
-        token.virtual_size = disk.size;
-        memset(&token.wrapped, 0x5a, sizeof(token.wrapped));
-        int fd = open(out, O_RDONLY | O_CLOEXEC);
-        check(image_probe(key, &content.uuid, fd, token.size, token.probe, &err));
-        check(image_token_write(&token, &json, &err));
-        check(header_write(&content, &header, &err));
-        char path[4096];
         (void)snprintf(path, sizeof(path), "%s.header", out);
-        write_file(path, header.data, header.size);
+        write_header(out, key, uuid, path);
 }
 
 struct state {
@@ -242,6 +253,13 @@ static void rebase(struct state *state) {
         print_reply(&reply);
 }
 
+static void wait_for_line(void) {
+        (void)puts("waiting");
+        (void)fflush(stdout);
+        for (int c = getchar(); c != '\n' && c != EOF; c = getchar())
+                ;
+}
+
 static void step(struct state *state, const char *word, bool *layer) {
         if (strcmp(word, "image") == 0)
                 inspect_image(state);
@@ -258,6 +276,8 @@ static void step(struct state *state, const char *word, bool *layer) {
                 adopt(state);
         else if (strcmp(word, "create") == 0)
                 create(state);
+        else if (strcmp(word, "wait") == 0)
+                wait_for_line();
         else if (strcmp(word, "list") == 0)
                 list(state, VOLUMED_LIST);
         else if (strcmp(word, "layers") == 0)
@@ -279,10 +299,12 @@ int main(int argc, char **argv) {
         if (argc < 3)
                 usage();
         check(wla_secret_heap_init(true, &err));
-        if (strcmp(argv[1], "make") == 0) {
-                if (argc != 6)
-                        usage();
+        if (strcmp(argv[1], "make") == 0 && argc == 6) {
                 make(argv[2], argv[3], argv[4], argv[5]);
+                return 0;
+        }
+        if (strcmp(argv[1], "forge") == 0 && argc == 6) {
+                write_header(argv[2], read_key(argv[3]), argv[4], argv[5]);
                 return 0;
         }
 
