@@ -183,7 +183,8 @@ int volume_session_call(struct volume_session *session, const struct volume_call
         if (call->ret_header)
                 *call->ret_header = -1;
         session->operation = call->request->operation;
-        if (send_request(session, call, deadline, err) < 0)
+        /* Who hangs up before he has read the request may have said why. */
+        if (send_request(session, call, deadline, err) < 0 && err->code != WLA_E_UNAVAILABLE)
                 return fail_session(err);
         if (receive_reply(session, deadline, ret, &attached, err) < 0)
                 return -1;

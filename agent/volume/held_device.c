@@ -29,13 +29,13 @@ static int open_link(const char *name, int *ret_fd, struct wla_error *err) {
 
 int held_device_open(const char *name, struct mapping *ret, struct dm_device *ret_device,
                      struct wla_error *err) {
-        _cleanup_mapping_ struct mapping mapping = MAPPING_NONE;
+        _cleanup_close_ int fd = -1;
         struct dm_device device;
         struct stat status;
 
-        if (open_link(name, &mapping.fd, err) < 0)
+        if (open_link(name, &fd, err) < 0)
                 return -1;
-        if (fstat(mapping.fd, &status) < 0)
+        if (fstat(fd, &status) < 0)
                 return wla_fail_errno(err, errno, "looking at %s", name);
         /* Held from here on: what the kernel says now stays true. */
         if (dm_device_find(name, &device, err) < 0)
@@ -45,10 +45,11 @@ int held_device_open(const char *name, struct mapping *ret, struct dm_device *re
                 return wla_fail_hint(err, WLA_E_BUSY, hint_udev,
                                      VOLUME_DEVICE_ROOT "%s is not the device of that name", name);
 
-        mapping.major = device.major;
-        mapping.minor = device.minor;
-        *ret = mapping;
+        *ret = (struct mapping){
+                .fd = TAKE_FD(fd),
+                .major = device.major,
+                .minor = device.minor,
+        };
         *ret_device = device;
-        mapping = MAPPING_NONE;
         return 0;
 }

@@ -33,19 +33,22 @@ static int open_regular(int fd, const char *name, int flags, int *ret_fd, struct
 }
 
 static int open_files(int fd, struct layer_files *ret, struct wla_error *err) {
-        _cleanup_layer_files_ struct layer_files files = LAYER_FILES_NONE;
+        _cleanup_close_ int header_fd = -1;
+        _cleanup_close_ int disk_fd = -1;
         struct stat status;
 
-        if (open_regular(fd, LAYER_HEADER, O_RDONLY, &files.header_fd, &status, err) < 0 ||
-            open_regular(fd, LAYER_DISK, O_RDWR, &files.disk_fd, &status, err) < 0)
+        if (open_regular(fd, LAYER_HEADER, O_RDONLY, &header_fd, &status, err) < 0 ||
+            open_regular(fd, LAYER_DISK, O_RDWR, &disk_fd, &status, err) < 0)
                 return -1;
 
-        files.device = status.st_dev;
-        files.inode = status.st_ino;
-        files.size = (uint64_t)status.st_size;
-        files.allocated = (uint64_t)status.st_blocks * ALLOCATED_UNIT;
-        *ret = files;
-        files = LAYER_FILES_NONE;
+        *ret = (struct layer_files){
+                .disk_fd = TAKE_FD(disk_fd),
+                .header_fd = TAKE_FD(header_fd),
+                .device = status.st_dev,
+                .inode = status.st_ino,
+                .size = (uint64_t)status.st_size,
+                .allocated = (uint64_t)status.st_blocks * ALLOCATED_UNIT,
+        };
         return 0;
 }
 

@@ -104,6 +104,8 @@ static size_t take_attached(struct msghdr *message, int *ret) {
 
 static int receive_once(int fd, struct msghdr *message, const struct deadline *deadline,
                         size_t *ret_size, struct wla_error *err) {
+        bool reset = false;
+
         for (;;) {
                 if (wait_for(fd, POLLIN, deadline, err) < 0)
                         return -1;
@@ -112,6 +114,12 @@ static int receive_once(int fd, struct msghdr *message, const struct deadline *d
                 if (size >= 0) {
                         *ret_size = (size_t)size;
                         return 0;
+                }
+                /* A peer that closes without reading what was sent to it may have said something before:
+                 * the kernel tells of the one first, then it hands out the other. */
+                if (errno == ECONNRESET && !reset) {
+                        reset = true;
+                        continue;
                 }
                 if (errno != EINTR && errno != EAGAIN)
                         return fail_transfer(errno, "receiving a packet", err);

@@ -400,7 +400,7 @@ class Layers(VolumesTest):
         self.directory_of_layer = os.path.join(LAYERS, VM, "vda")
         self.addCleanup(shutil.rmtree, os.path.join(LAYERS, VM), ignore_errors=True)
 
-    def create(self, kind="kept", target="vda", size=1 << 30, key=None):
+    def create(self, kind="kept", target="vda", size=16 << 20, key=None):
         return self.session("layer", VM, target, "create", IMAGE, size, "raw", key or self.layer_key, kind)
 
     def reopen(self, target="vda", key=None):
@@ -411,6 +411,13 @@ class Layers(VolumesTest):
         arguments = [part for command in commands for part in ("-c", command)]
         return output("qemu-io", "-f", "qcow2", *arguments, device(self.disk))
 
+    def check_layer(self):
+        """qemu-img wants the base as well."""
+        base = self.session("image", self.image, "open", self.key)
+        base.opened()
+        self.assertIn("No errors were found", output("qemu-img", "check", "-f", "qcow2", device(self.disk)))
+        base.close()
+
     def test_a_layer_is_made_and_opened_again(self):
         base = self.session("image", self.image, "open", self.key)
         base.opened()
@@ -418,14 +425,14 @@ class Layers(VolumesTest):
         opened = session.opened()
         self.assertEqual((opened["name"], opened["writable"]), (self.disk, "1"))
         information = json.loads(output("qemu-img", "info", "--output=json", "-f", "qcow2", device(self.disk)))
-        self.assertEqual(information["virtual-size"], 1 << 30)
+        self.assertEqual(information["virtual-size"], 16 << 20)
         self.assertEqual(information["backing-filename"], device(self.name))
         self.assertEqual(information["backing-filename-format"], "raw")
         self.assertIn("No errors were found", output("qemu-img", "check", "-f", "qcow2", device(self.disk)))
         self.assertEqual(os.listdir(os.path.join(LAYERS, VM)), ["vda"])
         self.assertLess(os.stat(os.path.join(self.directory_of_layer, "disk")).st_blocks * 512, 4 << 20)
         # All of the guest's disk fits, and what qcow2 needs besides.
-        self.assertGreater(os.path.getsize(os.path.join(self.directory_of_layer, "disk")), 1 << 30)
+        self.assertGreater(os.path.getsize(os.path.join(self.directory_of_layer, "disk")), 16 << 20)
 
         self.assertIn("wrote 65536/65536", self.qemu_io("write -P 0x77 1M 64k", "flush"))
         self.assertIn("read 4096/4096", self.qemu_io("read 0 4096"))
@@ -467,7 +474,7 @@ class Layers(VolumesTest):
     def test_an_ephemeral_layer_leaves_nothing(self):
         session = self.create("ephemeral")
         session.opened()
-        self.assertIn("No errors were found", output("qemu-img", "check", "-f", "qcow2", device(self.disk)))
+        self.check_layer()
         with open(device(self.disk), "rb") as user:
             session.close()
             self.assertEqual(user.read(3), b"QFI")
@@ -546,7 +553,7 @@ class Layers(VolumesTest):
             session.close()
             session = self.reopen()
         session.opened()
-        self.assertIn("No errors were found", output("qemu-img", "check", "-f", "qcow2", device(self.disk)))
+        self.check_layer()
         session.close()
         self.gone(self.disk)
         removal = self.session("remove", VM, "vda")

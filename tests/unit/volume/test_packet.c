@@ -182,6 +182,23 @@ START_TEST(a_cancelled_deadline_ends_the_wait) {
 }
 END_TEST
 
+START_TEST(the_last_word_is_heard) {
+        struct wla_error err = {0};
+        struct pair pair = pair_make();
+        char text[8] = {0};
+        int attached = -1;
+
+        ck_assert_int_eq(packet_send(pair.b, "unread..", 8, -1, NULL, &err), 0);
+        ck_assert_int_eq(packet_send(pair.a, "too many", 8, -1, NULL, &err), 0);
+        (void)close(pair.a);
+        ck_assert_int_eq(packet_receive(pair.b, text, 8, NULL, &attached, &err), 0);
+        ck_assert_mem_eq(text, "too many", 8);
+        ck_assert_int_eq(packet_receive(pair.b, text, 8, NULL, &attached, &err), -1);
+        ck_assert_int_eq(err.code, WLA_E_UNAVAILABLE);
+        (void)close(pair.b);
+}
+END_TEST
+
 START_TEST(a_peer_that_hangs_up_is_told) {
         struct wla_error err = {0};
         struct pair pair = pair_make();
@@ -205,5 +222,5 @@ START_TEST(a_peer_that_hangs_up_is_told) {
 END_TEST
 
 SUITE_MAIN("volume/packet", a_packet_arrives_with_its_file, other_sizes_are_refused,
-           several_files_are_refused_and_closed, the_deadline_is_kept,
+           several_files_are_refused_and_closed, the_deadline_is_kept, the_last_word_is_heard,
            a_cancelled_deadline_ends_the_wait, a_peer_that_hangs_up_is_told)
