@@ -108,12 +108,13 @@ START_TEST(what_is_wrapped_opens_again) {
 END_TEST
 
 START_TEST(generated_keys_differ) {
-        _cleanup_secret_ struct wla_secret *heap = sample_key(0, 1);
+        _cleanup_secret_ struct wla_secret *known = sample_key(0, 64);
         _cleanup_secret_ struct wla_secret *a = NULL;
         _cleanup_secret_ struct wla_secret *b = NULL;
         struct wla_error err = {0};
 
         ck_assert_int_eq(volume_key_generate(&a, &err), 0);
+        ck_assert_mem_ne(wla_secret_view(a).data, wla_secret_view(known).data, 64);
         ck_assert_int_eq(volume_key_generate(&b, &err), 0);
         ck_assert_mem_ne(wla_secret_view(a).data, wla_secret_view(b).data, 64);
         ck_assert_mem_ne(wla_secret_view(a).data, wla_secret_view(a).data + 32, 32);
