@@ -24,7 +24,7 @@ struct qcow2_reader {
         /* One cluster decompressed, and what it was made of; allocated on first use. */
         uint8_t *compressed;
         uint8_t *plain;
-        uint64_t plain_of; /* offset in the file; 0: none */
+        uint64_t plain_of; /* offset in the file; UINT64_MAX: none */
 };
 
 static size_t cluster_size(const struct qcow2_source *source) {
@@ -47,6 +47,7 @@ static int new_reader(void *self, void **ret, struct wla_error *err) {
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
 
         reader->source = self;
+        reader->plain_of = UINT64_MAX;
         if (disk_reader_open(&reader->source->file, &reader->file, err) < 0) {
                 free(reader);
                 return -1;
@@ -113,7 +114,7 @@ static int decompress(struct qcow2_reader *reader, const struct qcow2_cluster *c
         if (reader->plain_of == cluster->offset)
                 return 0;
 
-        reader->plain_of = 0;
+        reader->plain_of = UINT64_MAX;
         if (allocate(reader, err) < 0 ||
             disk_reader_read(&reader->file, cluster->offset, reader->compressed,
                              cluster->compressed_size, err) < 0)

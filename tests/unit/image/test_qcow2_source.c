@@ -205,6 +205,7 @@ static const struct {
         {L2_AT, UINT64_MAX, "a cluster is outside the file"},
         {L2_AT, QCOW2_ENTRY_COMPRESSED | DATA_AT, "a compressed cluster is damaged"},
         {L2_AT, QCOW2_ENTRY_COMPRESSED | (FILE_END - 1), "a compressed cluster is damaged"},
+        {L2_AT, QCOW2_ENTRY_COMPRESSED, "a compressed cluster is damaged"},
 };
 
 START_TEST(tables_that_point_elsewhere_are_errors) {
