@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "vm/errand.h"
 #include "vm/lifecycle_state.h"
 #include "vm/volume_list.h"
 
@@ -16,15 +17,10 @@
 #define LONGEST_PAUSE  (30 * USEC_PER_SEC)
 
 struct confirmation {
-        struct pool_job job; /* first: the pool hands it back */
+        struct errand errand; /* first: it is what comes back */
         struct lifecycle *lifecycle;
         uint64_t begun_usec;
-        struct deadline deadline;
-
-        /* Written by the worker, read after it has handed the job back. */
         struct volume_list list;
-        int outcome;
-        struct wla_error err;
 };
 
 static bool is_open(const struct vm_disk *disk, const struct volume_list *list) {
@@ -91,24 +87,20 @@ static void try_again(struct lifecycle *lifecycle, const struct wla_error *err) 
                                                                        : 2 * pause_usec;
 }
 
-static void ask(struct pool_job *job) {
-        struct confirmation *confirmation = (struct confirmation *)job;
+static int ask(struct errand *errand, struct wla_error *err) {
+        struct confirmation *confirmation = (struct confirmation *)errand;
 
-        confirmation->outcome = volume_list_read(confirmation->lifecycle->options.volume_socket,
-                                                 VOLUMED_LIST, &confirmation->deadline,
-                                                 &confirmation->list, &confirmation->err);
+        return volume_list_read(confirmation->lifecycle->options.volume_socket, VOLUMED_LIST,
+                                &errand->deadline, &confirmation->list, err);
 }
 
-static void came_back(struct pool_job *job, bool dropped) {
-        struct confirmation *confirmation = (struct confirmation *)job;
+static void answered(struct errand *errand, const struct wla_error *err) {
+        struct confirmation *confirmation = (struct confirmation *)errand;
         struct lifecycle *lifecycle = confirmation->lifecycle;
 
         lifecycle->confirmation = NULL;
-        if (dropped)
-                confirmation->outcome = wla_fail(&confirmation->err, WLA_E_TIMEOUT,
-                                                 "no worker was free");
-        if (confirmation->outcome < 0) {
-                try_again(lifecycle, &confirmation->err);
+        if (err) {
+                try_again(lifecycle, err);
         } else {
                 lifecycle->confirm_pause_usec = 0;
                 judge_all(lifecycle, confirmation);
@@ -122,13 +114,12 @@ static int begin(struct lifecycle *lifecycle, struct wla_error *err) {
 
         if (!confirmation)
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
+        confirmation->errand.work = ask;
+        confirmation->errand.finish = answered;
         confirmation->lifecycle = lifecycle;
         confirmation->begun_usec = clock_now_usec();
-        confirmation->job = (struct pool_job){
-                .run = ask, .done = came_back, .deadline = &confirmation->deadline};
-        deadline_init(&confirmation->deadline, confirmation->begun_usec + LIST_TIME);
-        if (lifecycle_need_pool(lifecycle, err) < 0 ||
-            pool_submit(lifecycle->pool, &confirmation->job, err) < 0) {
+        if (errand_begin(&confirmation->errand, lifecycle, confirmation->begun_usec + LIST_TIME,
+                         err) < 0) {
                 free(confirmation);
                 return -1;
         }

@@ -214,14 +214,24 @@ int launch_disk_convert(struct launch_disk *disk, const struct launch_place *pla
         return 0;
 }
 
+static int inspect_once(struct launch_disk *disk, const struct launch_place *place,
+                        struct wla_error *err) {
+        if (inspect_image(disk, place, err) < 0)
+                return -1;
+        return disk->line.mode == DISK_DIRECT ? 0 : inspect_layer(disk, place, err);
+}
+
 int launch_disk_inspect(struct launch_disk *disk, const struct launch_place *place,
                         struct wla_error *err) {
         struct volume_name name = {.kind = VOLUME_DISK, .uuid = *place->vm};
+        uint64_t begun_usec = clock_now_usec();
 
         memcpy(name.target, disk->line.target, sizeof(name.target));
         volume_name_write(&name, disk->name);
-        if (inspect_image(disk, place, err) < 0 ||
-            (disk->line.mode != DISK_DIRECT && inspect_layer(disk, place, err) < 0))
-                return wla_wrap(err, "disk %s", disk->line.target);
+        while (inspect_once(disk, place, err) < 0) {
+                launch_disk_end_sessions(disk);
+                if (!launch_disk_try_again(place, begun_usec, err))
+                        return wla_wrap(err, "disk %s", disk->line.target);
+        }
         return 0;
 }

@@ -49,6 +49,10 @@ struct launch_place {
         const struct deadline *deadline;
 };
 
+/* What was just let go may be in the way for a moment: whether to try again, after a pause. */
+bool launch_disk_try_again(const struct launch_place *place, uint64_t begun_usec,
+                           const struct wla_error *err);
+
 int launch_disk_inspect(struct launch_disk *disk, const struct launch_place *place,
                         struct wla_error *err) _must_check_;
 
@@ -66,4 +70,5 @@ int launch_disk_convert(struct launch_disk *disk, const struct launch_place *pla
 int launch_disk_open(struct launch_disk *disk, const struct launch_place *place,
                      struct wla_error *err) _must_check_;
 
+void launch_disk_end_sessions(struct launch_disk *disk);
 void launch_disk_close(struct launch_disk *disk);

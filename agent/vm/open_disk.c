@@ -100,7 +100,7 @@ static int open_once(struct launch_disk *disk, const struct launch_place *place,
         return 0;
 }
 
-static void end_sessions(struct launch_disk *disk) {
+void launch_disk_end_sessions(struct launch_disk *disk) {
         /* The layer lies over the image. */
         disk->layer = volume_session_free(disk->layer);
         disk->image = volume_session_free(disk->image);
@@ -117,7 +117,7 @@ static int inspect_again(struct launch_disk *disk, const struct launch_place *pl
         const struct luks2_header before = disk->header;
         bool converted = disk->format == VOLUMED_FORMAT_ISECL;
 
-        end_sessions(disk);
+        launch_disk_end_sessions(disk);
         if (launch_disk_inspect(disk, place, err) < 0)
                 return -1;
         /* Somebody else has converted it, and what is in hand is the key of it all. */
@@ -130,16 +130,24 @@ static int inspect_again(struct launch_disk *disk, const struct launch_place *pl
         return 0;
 }
 
+bool launch_disk_try_again(const struct launch_place *place, uint64_t begun_usec,
+                           const struct wla_error *err) {
+        const struct timespec pause = {.tv_nsec = BUSY_PAUSE_NSEC};
+
+        if (err->code != WLA_E_BUSY || clock_now_usec() - begun_usec >= BUSY_PATIENCE ||
+            deadline_left_usec(place->deadline) < ATTEMPT_TIME)
+                return false;
+        (void)nanosleep(&pause, NULL);
+        return true;
+}
+
 int launch_disk_open(struct launch_disk *disk, const struct launch_place *place,
                      struct wla_error *err) {
-        const struct timespec pause = {.tv_nsec = BUSY_PAUSE_NSEC};
-        uint64_t give_up_usec = clock_now_usec() + BUSY_PATIENCE;
+        uint64_t begun_usec = clock_now_usec();
 
         while (open_once(disk, place, err) < 0) {
-                if (err->code != WLA_E_BUSY || clock_now_usec() >= give_up_usec ||
-                    deadline_left_usec(place->deadline) < ATTEMPT_TIME)
+                if (!launch_disk_try_again(place, begun_usec, err))
                         return wla_wrap(err, "disk %s", disk->line.target);
-                (void)nanosleep(&pause, NULL);
                 if (inspect_again(disk, place, err) < 0)
                         return -1;
         }
@@ -168,7 +176,7 @@ int launch_disk_exchange_key(struct launch_disk *disk, struct wla_error *err) {
 }
 
 void launch_disk_close(struct launch_disk *disk) {
-        end_sessions(disk);
+        launch_disk_end_sessions(disk);
         disk->image_key = wla_secret_free(disk->image_key);
         file_closep(&disk->header_fd);
 }

@@ -235,11 +235,15 @@ class Faults(VmTest):
                 self.nothing_is_left(domain)
 
     def test_a_mapping_that_is_still_going(self):
-        domain = Domain({"vda": (self.image, "layer")})
-        self.volumed.fault("CREATE_LAYER", "busy", 3)
-        self.allowed("prepare", domain)
-        self.assertEqual(self.volumed.order().count("CREATE_LAYER"), 4)
-        self.assertEqual(len(self.volumed.leases()), 2)
+        for operation in ("INSPECT_IMAGE", "INSPECT_LAYER", "OPEN_IMAGE", "CREATE_LAYER"):
+            domain = Domain({"vda": (self.image, "layer")})
+            self.volumed.forget_order()
+            self.volumed.fault(operation, "busy", 3)
+            self.allowed("prepare", domain)
+            self.assertEqual(self.volumed.order().count(operation), 4)
+            self.assertEqual(len(self.volumed.leases()), 2)
+            self.allowed("release", domain)
+            self.nothing_is_left(domain)
 
     def test_a_mapping_that_stays(self):
         domain = Domain({"vda": (self.image, "layer")})
