@@ -242,6 +242,13 @@ static struct lifecycle_settings lifecycle_settings_of(const struct config *conf
         };
 }
 
+static struct vm_service_settings vm_service_settings_of(const struct config *config) {
+        return (struct vm_service_settings){
+                .launch_timeout_usec = config->libvirt.launch_timeout_usec,
+                .orphan_usec = config->libvirt.orphan_usec,
+        };
+}
+
 static struct image_keys_settings image_keys_settings_of(const struct config *config) {
         return (struct image_keys_settings){
                 .allow_wrap = config->keyprovider.allow_wrap,
@@ -263,7 +270,8 @@ static void apply_config(struct daemon *daemon) {
         image_keys_configure(daemon->image_keys, &image_keys);
         const struct lifecycle_settings lifecycle = lifecycle_settings_of(config);
         lifecycle_configure(daemon->lifecycle, &lifecycle);
-        vm_service_configure(daemon->vms, config->libvirt.launch_timeout_usec);
+        const struct vm_service_settings vms = vm_service_settings_of(config);
+        vm_service_configure(daemon->vms, &vms);
         front_doors_configure(daemon->doors, config);
         arm_cache_timer(daemon);
 }
@@ -357,13 +365,15 @@ static int make_vms(struct daemon *daemon, struct wla_error *err) {
         const struct vm_service_options options = {
                 .lifecycle = daemon->lifecycle,
                 .state_directory = config->agent.state_directory,
+                .volume_socket = config->volumes.socket,
         };
         const struct volume_work_options work = {
                 .event = daemon->event,
                 .access = daemon->access,
                 .volume_socket = config->volumes.socket,
         };
-        if (vm_service_new(&options, config->libvirt.launch_timeout_usec, &daemon->vms, err) < 0)
+        const struct vm_service_settings service_settings = vm_service_settings_of(config);
+        if (vm_service_new(&options, &service_settings, &daemon->vms, err) < 0)
                 return -1;
         return volume_work_new(&work, &daemon->volume_work, err);
 }
@@ -498,9 +508,9 @@ struct daemon *daemon_free(struct daemon *daemon) {
                 return NULL;
 
         front_doors_free(daemon->doors);
-        vm_service_free(daemon->vms);
         volume_work_free(daemon->volume_work);
         lifecycle_free(daemon->lifecycle);
+        vm_service_free(daemon->vms);
         leave_without_a_hanging_tpm(daemon);
         pool_free(daemon->pool);
         image_keys_free(daemon->image_keys);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/json.h"
 #include "cli/command.h"
@@ -46,18 +47,77 @@ static void print_section(const struct json_value *name, const struct json_value
                 print_value("  ", &member, &value);
 }
 
-/* What stands by itself first, then each object in it under its name. */
+static const char *text_of(const struct json_value *object, const char *name, char *to,
+                           size_t size) {
+        const struct json_value value = json_member(object, name);
+        struct wla_error ignored = {0};
+
+        return json_string_copy(&value, to, size, &ignored) == 0 && to[0] != '\0' ? to : "?";
+}
+
+static void print_since(const struct json_value *vm) {
+        const struct json_value since = json_member(vm, "since");
+        struct wla_error ignored = {0};
+        struct tm broken_down;
+        uint64_t seconds;
+        char text[32];
+
+        if (json_unsigned(&since, INT64_MAX, &seconds, &ignored) < 0)
+                return;
+        time_t moment = (time_t)seconds;
+        if (localtime_r(&moment, &broken_down) &&
+            strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &broken_down) > 0)
+                (void)printf(" since %s", text);
+}
+
+static void print_disk(const struct json_value *disk) {
+        char target[32];
+        char mode[32];
+        char image[VALUE_TEXT_MAX];
+        char key[VALUE_TEXT_MAX];
+
+        (void)printf("  %s: %s, mode %s, key %s%s\n",
+                     text_of(disk, "target", target, sizeof(target)),
+                     text_of(disk, "image", image, sizeof(image)),
+                     text_of(disk, "mode", mode, sizeof(mode)),
+                     text_of(disk, "key_id", key, sizeof(key)),
+                     json_member(disk, "by_hand").type == JSON_TRUE ? ", opened by hand" : "");
+}
+
+static void print_vms(const struct json_value *vms) {
+        struct json_value vm;
+        struct json_value disk;
+
+        for (size_t at = 0; json_next_element(vms, &at, &vm);) {
+                const struct json_value disks = json_member(&vm, "disks");
+                char name[VALUE_TEXT_MAX];
+                char uuid[64];
+                char state[32];
+
+                (void)printf("vm %s (%s): %s", text_of(&vm, "name", name, sizeof(name)),
+                             text_of(&vm, "uuid", uuid, sizeof(uuid)),
+                             text_of(&vm, "state", state, sizeof(state)));
+                print_since(&vm);
+                (void)printf("\n");
+                for (size_t inner = 0; json_next_element(&disks, &inner, &disk);)
+                        print_disk(&disk);
+        }
+}
+
+/* What stands by itself first, then each object in it under its name, then the VMs. */
 static void print_text(const struct json_value *object) {
+        const struct json_value vms = json_member(object, "vms");
         struct json_value name;
         struct json_value value;
 
         for (size_t at = 0; json_next_member(object, &at, &name, &value);)
-                if (value.type != JSON_OBJECT)
+                if (value.type != JSON_OBJECT && value.type != JSON_ARRAY)
                         print_value("", &name, &value);
 
         for (size_t at = 0; json_next_member(object, &at, &name, &value);)
                 if (value.type == JSON_OBJECT)
                         print_section(&name, &value);
+        print_vms(&vms);
 }
 
 static enum outcome run(struct invocation *invocation, const struct arguments *arguments,

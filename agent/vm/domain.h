@@ -57,6 +57,7 @@ struct protected_disk {
         char target[DISK_TARGET_SIZE];
         enum disk_mode mode;
         enum image_content format;      /* <driver type=>: what libvirt expects in the volume */
+        bool any_format;                /* nobody expects anything: format says nothing */
         char image[VOLUMED_PATH_SIZE];  /* absolute, without "." and ".." components */
         char header[VOLUMED_PATH_SIZE]; /* "": beside the image or in it */
         bool has_key_id;

@@ -82,7 +82,7 @@ static int judge_ours(struct launch_disk *disk, const struct volumed_reply *repl
                                      "take key= out of the domain's line, or use the image of "
                                      "that key",
                                      "its header names another key than the domain");
-        if (line->mode == DISK_DIRECT && line->format != header->image.content)
+        if (line->mode == DISK_DIRECT && !line->any_format && line->format != header->image.content)
                 return wla_fail_hint(err, WLA_E_INPUT, "run 'wlagent vm protect' again",
                                      "the driver's type of the disk has to be %s",
                                      image_content_name(header->image.content));

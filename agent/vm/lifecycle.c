@@ -211,6 +211,7 @@ void lifecycle_released(struct lifecycle *lifecycle, const struct uuid *uuid) {
         while (vm->disk_count > 0)
                 vm_remove_disk(vm, vm->disks[vm->disk_count - 1]);
         vm_set_state(vm, VM_STOPPING);
+        lifecycle_note(vm);
         lifecycle_tidy(vm);
         lifecycle_arm_leases(lifecycle);
 }
@@ -220,6 +221,48 @@ void lifecycle_reconnected(struct lifecycle *lifecycle, const struct uuid *uuid)
 
         if (vm && vm->state != VM_RUNNING)
                 lifecycle_started(lifecycle, uuid);
+}
+
+void lifecycle_look_again(struct lifecycle *lifecycle) {
+        if (!LIST_EMPTY(&lifecycle->vms))
+                lifecycle_confirm_in(lifecycle, 0);
+}
+
+int lifecycle_let_go(struct lifecycle *lifecycle, const struct volume_name *name, bool *ret_held,
+                     struct wla_error *err) {
+        const struct vm *vm = lifecycle_find(lifecycle, &name->uuid);
+        struct vm_disk *disk = vm ? vm_find_disk(vm, name->target) : NULL;
+
+        *ret_held = false;
+        if (!disk)
+                return 0;
+        if (vm->launch || (lease_held(&disk->lease) && !disk->by_hand))
+                return wla_fail_hint(err, WLA_E_BUSY, "try again later",
+                                     "disk %s of VM %s is held for its start", name->target,
+                                     name->uuid.text);
+        *ret_held = lease_held(&disk->lease);
+        if (*ret_held)
+                lifecycle_end_lease(disk);
+        lifecycle_arm_leases(lifecycle);
+        return 0;
+}
+
+void lifecycle_closed_by_hand(struct lifecycle *lifecycle, const struct volume_name *name) {
+        struct vm *vm = lifecycle_find(lifecycle, &name->uuid);
+        struct vm_disk *disk = vm ? vm_find_disk(vm, name->target) : NULL;
+
+        if (!disk || vm->launch || lease_held(&disk->lease))
+                return;
+        vm_remove_disk(vm, disk);
+        if (vm->disk_count > 0)
+                lifecycle_note(vm);
+        lifecycle_tidy(vm);
+}
+
+bool lifecycle_knows(const struct lifecycle *lifecycle, const struct volume_name *name) {
+        const struct vm *vm = lifecycle_find(lifecycle, &name->uuid);
+
+        return vm && (name->target[0] == '\0' || vm_find_disk(vm, name->target));
 }
 
 size_t lifecycle_count(const struct lifecycle *lifecycle) {

@@ -83,6 +83,20 @@ void lifecycle_stopped(struct lifecycle *lifecycle, const struct uuid *vm);
 void lifecycle_released(struct lifecycle *lifecycle, const struct uuid *vm);
 void lifecycle_reconnected(struct lifecycle *lifecycle, const struct uuid *vm);
 
+/* Somebody knows that what is open may have changed: volumed is asked. */
+void lifecycle_look_again(struct lifecycle *lifecycle);
+
+/* A volume that is to be closed by hand: ends its lease, and tells whether there was one.  WLA_E_BUSY when
+ * it is held for a start. */
+int lifecycle_let_go(struct lifecycle *lifecycle, const struct volume_name *name, bool *ret_held,
+                     struct wla_error *err) _must_check_;
+
+/* It has been closed. */
+void lifecycle_closed_by_hand(struct lifecycle *lifecycle, const struct volume_name *name);
+
+/* Whether this VM, and with a target also this disk of it, starts, runs, or is open by hand. */
+bool lifecycle_knows(const struct lifecycle *lifecycle, const struct volume_name *name);
+
 /* VMs that are known, whatever they do. */
 size_t lifecycle_count(const struct lifecycle *lifecycle);
 

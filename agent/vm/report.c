@@ -88,3 +88,15 @@ void report_closed(const struct vm *vm) {
 void report_lease_ended(const struct vm_disk *disk, const char *why) {
         report_disk(LOG_WARNING, LOG_ID_LEASE_ENDED, disk, why);
 }
+
+void report_orphan(const struct volume_name *layer, bool removed) {
+        const struct log_field fields[] = {
+                {"WLA_VM_UUID", layer->uuid.text},
+                {"WLA_TARGET", layer->target},
+                {NULL, NULL},
+        };
+
+        log_event(LOG_NOTICE, removed ? LOG_ID_ORPHAN_REMOVED : LOG_ID_ORPHAN_FOUND, fields,
+                  "the layer of disk %s of VM %s, which libvirt does not know, %s", layer->target,
+                  layer->uuid.text, removed ? "was removed" : "has nobody who owns it");
+}

@@ -24,3 +24,6 @@ void report_closed(const struct vm *vm);
 
 /* The lease has ended before the VM ran: its time was over, or volumed has ended it. */
 void report_lease_ended(const struct vm_disk *disk, const char *why);
+
+/* A layer whose VM libvirt does not know. */
+void report_orphan(const struct volume_name *layer, bool removed);

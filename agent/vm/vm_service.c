@@ -8,25 +8,17 @@
 #include "base/log.h"
 #include "vm/registry.h"
 #include "vm/report.h"
+#include "vm/service_call.h"
 #include "wlagent/control.h"
 
 /* What libvirt does not wait for: nothing is opened then. */
 #define NOTICE_TIMEOUT (2 * USEC_PER_SEC)
 
-/* volumed and key sources give up this much before the hook does, so that their reason reaches it. */
-#define REASON_MARGIN (250 * USEC_PER_MSEC)
-
 struct vm_service {
         struct vm_service_options options;
-        uint64_t launch_timeout_usec;
+        struct vm_service_settings settings;
+        struct orphans *orphans;
         struct control_service control;
-};
-
-/* A command that waits for the lifecycle. */
-struct service_call {
-        struct vm_call *opening;
-        control_done_fn done;
-        void *userdata;
 };
 
 enum weight {
@@ -88,61 +80,14 @@ static uint64_t domain_timeout_usec(const struct vm_service *service, const stru
         if (read_request(payload, &request, &ignored) < 0 ||
             operations[request.operation].weight >= TELLS)
                 return NOTICE_TIMEOUT;
-        return service->launch_timeout_usec;
+        return service->settings.launch_timeout_usec;
 }
 
 static uint64_t timeout_usec(void *self, uint16_t command, const struct buf *payload) {
         const struct vm_service *service = self;
 
         return command == CONTROL_DOMAIN ? domain_timeout_usec(service, payload)
-                                         : service->launch_timeout_usec;
-}
-
-static void answer(control_done_fn done, void *userdata, int outcome, const struct wla_error *err) {
-        const struct control_result result = {.err = outcome < 0 ? err : NULL};
-
-        done(userdata, &result);
-}
-
-static void opened(void *userdata, const struct wla_error *err) {
-        struct service_call *call = userdata;
-        const struct control_result result = {.err = err};
-        control_done_fn done = call->done;
-        void *receiver = call->userdata;
-
-        free(call);
-        done(receiver, &result);
-}
-
-static uint64_t opening_deadline_usec(const struct vm_service *service,
-                                      const struct control_request *request) {
-        uint64_t margin_usec = service->launch_timeout_usec / 4;
-
-        return request->deadline_usec - (margin_usec < REASON_MARGIN ? margin_usec : REASON_MARGIN);
-}
-
-/* *ret is NULL when the call has ended already. */
-static void open_disks(struct vm_service *service, const struct control_request *request,
-                       struct vm_order *order, control_done_fn done, void *userdata, void **ret) {
-        struct service_call *call = calloc(1, sizeof(*call));
-        struct vm_call *opening;
-        struct wla_error err = {0};
-
-        if (!call) {
-                answer(done, userdata, wla_fail(&err, WLA_E_BUSY, "out of memory"), &err);
-                return;
-        }
-        call->done = done;
-        call->userdata = userdata;
-        order->peer = request->peer;
-        order->deadline_usec = opening_deadline_usec(service, request);
-        order->done = opened;
-        order->userdata = call;
-        lifecycle_open(service->options.lifecycle, order, &opening);
-        if (!opening)
-                return;
-        call->opening = opening;
-        *ret = call;
+                                         : service->settings.launch_timeout_usec;
 }
 
 /* A disk of Nova is protected when the image that it was made from is registered. */
@@ -180,9 +125,8 @@ static void report_definition(const struct domain_request *asked, struct domain 
 }
 
 /* A start, or what leads to one: the whole definition counts. */
-static void begin_start(struct vm_service *service, const struct control_request *request,
-                        const struct domain_request *asked, control_done_fn done, void *userdata,
-                        void **ret) {
+static void begin_start(const struct service_context *context, const struct domain_request *asked) {
+        const struct vm_service *service = context->service;
         enum weight weight = operations[asked->operation].weight;
         _cleanup_free_ struct domain *domain = calloc(1, sizeof(*domain));
         struct wla_error err = {0};
@@ -201,7 +145,7 @@ static void begin_start(struct vm_service *service, const struct control_request
                 /* It may have been protected when it was started before. */
                 if (outcome == 0 && weight == OPENS)
                         lifecycle_released(service->options.lifecycle, &domain->uuid);
-                answer(done, userdata, outcome, &err);
+                service_answer(context, outcome, &err);
                 return;
         }
         struct vm_order order = {
@@ -211,11 +155,11 @@ static void begin_start(struct vm_service *service, const struct control_request
                 .disks = domain->disks,
                 .disk_count = domain->disk_count,
         };
-        open_disks(service, request, &order, done, userdata, ret);
+        service_open(context, &order, "");
 }
 
-static void tell(struct vm_service *service, const struct domain_request *asked,
-                 control_done_fn done, void *userdata) {
+static void tell(const struct service_context *context, const struct domain_request *asked) {
+        const struct vm_service *service = context->service;
         _cleanup_free_ struct domain *domain = calloc(1, sizeof(*domain));
         struct wla_error err = {0};
         int outcome = domain ? domain_identify(asked->xml, asked->xml_size, domain, &err)
@@ -228,56 +172,83 @@ static void tell(struct vm_service *service, const struct domain_request *asked,
                          wla_error_text(&err));
         if (operations[asked->operation].weight == TELLS_AT_MOST)
                 outcome = 0;
-        answer(done, userdata, outcome, &err);
+        service_answer(context, outcome, &err);
 }
 
-static void begin_domain(struct vm_service *service, const struct control_request *request,
-                         control_done_fn done, void *userdata, void **ret) {
+static void domain_command(const struct service_context *context) {
         struct domain_request asked;
         struct wla_error err = {0};
 
-        if (read_request(request->payload, &asked, &err) < 0) {
-                answer(done, userdata, -1, &err);
-                return;
-        }
-        if (operations[asked.operation].weight >= TELLS)
-                tell(service, &asked, done, userdata);
+        if (read_request(context->request->payload, &asked, &err) < 0)
+                service_answer(context, -1, &err);
+        else if (operations[asked.operation].weight >= TELLS)
+                tell(context, &asked);
         else
-                begin_start(service, request, &asked, done, userdata, ret);
+                begin_start(context, &asked);
+}
+
+static void unknown_command(const struct service_context *context) {
+        struct wla_error err = {0};
+
+        service_answer(context,
+                       wla_fail(&err, WLA_E_UNSUPPORTED,
+                                "wlagentd does not know the control command %u",
+                                context->request->command),
+                       &err);
 }
 
 static void begin(void *self, const struct control_request *request, control_done_fn done,
                   void *userdata, void **ret) {
-        struct vm_service *service = self;
-        struct wla_error err = {0};
+        const struct service_context context = {
+                .service = self,
+                .request = request,
+                .done = done,
+                .userdata = userdata,
+                .ret = ret,
+        };
 
         *ret = NULL;
-        if (request->command == CONTROL_DOMAIN) {
-                begin_domain(service, request, done, userdata, ret);
+        switch (request->command) {
+        case CONTROL_DOMAIN:
+                domain_command(&context);
                 return;
+        case CONTROL_VOLUME_OPEN:
+                volume_open_command(&context);
+                return;
+        case CONTROL_VOLUME_CLOSE:
+                volume_close_command(&context);
+                return;
+        case CONTROL_VOLUMES:
+                volumes_command(&context);
+                return;
+        case CONTROL_DOMAINS:
+                domains_command(&context);
+                return;
+        default:
+                unknown_command(&context);
         }
-        answer(done, userdata,
-               wla_fail(&err, WLA_E_UNSUPPORTED, "wlagentd does not know the control command %u",
-                        request->command),
-               &err);
 }
 
 static void cancel(void *self, void *opaque) {
         struct service_call *call = opaque;
 
         (void)self;
-        vm_call_cancel(call->opening);
-        free(call);
+        call->cancel(call);
 }
 
-int vm_service_new(const struct vm_service_options *options, uint64_t launch_timeout_usec,
-                   struct vm_service **ret, struct wla_error *err) {
+int vm_service_new(const struct vm_service_options *options,
+                   const struct vm_service_settings *settings, struct vm_service **ret,
+                   struct wla_error *err) {
         struct vm_service *service = calloc(1, sizeof(*service));
 
         if (!service)
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
         service->options = *options;
-        service->launch_timeout_usec = launch_timeout_usec;
+        service->settings = *settings;
+        if (orphans_new(options->state_directory, &service->orphans, err) < 0) {
+                free(service);
+                return -1;
+        }
         service->control = (struct control_service){
                 .timeout_usec = timeout_usec,
                 .begin = begin,
@@ -289,14 +260,33 @@ int vm_service_new(const struct vm_service_options *options, uint64_t launch_tim
 }
 
 struct vm_service *vm_service_free(struct vm_service *service) {
-        free(service);
+        if (service) {
+                orphans_free(service->orphans);
+                free(service);
+        }
         return NULL;
 }
 
-void vm_service_configure(struct vm_service *service, uint64_t launch_timeout_usec) {
-        service->launch_timeout_usec = launch_timeout_usec;
+void vm_service_configure(struct vm_service *service, const struct vm_service_settings *settings) {
+        service->settings = *settings;
 }
 
 const struct control_service *vm_service_as_control(const struct vm_service *service) {
         return &service->control;
+}
+
+struct lifecycle *vm_service_lifecycle(const struct vm_service *service) {
+        return service->options.lifecycle;
+}
+
+struct orphans *vm_service_orphans(const struct vm_service *service) {
+        return service->orphans;
+}
+
+uint64_t vm_service_orphan_usec(const struct vm_service *service) {
+        return service->settings.orphan_usec;
+}
+
+const char *vm_service_volume_socket(const struct vm_service *service) {
+        return service->options.volume_socket;
 }

@@ -22,6 +22,14 @@ static int make_room(struct volume_list *list, struct wla_error *err) {
         return 0;
 }
 
+int volume_list_add(struct volume_list *list, const struct volume_entry *entry,
+                    struct wla_error *err) {
+        if (make_room(list, err) < 0)
+                return -1;
+        list->entries[list->count++] = *entry;
+        return 0;
+}
+
 static int take_reply(struct volume_list *list, const struct volumed_reply *reply,
                       struct wla_error *err) {
         struct volume_entry entry = {
@@ -32,10 +40,9 @@ static int take_reply(struct volume_list *list, const struct volumed_reply *repl
         };
 
         memcpy(entry.text, reply->name, sizeof(entry.text));
-        if (volume_name_parse(reply->name, &entry.name, err) < 0 || make_room(list, err) < 0)
+        if (volume_name_parse(reply->name, &entry.name, err) < 0)
                 return -1;
-        list->entries[list->count++] = entry;
-        return 0;
+        return volume_list_add(list, &entry, err);
 }
 
 static int read_replies(struct volume_session *session, const struct volumed_request *request,

@@ -33,6 +33,9 @@ int volume_list_read(const char *socket, enum volumed_operation operation,
                      const struct deadline *deadline, struct volume_list *ret,
                      struct wla_error *err) _must_check_;
 
+int volume_list_add(struct volume_list *list, const struct volume_entry *entry,
+                    struct wla_error *err) _must_check_;
+
 const struct volume_entry *volume_list_find(const struct volume_list *list, const char *name);
 
 void volume_list_clear(struct volume_list *list);

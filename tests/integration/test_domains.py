@@ -34,6 +34,10 @@ class Lifecycle(VmTest):
         self.assertRegex(self.agent.log_text(), rf"disk vda is in use.*WLA_VM_UUID={domain.uuid} .*"
                                                 rf"WLA_HEADER_UUID={self.image.uuid} .*WLA_KEY_ID=local:///image")
 
+        text = self.agent.output("status")
+        self.assertRegex(text, rf"(?m)^vm web \({domain.uuid}\): running since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d$")
+        self.assertRegex(text, rf"(?m)^  vda: {self.image.path}, mode layer, key local:///image$")
+
         self.volumed.qemu_ends(domain.mapping(), self.image.mapping)
         self.allowed("stopped", domain)
         self.assertEqual(self.vm(domain)["state"], "stopping")

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Volumes that are opened and closed by hand, and layers whose VM is gone."""
+
+import json
+import os
+import signal
+import time
+import uuid
+
+import harness
+from vms import Answer, Asking, Domain, VmTest, request
+
+
+class VolumeTest(VmTest):
+    def command(self, name, argument=None):
+        payload = b"" if argument is None else json.dumps(argument).encode()
+        return Asking(self.agent.control, request(name, payload)).answer()
+
+    def done(self, name, argument=None):
+        answer = self.command(name, argument)
+        self.assertEqual(answer.code, "ok", answer.text)
+        return json.loads(answer.text) if answer.text else None
+
+    def refused_command(self, name, argument, code, pattern):
+        answer = self.command(name, argument)
+        self.assertEqual(answer.code, code, answer.text)
+        self.assertRegex(answer.text, pattern)
+
+    def volume(self, vm, target="vdb", mode="direct", **more):
+        return {"vm": vm, "target": target, "image": self.image.path, "mode": mode, **more}
+
+
+class ByHand(VolumeTest):
+    def test_open_and_close(self):
+        vm = str(uuid.uuid4())
+        name = f"wlagent-{vm}-vdb"
+        self.assertEqual(self.done("volume-open", self.volume(vm)), {"device": f"/dev/mapper/{name}"})
+        self.assertEqual(self.volumed.held(), [name])
+        disk = self.vms()[vm]["disks"][0]
+        self.assertEqual((disk["by_hand"], disk["held"]), (True, True))
+        self.done("volume-close", {"name": name})
+        self.assertEqual((self.volumed.held(), self.vms(), self.records()), ([], {}, []))
+
+    def test_a_disk_is_plugged_into_a_running_vm(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.run_through(domain)
+        self.done("volume-open", self.volume(domain.uuid, mode="ephemeral"))
+        self.assertEqual((self.vm(domain)["state"], len(self.vm(domain)["disks"])), ("running", 2))
+        self.volumed.qemu_opens(domain.mapping("vdb"))
+        self.refused_command("volume-close", {"name": domain.mapping("vdb")}, "busy", "in use")
+        self.volumed.qemu_ends(domain.mapping("vdb"))
+        self.ends(domain)
+        self.nothing_is_left(domain)
+
+    def test_the_time_is_over(self):
+        vm = str(uuid.uuid4())
+        self.done("volume-open", self.volume(vm, hold_seconds=1))
+        harness.poll(lambda: not self.volumed.held(), "the lease to end", 5)
+        harness.poll(lambda: not self.vms(), "the disk to be forgotten", 5)
+
+    def test_what_is_in_the_way(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.allowed("prepare", domain)
+        self.refused_command("volume-open", self.volume(domain.uuid, "vda"), "busy", "open already")
+        self.refused_command("volume-close", {"name": domain.mapping()}, "busy", "held for its start")
+        self.refused_command("volume-close", {"name": f"wlagent-{uuid.uuid4()}-vda"}, "not-found", "not open")
+        self.refused_command("volume-close", {"name": self.image.mapping}, "busy", "in use")
+        self.volumed.fault("INSPECT_IMAGE", "hang", 1)
+        other = Domain({"vda": (self.image, "layer")})
+        asking = self.ask("prepare", other)
+        harness.poll(lambda: "FAULT" in self.volumed.order(), "volumed to hang")
+        self.refused_command("volume-open", self.volume(other.uuid), "busy", "are being opened")
+        asking.hang_up()
+
+    def test_a_start_takes_over(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.done("volume-open", self.volume(domain.uuid, "vda", "layer"))
+        self.done("volume-open", self.volume(domain.uuid, "vdz"))
+        self.allowed("prepare", domain)
+        self.assertEqual({disk["target"]: disk["by_hand"] for disk in self.vm(domain)["disks"]},
+                         {"vda": False, "vdz": True})
+        self.allowed("started", domain)
+        self.assertEqual(self.volumed.held(), [domain.mapping("vdz")])
+        self.allowed("release", domain)
+        self.nothing_is_left(domain)
+
+    def test_the_vm_ends_meanwhile(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.run_through(domain)
+        self.volumed.fault("INSPECT_LAYER", "hang", 1)
+        asking = Asking(self.agent.control, request("volume-open", json.dumps(
+            self.volume(domain.uuid, mode="layer")).encode()))
+        harness.poll(lambda: "FAULT" in self.volumed.order(), "volumed to hang")
+        self.ends(domain)
+        asking.hang_up()
+        self.nothing_is_left(domain)
+
+    def test_a_restart(self):
+        vm = str(uuid.uuid4())
+        self.done("volume-open", self.volume(vm))
+        with self.volumed.qemu(f"wlagent-{vm}-vdb"):
+            self.agent.stop(signal.SIGKILL)
+            self.agent.start()
+            harness.poll(lambda: self.vms()[vm]["state"] == "running", "volumed to be asked")
+            self.assertTrue(self.vms()[vm]["disks"][0]["by_hand"])
+
+    def test_faulty_requests(self):
+        vm = str(uuid.uuid4())
+        for change in ({"vm": "x"}, {"target": "../a"}, {"target": "a" * 16}, {"image": "relative"}, {"image": "/a/../b"},
+                       {"mode": "copy"}, {"key": "file:///etc"}, {"header": ""}, {"hold_seconds": -1},
+                       {"hold_seconds": 86401}, {"more": 1}, {"vm": 7}):
+            self.refused_command("volume-open", {**self.volume(vm), **change}, "input", "the volume to open")
+        for name in ("volume-open", "volume-close", "domains"):
+            self.assertEqual(self.command(name).code, "input")
+            self.assertEqual(self.command(name, []).code, "input")
+        for name in ("sda", "wlagent-x", "wlagent-../../sda", f"wlagent-{vm}-"):
+            self.refused_command("volume-close", {"name": name}, "input", "the volume to close")
+        self.assertEqual(self.volumed.order(), [])
+
+    def test_volumed_is_down(self):
+        self.volumed.stop()
+        for name, argument in (("volumes", None), ("volume-close", {"name": self.image.mapping}),
+                               ("domains", {"domains": []}), ("volume-open", self.volume(str(uuid.uuid4())))):
+            self.refused_command(name, argument, "unavailable", "wlagent-volumed is not running")
+
+    def test_who_asks_goes(self):
+        for name, argument in (("volumes", None), ("domains", {"domains": []})):
+            self.volumed.fault("LIST" if name == "volumes" else "LIST_LAYERS", "hang", 1)
+            payload = b"" if argument is None else json.dumps(argument).encode()
+            Asking(self.agent.control, request(name, payload)).hang_up()
+            self.volumed.fault()
+            self.done(name, argument)
+
+    def test_stopping_while_volumed_hangs(self):
+        self.agent.write_config(Libvirt={"LaunchTimeoutSeconds": 2})
+        self.agent.stop()
+        self.agent.start()
+        self.volumed.fault("LIST", "hang")
+        asking = Asking(self.agent.control, request("volumes"))
+        harness.poll(lambda: "FAULT" in self.volumed.order(), "volumed to hang")
+        self.assertEqual(self.agent.stop(), 0)
+        self.assertEqual(asking.answer().code, "timeout")
+
+
+class Listing(VolumeTest):
+    def test_volumes_and_layers(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.run_through(domain)
+        stranger = f"wlagent-{uuid.uuid4()}-sda"
+        with self.volumed.qemu(stranger, self.image.mapping):
+            found = self.done("volumes")
+        volumes = {volume["name"]: volume for volume in found["volumes"]}
+        self.assertEqual(set(volumes), {domain.mapping(), stranger, self.image.mapping})
+        self.assertEqual(volumes[domain.mapping()]["known"], True)
+        self.assertEqual(volumes[stranger]["known"], False)
+        self.assertEqual(volumes[self.image.mapping]["image"], self.image.uuid)
+        self.assertEqual(volumes[domain.mapping()]["device"], f"/dev/mapper/{domain.mapping()}")
+        self.assertEqual([(layer["vm"], layer["target"], layer["orphan_since"]) for layer in found["layers"]],
+                         [(domain.uuid, "vda", None)])
+
+
+class Orphans(VolumeTest):
+    LIBVIRT = {"OrphanSeconds": 2}
+
+    def setUp(self):
+        super().setUp()
+        self.domain = Domain({"vda": (self.image, "layer")})
+        self.run_through(self.domain)
+        self.ends(self.domain)
+
+    def told(self, *domains):
+        self.done("domains", {"domains": [{"uuid": domain.uuid, "active": False} for domain in domains]})
+
+    def since(self):
+        layers = self.done("volumes")["layers"]
+        return layers[0]["orphan_since"] if layers else "removed"
+
+    def test_removed_when_confirmed_after_its_time(self):
+        self.told()
+        since = self.since()
+        self.assertTrue(since)
+        self.told()
+        self.assertEqual(self.since(), since)
+        harness.poll(lambda: self.told() or self.since() == "removed", "the time", 10)
+        self.assertEqual(self.volumed.layers(), [])
+        log = self.agent.log_text()
+        self.assertRegex(log, f"has nobody who owns it.*WLA_VM_UUID={self.domain.uuid}")
+        self.assertRegex(log, f"was removed.*WLA_VM_UUID={self.domain.uuid}")
+        with open(os.path.join(self.agent.state, "orphans.json"), encoding="utf-8") as orphans:
+            self.assertEqual(json.load(orphans), {"layers": []})
+
+    def test_never_by_time_alone(self):
+        self.told()
+        since = self.since()
+        harness.poll(lambda: time.time() > since + 3, "time to pass")
+        self.assertEqual(self.since(), since)
+
+    def test_known_again(self):
+        self.told()
+        self.told(self.domain)
+        self.assertIsNone(self.since())
+
+    def test_it_survives_a_restart(self):
+        self.told()
+        since = self.since()
+        self.agent.stop(signal.SIGKILL)
+        self.agent.start()
+        self.assertEqual(self.since(), since)
+
+    def test_a_vm_that_runs_has_an_owner(self):
+        self.told()
+        self.run_through(self.domain)
+        for _ in range(3):
+            self.told()
+        self.assertIsNone(self.since())
+        self.assertEqual(self.volumed.layers(), [self.domain.mapping()])
+
+    def test_a_layer_that_is_in_use_stays(self):
+        self.told()
+        with self.volumed.qemu(self.domain.mapping()):
+            answer = harness.poll(lambda: (lambda a: a if a.code != "ok" else None)(
+                self.command("domains", {"domains": []})), "the refusal", 10)
+        self.assertRegex(answer.text, "removing the layer .*in use")
+        self.assertEqual(self.volumed.layers(), [self.domain.mapping()])
+
+    def test_a_faulty_list_means_nothing(self):
+        for domains in ([{"uuid": "x", "active": True}], [{"uuid": self.domain.uuid}], [7],
+                        [{"uuid": self.domain.uuid, "active": 1}]):
+            self.refused_command("domains", {"domains": domains}, "input", "the list of domains")
+        self.refused_command("domains", {}, "input", "the list of domains")
+        self.assertIsNone(self.since())
+
+    def test_a_damaged_file(self):
+        self.told()
+        self.agent.stop()
+        for text in ("", "{", '{"layers":[{}]}', '{"layers":[{"name":"sda","since":1}]}'):
+            with open(os.path.join(self.agent.state, "orphans.json"), "w", encoding="utf-8") as orphans:
+                orphans.write(text)
+            self.agent.start()
+            self.assertIsNone(self.since())
+            self.agent.stop()
+
+    def test_a_clock_that_was_wrong(self):
+        self.agent.stop()
+        with open(os.path.join(self.agent.state, "orphans.json"), "w", encoding="utf-8") as orphans:
+            json.dump({"layers": [{"name": self.domain.mapping(), "since": 1 << 40}]}, orphans)
+        self.agent.start()
+        self.told()
+        self.assertLess(self.since(), 1 << 33)
+
+    def test_many_domains(self):
+        self.told(*[Domain({}) for _ in range(8000)], self.domain)
+        self.assertIsNone(self.since())
+        self.assertEqual(self.command("domains", {"domains": []}), Answer("ok", ""))
