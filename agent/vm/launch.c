@@ -81,10 +81,15 @@ static void open_all(struct launch *launch) {
         if (launch->outcome == 0)
                 launch->outcome = launch->options.intend(launch->options.userdata, launch,
                                                          &launch->err);
-        if (launch->outcome == 0)
-                launch->outcome = submit(launch, OPENING);
-        if (launch->outcome < 0)
+        if (launch->outcome < 0) {
                 finish(launch);
+                return;
+        }
+        /* From here on outcome is the worker's, unless there is none. */
+        if (submit(launch, OPENING) < 0) {
+                launch->outcome = -1;
+                finish(launch);
+        }
 }
 
 static void drop_tickets(struct launch *launch) {

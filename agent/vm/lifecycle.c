@@ -211,7 +211,8 @@ void lifecycle_released(struct lifecycle *lifecycle, const struct uuid *uuid) {
         while (vm->disk_count > 0)
                 vm_remove_disk(vm, vm->disks[vm->disk_count - 1]);
         vm_set_state(vm, VM_STOPPING);
-        lifecycle_note(vm);
+        if (vm->launch)
+                lifecycle_note(vm);
         lifecycle_tidy(vm);
         lifecycle_arm_leases(lifecycle);
 }
@@ -302,6 +303,7 @@ static void take_record(void *userdata, struct vm *vm) {
         struct lifecycle *lifecycle = userdata;
 
         insert(lifecycle, vm);
+        lifecycle_tidy(vm);
 }
 
 int lifecycle_new(const struct lifecycle_options *options,
