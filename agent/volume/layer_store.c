@@ -50,10 +50,10 @@ static off_t number_of(const char *first, const char *second) {
         return (off_t)(number >> 2);
 }
 
-int layer_store_lock(struct layer_store *store, const char *first, const char *second,
+int layer_store_lock(struct layer_store *store, const char *first, const char *second, bool shared,
                      struct wla_error *err) {
         const struct flock lock = {
-                .l_type = F_WRLCK,
+                .l_type = shared ? F_RDLCK : F_WRLCK,
                 .l_whence = SEEK_SET,
                 .l_start = number_of(first, second),
                 .l_len = 1,

@@ -35,8 +35,9 @@ struct layer_store {
 /* Makes the directory when only itself is missing. */
 int layer_store_open(const char *path, struct layer_store *ret, struct wla_error *err) _must_check_;
 
-/* Keeps other sessions away from one disk until the store is closed. */
-int layer_store_lock(struct layer_store *store, const char *first, const char *second,
+/* Keeps other sessions away from one disk until the store is closed; with shared, those only that want it
+ * for themselves. */
+int layer_store_lock(struct layer_store *store, const char *first, const char *second, bool shared,
                      struct wla_error *err) _must_check_;
 
 void layer_store_close(struct layer_store *store);

@@ -117,6 +117,15 @@ static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *inf
         return 0;
 }
 
+/* A log that has gone takes no lease with it. */
+static int ignore_broken_pipes(struct wla_error *err) {
+        const struct sigaction ignore = {.sa_handler = SIG_IGN};
+
+        if (sigaction(SIGPIPE, &ignore, NULL) < 0)
+                return wla_fail_errno(err, errno, "ignoring a signal");
+        return 0;
+}
+
 static int watch_signals(struct server *server, struct wla_error *err) {
         static const struct {
                 int number;
@@ -207,7 +216,8 @@ int server_new(const struct config *config, struct server **ret, struct wla_erro
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
         server->config = config;
         if (check_event(sd_event_new(&server->event), "make an event loop", err) < 0 ||
-            watch_signals(server, err) < 0 || listen_for_agent(server, err) < 0) {
+            ignore_broken_pipes(err) < 0 || watch_signals(server, err) < 0 ||
+            listen_for_agent(server, err) < 0) {
                 (void)server_free(server);
                 return -1;
         }

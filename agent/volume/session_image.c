@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,6 +19,9 @@ static const char luks_magic[6] = {'L', 'U', 'K', 'S', (char)0xba, (char)0xbe};
 
 static const char hint_header[] = "put the header beside the image as PATH.header, or name it";
 static const char hint_pair[] = "use the header that was made with this image";
+static const char hint_copy[] = "the header is another image's, or this is a copy of a disk that "
+                                "was written to: make a new image "
+                                "of it with 'wlagent image'";
 static const char hint_isecl[] = "such an image is converted once before it is opened";
 static const char hint_converted[] =
         "choose mode layer or ephemeral, or make an image of wlagent of "
@@ -150,6 +154,19 @@ static int find_volume_key(const struct session *session, const struct wla_secre
         return crypt_volume_check_key(volume, key, err);
 }
 
+/* A file that a VM writes to is nobody else's, and one that VMs read stays as it is: by the mappings that
+ * there are, and by a lock while there is none yet. */
+static int claim_file(struct session *session, bool writable, struct wla_error *err) {
+        char file[64];
+
+        (void)snprintf(file, sizeof(file), "%ju:%ju", (uintmax_t)session->image.device,
+                       (uintmax_t)session->image.inode);
+        if (layer_store_open(session->config->volumes.layer_directory, &session->store, err) < 0 ||
+            layer_store_lock(&session->store, "file", file, !writable, err) < 0)
+                return -1;
+        return used_file_refuse(session->image.device, session->image.inode, !writable, err);
+}
+
 static struct mapping_plan plan_of(const struct session *session) {
         return (struct mapping_plan){
                 .sealed = &session->sealed,
@@ -168,7 +185,8 @@ int session_open_image(struct session *session, struct session_step *step, struc
         if (refuse_isecl(session, err) < 0 ||
             find_volume_key(session, step->key, &own, &volume_key, err) < 0 ||
             (is_ours(session) &&
-             image_probe_check(volume_key, &session->header, session->image.fd, err) < 0))
+             image_probe_check(volume_key, &session->header, session->image.fd, err) < 0) ||
+            claim_file(session, false, err) < 0)
                 return -1;
 
         plan.name.kind = VOLUME_IMAGE;
@@ -192,8 +210,11 @@ static int check_pair(struct session *session, const struct wla_secret *key,
                 return -1;
         if (known)
                 return 0;
-        if (image_probe_check(key, &session->header, session->image.fd, err) < 0)
+        if (image_probe_check(key, &session->header, session->image.fd, err) < 0) {
+                if (err->code == WLA_E_DENIED)
+                        err->hint = hint_copy;
                 return -1;
+        }
         return direct_record_write(&session->store, &session->header.uuid, session->image.fd, err);
 }
 
@@ -205,11 +226,8 @@ int session_open_direct(struct session *session, struct session_step *step, stru
         struct mapping_plan plan = plan_of(session);
 
         if (refuse_isecl(session, err) < 0 || refuse_converted(session, err) < 0 ||
-            layer_store_open(session->config->volumes.layer_directory, &session->store, err) < 0 ||
-            layer_store_lock(&session->store, session->header.uuid.text, "", err) < 0 ||
             find_volume_key(session, step->key, &own, &volume_key, err) < 0 ||
-            check_pair(session, volume_key, err) < 0 ||
-            used_file_refuse(session->image.device, session->image.inode, err) < 0 ||
+            claim_file(session, true, err) < 0 || check_pair(session, volume_key, err) < 0 ||
             image_file_reopen(session->image.fd, &data_fd, err) < 0)
                 return -1;
 

@@ -22,7 +22,7 @@ static int open_store(struct session *session, const struct session_step *step,
 
         if (layer_store_open(session->config->volumes.layer_directory, &session->store, err) < 0)
                 return -1;
-        return layer_store_lock(&session->store, request->vm.text, request->target, err);
+        return layer_store_lock(&session->store, request->vm.text, request->target, false, err);
 }
 
 static int check_owner(const struct session *session, struct wla_error *err) {

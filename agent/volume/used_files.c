@@ -9,6 +9,7 @@ static const char hint_close[] =
 struct wanted_file {
         dev_t device;
         ino_t inode;
+        bool writable_only;
 };
 
 int used_file_find(const struct dm_device *device, struct loop_backing *ret,
@@ -29,6 +30,8 @@ static int refuse_if_over(const char *name, void *userdata, struct wla_error *er
 
         if (dm_device_find(name, &device, err) < 0)
                 return -1;
+        if (device.read_only && wanted->writable_only)
+                return 0;
         /* It may have gone meanwhile. */
         if (!device.exists || used_file_find(&device, &backing, err) < 0) {
                 if (device.exists && err->code != WLA_E_NOT_FOUND)
@@ -41,8 +44,12 @@ static int refuse_if_over(const char *name, void *userdata, struct wla_error *er
         return 0;
 }
 
-int used_file_refuse(dev_t device, ino_t inode, struct wla_error *err) {
-        struct wanted_file wanted = {.device = device, .inode = inode};
+int used_file_refuse(dev_t device, ino_t inode, bool writable_only, struct wla_error *err) {
+        struct wanted_file wanted = {
+                .device = device,
+                .inode = inode,
+                .writable_only = writable_only,
+        };
 
         return dm_device_each(refuse_if_over, &wanted, err);
 }

@@ -11,8 +11,9 @@
 #include "volume/loop_device.h"
 #include "volume/device_mapper.h"
 
-/* Fails when a mapping of wlagent is over that file. */
-int used_file_refuse(dev_t device, ino_t inode, struct wla_error *err) _must_check_;
+/* Fails when a mapping of wlagent is over that file; with writable_only, only when it can write to it. */
+int used_file_refuse(dev_t device, ino_t inode, bool writable_only,
+                     struct wla_error *err) _must_check_;
 
 /* What is below a mapping of ours; WLA_E_NOT_FOUND when that is no loop device over a file. */
 int used_file_find(const struct dm_device *device, struct loop_backing *ret,

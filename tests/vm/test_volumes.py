@@ -99,6 +99,22 @@ def edit_header(path, edit):
             file.write(copy)
 
 
+def in_memory(pid, text):
+    """Whether the process holds these bytes, anywhere."""
+    with open(f"/proc/{pid}/maps", encoding="ascii", errors="replace") as maps, open(f"/proc/{pid}/mem", "rb") as memory:
+        for line in maps:
+            start, end = (int(part, 16) for part in line.split(" ", 1)[0].split("-"))
+            if not line.split(" ")[1].startswith("r") or "[v" in line:
+                continue
+            try:
+                memory.seek(start)
+                if text in memory.read(end - start):
+                    return True
+            except (OSError, ValueError, OverflowError):
+                continue
+    return False
+
+
 def device(name):
     return "/dev/mapper/" + name
 
@@ -314,6 +330,25 @@ class Volumes(VolumesTest):
             refused = self.session("image", self.image, f"header={forged}.header", "open", other_key).refused()
             self.assertRegex(refused, "^denied: .*has another key")
 
+    def test_an_image_in_use_is_not_written_to(self):
+        self.session("image", self.image, "open", self.key).opened()
+        self.assertRegex(self.session("image", self.image, "direct", VM, "vda", self.key).refused(), "^busy: ")
+
+    def test_no_key_stays_in_memory(self):
+        """Of the process that holds the lease, or the main one."""
+        with open(self.key, "rb") as file:
+            key = file.read()
+        session = self.session("image", self.image, "open", self.key)
+        session.opened()
+        pids = [self.host.volumed.process.pid]
+        with open(f"/proc/{pids[0]}/task/{pids[0]}/children", encoding="ascii") as file:
+            pids += [int(pid) for pid in file.read().split()]
+        self.assertEqual(len(pids), 2)
+        for pid in pids:
+            self.assertEqual([part for part in range(0, 64, 16) if in_memory(pid, key[part:part + 16])], [])
+        # It is found where it is: in the client, which read it from a file.
+        self.assertTrue(in_memory(session.process.pid, IMAGE.encode()))
+
     def test_a_foreign_device_of_that_name_is_left_alone(self):
         run("dmsetup", "create", self.name, "--table", "0 8 zero")
         try:
@@ -355,6 +390,8 @@ class Disks(VolumesTest):
         with self.subTest("no second time under another name"):
             refused = self.session("image", self.image, "direct", VM, "vdb", self.key).refused()
             self.assertRegex(refused, "^busy: ")
+        with self.subTest("nor as an image"):
+            self.assertRegex(self.session("image", self.image, "open", self.key).refused(), "^(busy|denied): ")
         with self.subTest("no second time under this name"):
             refused = self.session("image", self.image, "direct", VM, "vda", self.key).refused()
             self.assertRegex(refused, "^busy: ")

@@ -272,14 +272,22 @@ START_TEST(one_session_works_on_a_disk) {
 
         place_make(&place);
         ck_assert_int_eq(layer_store_open(place.layers, &second, &place.err), 0);
-        ck_assert_int_eq(layer_store_lock(&place.store, VM_A, "vda", &place.err), 0);
-        ck_assert_int_eq(layer_store_lock(&second, VM_A, "vda", &place.err), -1);
+        ck_assert_int_eq(layer_store_lock(&place.store, VM_A, "vda", false, &place.err), 0);
+        ck_assert_int_eq(layer_store_lock(&second, VM_A, "vda", false, &place.err), -1);
         ck_assert_int_eq(place.err.code, WLA_E_BUSY);
-        ck_assert_int_eq(layer_store_lock(&second, VM_A, "vdb", &place.err), 0);
-        ck_assert_int_eq(layer_store_lock(&second, VM_B, "vda", &place.err), 0);
+        ck_assert_int_eq(layer_store_lock(&second, VM_A, "vdb", false, &place.err), 0);
+        ck_assert_int_eq(layer_store_lock(&second, VM_B, "vda", false, &place.err), 0);
         layer_store_close(&place.store);
-        ck_assert_int_eq(layer_store_lock(&second, VM_A, "vda", &place.err), 0);
+        ck_assert_int_eq(layer_store_lock(&second, VM_A, "vda", false, &place.err), 0);
+
+        /* Readers bear each other, and no writer. */
+        ck_assert_int_eq(layer_store_open(place.layers, &place.store, &place.err), 0);
+        ck_assert_int_eq(layer_store_lock(&second, "file", "1:2", true, &place.err), 0);
+        ck_assert_int_eq(layer_store_lock(&place.store, "file", "1:2", true, &place.err), 0);
+        ck_assert_int_eq(layer_store_lock(&place.store, "file", "1:2", false, &place.err), -1);
+        ck_assert_int_eq(place.err.code, WLA_E_BUSY);
         layer_store_close(&second);
+        ck_assert_int_eq(layer_store_lock(&place.store, "file", "1:2", false, &place.err), 0);
         place_remove(&place);
 }
 END_TEST
