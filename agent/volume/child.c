@@ -41,10 +41,20 @@ static void reset_signals(void) {
         (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* What sessions have left that were killed. */
+static void tidy_up(const struct config *config, struct wla_error *err) {
+        _cleanup_layer_store_ struct layer_store store = LAYER_STORE_NONE;
+
+        if (sweep_mappings(err) < 0)
+                log_line(LOG_WARNING, "tidying up the mappings: %s", wla_error_text(err));
+        if (layer_store_open(config->volumes.layer_directory, &store, err) < 0 ||
+            layer_store_tidy(&store, err) < 0)
+                log_line(LOG_WARNING, "tidying up the layers: %s", wla_error_text(err));
+}
+
 static void work(const struct child_job *job, struct wla_error *err) {
         if (job->fd < 0) {
-                if (sweep_mappings(err) < 0)
-                        log_line(LOG_WARNING, "tidying up: %s", wla_error_text(err));
+                tidy_up(job->config, err);
                 return;
         }
         if (wla_secret_heap_init(job->config->agent.allow_unlocked_memory, err) < 0) {

@@ -52,3 +52,12 @@ int layer_directory_remove(int parent_fd, const char *name, struct wla_error *er
                 return wla_fail_errno(err, errno, "removing the directory of a layer");
         return 0;
 }
+
+void layer_directory_remove_empty(struct layer_store *store, const struct uuid *vm) {
+        struct wla_error ignored = {0};
+
+        if (layer_store_lock(store, vm->text, "", false, &ignored) < 0)
+                return;
+        (void)unlinkat(store->fd, vm->text, AT_REMOVEDIR);
+        layer_store_unlock(store, vm->text, "");
+}

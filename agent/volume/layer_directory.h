@@ -6,7 +6,7 @@
  * Threads: any.  Failure: as said.
  */
 
-#include "image/token.h"
+#include "volume/layer_store.h"
 
 #define LAYER_DISK   "disk"
 #define LAYER_HEADER "header"
@@ -24,6 +24,9 @@ int layer_directory_open(int parent_fd, const char *name, int *ret_fd) _must_che
 /* Makes it unless it exists, makes its name durable, and opens it. */
 int layer_directory_make(int parent_fd, const char *name, int *ret_fd,
                          struct wla_error *err) _must_check_;
+
+/* Removes the directory of a VM without disks, unless somebody makes one just now. */
+void layer_directory_remove_empty(struct layer_store *store, const struct uuid *vm);
 
 /* Removes it with disk and header, if it exists.  Anything else in it is not ours: WLA_E_SYSTEM. */
 int layer_directory_remove(int parent_fd, const char *name, struct wla_error *err) _must_check_;

@@ -13,11 +13,13 @@
 #define FILE_MODE (S_IRUSR | S_IWUSR)
 
 /* What a former attempt left was never used by anybody: a layer in use has the name without suffix. */
-static int make_directory(const struct layer_store *store, const struct uuid *vm,
+static int make_directory(struct layer_store *store, const struct uuid *vm,
                           struct layer_draft *draft, struct wla_error *err) {
         char name[LAYER_NAME_SIZE];
 
-        if (layer_directory_make(store->fd, vm->text, &draft->vm_fd, err) < 0)
+        /* As long as somebody makes something in it, the VM's directory is not removed. */
+        if (layer_store_lock(store, vm->text, "", true, err) < 0 ||
+            layer_directory_make(store->fd, vm->text, &draft->vm_fd, err) < 0)
                 return -1;
         layer_directory_name(draft->target, LAYER_OLD, name);
         if (layer_directory_remove(draft->vm_fd, name, err) < 0)
@@ -41,7 +43,7 @@ static int make_disk(int fd, uint64_t size, int flags, const char *name, int *re
         return 0;
 }
 
-int layer_draft_new(const struct layer_store *store, const struct uuid *vm, const char *target,
+int layer_draft_new(struct layer_store *store, const struct uuid *vm, const char *target,
                     uint64_t size, bool ephemeral, struct layer_draft *ret, struct wla_error *err) {
         _cleanup_layer_draft_ struct layer_draft draft = LAYER_DRAFT_NONE;
 

@@ -70,7 +70,7 @@ void layer_files_close(struct layer_files *files) {
         *files = LAYER_FILES_NONE;
 }
 
-int layer_files_remove(const struct layer_store *store, const struct uuid *vm, const char *target,
+int layer_files_remove(struct layer_store *store, const struct uuid *vm, const char *target,
                        struct wla_error *err) {
         _cleanup_close_ int vm_fd = -1;
         char old[LAYER_NAME_SIZE];
@@ -86,8 +86,6 @@ int layer_files_remove(const struct layer_store *store, const struct uuid *vm, c
                 return wla_fail_errno(err, errno, "making the removal of a layer durable");
         if (layer_directory_remove(vm_fd, old, err) < 0)
                 return -1;
-
-        /* Fails while there are other disks. */
-        (void)unlinkat(store->fd, vm->text, AT_REMOVEDIR);
+        layer_directory_remove_empty(store, vm);
         return 0;
 }

@@ -36,6 +36,13 @@ static int open_list(int parent_fd, const char *name, DIR **ret, struct wla_erro
         return 0;
 }
 
+/* The name of a directory of a VM. */
+static bool is_vm(const char *name, struct uuid *ret) {
+        struct wla_error ignored = {0};
+
+        return uuid_parse(name, strlen(name), ret, &ignored) == 0 && strcmp(ret->text, name) == 0;
+}
+
 static int list_disks(const struct layer_store *store, const struct uuid *vm, each_layer each,
                       void *userdata, struct wla_error *err) {
         __attribute__((cleanup(directory_close))) DIR *directory = NULL;
@@ -68,13 +75,60 @@ int layer_store_each(const struct layer_store *store, each_layer each, void *use
 
         for (struct dirent *entry = directory ? readdir(directory) : NULL; entry;
              entry = readdir(directory)) {
-                struct wla_error ignored = {0};
                 struct uuid vm;
 
-                if (uuid_parse(entry->d_name, strlen(entry->d_name), &vm, &ignored) < 0 ||
-                    strcmp(vm.text, entry->d_name) != 0)
+                if (is_vm(entry->d_name, &vm) && list_disks(store, &vm, each, userdata, err) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
+/* Whether the name is that of a disk with one of the suffixes; then ret is the disk's. */
+static bool is_cut_off(const char *name, char ret[DISK_TARGET_SIZE]) {
+        size_t length = strcspn(name, ".");
+
+        if ((strcmp(name + length, LAYER_NEW) != 0 && strcmp(name + length, LAYER_OLD) != 0) ||
+            !disk_target_valid(name, length))
+                return false;
+        memcpy(ret, name, length);
+        ret[length] = '\0';
+        return true;
+}
+
+static int tidy_vm(struct layer_store *store, const struct uuid *vm, struct wla_error *err) {
+        __attribute__((cleanup(directory_close))) DIR *directory = NULL;
+
+        if (open_list(store->fd, vm->text, &directory, err) < 0)
+                return -1;
+
+        for (struct dirent *entry = directory ? readdir(directory) : NULL; entry;
+             entry = readdir(directory)) {
+                struct wla_error ignored = {0};
+                char target[DISK_TARGET_SIZE];
+
+                if (!is_cut_off(entry->d_name, target) ||
+                    layer_store_lock(store, vm->text, target, false, &ignored) < 0)
                         continue;
-                if (list_disks(store, &vm, each, userdata, err) < 0)
+                int outcome = layer_directory_remove(dirfd(directory), entry->d_name, err);
+                layer_store_unlock(store, vm->text, target);
+                if (outcome < 0)
+                        return -1;
+        }
+        layer_directory_remove_empty(store, vm);
+        return 0;
+}
+
+int layer_store_tidy(struct layer_store *store, struct wla_error *err) {
+        __attribute__((cleanup(directory_close))) DIR *directory = NULL;
+
+        if (open_list(store->fd, ".", &directory, err) < 0)
+                return -1;
+
+        for (struct dirent *entry = directory ? readdir(directory) : NULL; entry;
+             entry = readdir(directory)) {
+                struct uuid vm;
+
+                if (is_vm(entry->d_name, &vm) && tidy_vm(store, &vm, err) < 0)
                         return -1;
         }
         return 0;

@@ -50,14 +50,18 @@ static off_t number_of(const char *first, const char *second) {
         return (off_t)(number >> 2);
 }
 
-int layer_store_lock(struct layer_store *store, const char *first, const char *second, bool shared,
-                     struct wla_error *err) {
-        const struct flock lock = {
-                .l_type = shared ? F_RDLCK : F_WRLCK,
+static struct flock lock_of(const char *first, const char *second, short type) {
+        return (struct flock){
+                .l_type = type,
                 .l_whence = SEEK_SET,
                 .l_start = number_of(first, second),
                 .l_len = 1,
         };
+}
+
+int layer_store_lock(struct layer_store *store, const char *first, const char *second, bool shared,
+                     struct wla_error *err) {
+        const struct flock lock = lock_of(first, second, shared ? F_RDLCK : F_WRLCK);
 
         if (store->lock_fd < 0)
                 store->lock_fd = openat(store->fd, LOCK_FILE,
@@ -71,6 +75,12 @@ int layer_store_lock(struct layer_store *store, const char *first, const char *s
                 return wla_fail_hint(err, WLA_E_BUSY, hint_locked,
                                      "another session works on this disk");
         return wla_fail_errno(err, errno, "locking the disk");
+}
+
+void layer_store_unlock(struct layer_store *store, const char *first, const char *second) {
+        const struct flock lock = lock_of(first, second, F_UNLCK);
+
+        (void)fcntl(store->lock_fd, F_OFD_SETLK, &lock);
 }
 
 void layer_store_close(struct layer_store *store) {

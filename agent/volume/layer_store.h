@@ -11,8 +11,8 @@
  *   lock                     locks on disks, each a byte of it
  *
  * A layer appears by the rename of its directory, when all in it is on the disk, and goes the same way:
- * whenever the power fails, it is whole or it is not there.  What is found of a former attempt is removed
- * by the next one.
+ * whenever the power fails, it is whole or it is not there.  What an attempt left that was cut off is removed
+ * by the next one, or by layer_store_tidy().
  *
  * Ownership: each has a close function that is safe on its NONE.
  * Threads:   one at a time.
@@ -40,6 +40,8 @@ int layer_store_open(const char *path, struct layer_store *ret, struct wla_error
 int layer_store_lock(struct layer_store *store, const char *first, const char *second, bool shared,
                      struct wla_error *err) _must_check_;
 
+void layer_store_unlock(struct layer_store *store, const char *first, const char *second);
+
 void layer_store_close(struct layer_store *store);
 
 struct layer_files {
@@ -60,8 +62,11 @@ int layer_files_open(const struct layer_store *store, const struct uuid *vm, con
 void layer_files_close(struct layer_files *files);
 
 /* Renamed away first, so that it is gone whatever happens next. */
-int layer_files_remove(const struct layer_store *store, const struct uuid *vm, const char *target,
+int layer_files_remove(struct layer_store *store, const struct uuid *vm, const char *target,
                        struct wla_error *err) _must_check_;
+
+/* Removes what was cut off while it was made or removed, but for what another session works on. */
+int layer_store_tidy(struct layer_store *store, struct wla_error *err) _must_check_;
 
 /* Calls each() for every layer, until that fails. */
 int layer_store_each(const struct layer_store *store,
@@ -82,7 +87,7 @@ struct layer_draft {
 #define LAYER_DRAFT_NONE ((struct layer_draft){.vm_fd = -1, .fd = -1, .disk_fd = -1})
 
 /* The disk has that size and no content.  An ephemeral one has no name. */
-int layer_draft_new(const struct layer_store *store, const struct uuid *vm, const char *target,
+int layer_draft_new(struct layer_store *store, const struct uuid *vm, const char *target,
                     uint64_t size, bool ephemeral, struct layer_draft *ret,
                     struct wla_error *err) _must_check_;
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """wlagent-volumed by itself: what it opens, what it refuses, and that nothing is left of either."""
 
+import glob
 import hashlib
 import json
 import os
@@ -572,6 +573,7 @@ class Layers(VolumesTest):
         step = first
         while self.killed_at(step, *steps):
             self.left_nothing()
+            poll(lambda: not glob.glob(LAYERS + "/*/*.*"), "what was cut off to be tidied up", 10)
             after()
             step += stride
         self.assertGreater(step, 20)

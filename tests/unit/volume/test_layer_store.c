@@ -157,6 +157,52 @@ START_TEST(what_a_former_attempt_left_is_replaced) {
 }
 END_TEST
 
+START_TEST(what_was_cut_off_is_tidied_up) {
+        struct layer_store other = LAYER_STORE_NONE;
+        struct layer_files files = LAYER_FILES_NONE;
+        struct place place;
+
+        place_make(&place);
+        ck_assert_int_eq(draft(&place, VM_A, "vda", true), 0);
+        ck_assert_int_eq(mkdir(path_in(&place, VM_A "/vda.new"), 0700), 0);
+        (void)close(open(path_in(&place, VM_A "/vda.new/disk"), O_CREAT | O_WRONLY, 0600));
+        ck_assert_int_eq(mkdir(path_in(&place, VM_A "/vda.new.x"), 0700), 0);
+        ck_assert_int_eq(mkdir(path_in(&place, VM_A "/vdb.new"), 0700), 0);
+        ck_assert_int_eq(mkdir(path_in(&place, VM_B), 0700), 0);
+        ck_assert_int_eq(mkdir(path_in(&place, VM_B "/vda.old"), 0700), 0);
+        (void)close(open(path_in(&place, VM_B "/vda.old/header"), O_CREAT | O_WRONLY, 0600));
+        ck_assert_int_eq(mkdir(path_in(&place, "other"), 0700), 0);
+        ck_assert_int_eq(mkdir(path_in(&place, "other/vda.old"), 0700), 0);
+
+        ck_assert_int_eq(layer_store_open(place.layers, &other, &place.err), 0);
+        ck_assert_int_eq(layer_store_lock(&other, VM_A, "vdb", false, &place.err), 0);
+        ck_assert_int_eq(layer_store_tidy(&place.store, &place.err), 0);
+        ck_assert(!exists(&place, VM_A "/vda.new"));
+        ck_assert(exists(&place, VM_A "/vdb.new"));
+        ck_assert(exists(&place, VM_A "/vda.new.x"));
+        ck_assert(!exists(&place, VM_B));
+        ck_assert(exists(&place, "other/vda.old"));
+        ck_assert_int_eq(open_layer(&place, VM_A, "vda", &files), 0);
+        layer_files_close(&files);
+        layer_store_close(&other);
+        ck_assert_int_eq(layer_store_tidy(&place.store, &place.err), 0);
+        ck_assert(!exists(&place, VM_A "/vdb.new"));
+
+        /* Somebody makes a disk in it. */
+        ck_assert_int_eq(mkdir(path_in(&place, VM_B), 0700), 0);
+        ck_assert_int_eq(layer_store_open(place.layers, &other, &place.err), 0);
+        ck_assert_int_eq(layer_store_lock(&other, VM_B, "", true, &place.err), 0);
+        ck_assert_int_eq(layer_store_tidy(&place.store, &place.err), 0);
+        ck_assert(exists(&place, VM_B));
+        layer_store_close(&other);
+        ck_assert_int_eq(mkdir(path_in(&place, VM_A "/vdc.new"), 0700), 0);
+        (void)close(open(path_in(&place, VM_A "/vdc.new/photos"), O_CREAT | O_WRONLY, 0600));
+        ck_assert_int_eq(layer_store_tidy(&place.store, &place.err), -1);
+        ck_assert(exists(&place, VM_A "/vdc.new/photos"));
+        place_remove(&place);
+}
+END_TEST
+
 START_TEST(a_removed_layer_is_gone) {
         struct layer_files files = LAYER_FILES_NONE;
         struct uuid vm = uuid_of(VM_A);
@@ -324,6 +370,6 @@ END_TEST
 
 SUITE_MAIN("volume/layer_store", the_directory_is_closed_to_others,
            a_layer_is_there_when_it_is_kept, what_a_former_attempt_left_is_replaced,
-           a_removed_layer_is_gone, half_a_layer_is_an_error,
+           what_was_cut_off_is_tidied_up, a_removed_layer_is_gone, half_a_layer_is_an_error,
            all_layers_are_listed_and_nothing_else, an_ephemeral_layer_has_no_name,
            one_session_works_on_a_disk, a_record_knows_its_file)
