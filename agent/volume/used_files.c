@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "volume/used_files.h"
 
+#include <time.h>
+
+#include "base/clock.h"
 #include "volume/crypt_table.h"
+#include "volume/mapping.h"
+
+#define PAUSE_NSEC 20000000
 
 static const char hint_close[] =
         "stop the VM that uses it, or close it with 'wlagent volume close'";
@@ -51,5 +57,15 @@ int used_file_refuse(dev_t device, ino_t inode, bool writable_only, struct wla_e
                 .writable_only = writable_only,
         };
 
-        return dm_device_each(refuse_if_over, &wanted, err);
+        const struct timespec pause = {.tv_nsec = PAUSE_NSEC};
+        uint64_t give_up_usec = clock_now_usec() + MAPPING_WAIT_USEC;
+
+        for (;;) {
+                *err = (struct wla_error){0};
+                if (dm_device_each(refuse_if_over, &wanted, err) == 0)
+                        return 0;
+                if (err->code != WLA_E_BUSY || clock_now_usec() >= give_up_usec)
+                        return -1;
+                (void)nanosleep(&pause, NULL);
+        }
 }

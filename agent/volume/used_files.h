@@ -11,7 +11,8 @@
 #include "volume/loop_device.h"
 #include "volume/device_mapper.h"
 
-/* Fails when a mapping of wlagent is over that file; with writable_only, only when it can write to it. */
+/* Fails when a mapping of wlagent is over that file; with writable_only, only when it can write to it.  One
+ * that is just going away is waited for. */
 int used_file_refuse(dev_t device, ino_t inode, bool writable_only,
                      struct wla_error *err) _must_check_;
 
