@@ -49,9 +49,10 @@ struct launch_place {
         const struct deadline *deadline;
 };
 
-/* What was just let go may be in the way for a moment: whether to try again, after a pause. */
+/* What was just let go may be in the way for a moment: whether to try again, after a pause.  Then err is
+ * empty again. */
 bool launch_disk_try_again(const struct launch_place *place, uint64_t begun_usec,
-                           const struct wla_error *err);
+                           struct wla_error *err);
 
 int launch_disk_inspect(struct launch_disk *disk, const struct launch_place *place,
                         struct wla_error *err) _must_check_;

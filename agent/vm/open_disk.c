@@ -131,13 +131,14 @@ static int inspect_again(struct launch_disk *disk, const struct launch_place *pl
 }
 
 bool launch_disk_try_again(const struct launch_place *place, uint64_t begun_usec,
-                           const struct wla_error *err) {
+                           struct wla_error *err) {
         const struct timespec pause = {.tv_nsec = BUSY_PAUSE_NSEC};
 
         if (err->code != WLA_E_BUSY || clock_now_usec() - begun_usec >= BUSY_PATIENCE ||
             deadline_left_usec(place->deadline) < ATTEMPT_TIME)
                 return false;
         (void)nanosleep(&pause, NULL);
+        *err = (struct wla_error){0};
         return true;
 }
 

@@ -212,6 +212,27 @@ static bool names_record(const char *name, struct uuid *ret) {
                uuid_parse(name, size - suffix, ret, &ignored) == 0;
 }
 
+/* Memory that is short now says nothing about the record. */
+static int take_entry(const struct record_store *store, const char *name,
+                      void (*found)(void *userdata, struct vm *vm), void *userdata,
+                      struct wla_error *err) {
+        struct vm *vm = NULL;
+        struct uuid uuid;
+
+        if (strncmp(name, PARTIAL, strlen(PARTIAL)) == 0)
+                (void)unlinkat(store->fd, name, 0);
+        if (!names_record(name, &uuid))
+                return 0;
+        if (read_one(store, name, &uuid, &vm, err) == 0) {
+                found(userdata, vm);
+                return 0;
+        }
+        if (err->code == WLA_E_BUSY)
+                return wla_wrap(err, "the record %s of a VM", name);
+        set_aside(store, name, err);
+        return 0;
+}
+
 int record_read_all(const struct record_store *store, void (*found)(void *userdata, struct vm *vm),
                     void *userdata, struct wla_error *err) {
         int fd = openat(store->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -223,20 +244,10 @@ int record_read_all(const struct record_store *store, void (*found)(void *userda
                 file_closep(&fd);
                 return wla_fail_errno(err, saved, "cannot list the records of VMs");
         }
-        for (struct dirent *entry = readdir(directory); entry; entry = readdir(directory)) {
-                struct wla_error cause = {0};
-                struct vm *vm = NULL;
-                struct uuid uuid;
-
-                if (strncmp(entry->d_name, PARTIAL, strlen(PARTIAL)) == 0)
-                        (void)unlinkat(store->fd, entry->d_name, 0);
-                if (!names_record(entry->d_name, &uuid))
-                        continue;
-                if (read_one(store, entry->d_name, &uuid, &vm, &cause) < 0)
-                        set_aside(store, entry->d_name, &cause);
-                else
-                        found(userdata, vm);
-        }
+        int outcome = 0;
+        for (struct dirent *entry = readdir(directory); entry && outcome == 0;
+             entry = readdir(directory))
+                outcome = take_entry(store, entry->d_name, found, userdata, err);
         (void)closedir(directory);
-        return 0;
+        return outcome;
 }

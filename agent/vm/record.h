@@ -8,7 +8,7 @@
  * Form: what vm_write_json() writes.
  * Ownership: the store keeps its directory open.
  * Threads:   the loop thread.
- * Failure:   WLA_E_SYSTEM.  A record that cannot be understood is no failure: it is told in the log and
+ * Failure:   WLA_E_SYSTEM, WLA_E_BUSY without memory.  A record that cannot be understood is no failure: it is told in the log and
  *            set aside under another name, for people to look at.
  */
 
