@@ -156,13 +156,14 @@ static int read_own_header(const struct session *session, struct sealed_header *
 }
 
 static void tell(enum volume_adopted how, char to[static VOLUMED_TEXT_SIZE]) {
+        static const char with_key[] =
+                "it has a new volume key now, and opens with this key without "
+                "a slow derivation";
         static const char *const texts[] = {
                 [VOLUME_ADOPTED] = "it opened without a key, so whoever could read the file could "
                                    "read the volume; it has a new volume key now, and opens with "
                                    "this key alone",
-                [VOLUME_ADOPTED_KEY] =
-                        "it has a new volume key now, and opens with this key without "
-                        "a slow derivation",
+                [VOLUME_ADOPTED_KEY] = with_key,
                 [VOLUME_ADOPTION_NEEDLESS] = "there is nothing to do: it opens with this key alone",
         };
 

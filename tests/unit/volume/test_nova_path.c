@@ -73,7 +73,7 @@ START_TEST(other_paths_are_refused) {
                 "/i/0B5C8D3E-7A61-4E2B-9D54-6F1F0C2A9E77/disk",
                 "/i/00000000-0000-0000-0000-000000000000/disk",
                 "i/" INSTANCE "/disk",
-                "/dev/mapper/wlagent-image-" INSTANCE,
+                ("/dev/mapper/wlagent-image-" INSTANCE),
         };
 
         for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
