@@ -13,6 +13,7 @@
 struct seal_accumulator {
         EVP_CIPHER_CTX *gmac;
         EVP_MAC_CTX *hmac;
+        uint64_t number; /* of the piece that was begun */
         struct seal_sum sum;
 };
 
@@ -78,18 +79,28 @@ struct seal_accumulator *seal_accumulator_free(struct seal_accumulator *accumula
         return NULL;
 }
 
-static bool run_gmac(EVP_CIPHER_CTX *gmac, uint64_t number, const uint8_t *piece, size_t size,
-                     uint8_t tag[AES256_GCM_TAG]) {
+static int fail_piece(struct wla_error *err) {
+        return wla_fail(err, WLA_E_SYSTEM, "OpenSSL cannot seal a piece of the image");
+}
+
+int seal_begin_piece(struct seal_accumulator *accumulator, uint64_t number, struct wla_error *err) {
         uint8_t nonce[AES256_GCM_NONCE] = {0};
         uint64_t stored = htole64(number);
-        uint8_t nothing[AES256_GCM_TAG];
-        int written;
 
         memcpy(nonce, &stored, sizeof(stored));
-        return EVP_EncryptInit_ex(gmac, NULL, NULL, NULL, nonce) == 1 &&
-               EVP_EncryptUpdate(gmac, NULL, &written, piece, (int)size) == 1 &&
-               EVP_EncryptFinal_ex(gmac, nothing, &written) == 1 &&
-               EVP_CIPHER_CTX_ctrl(gmac, EVP_CTRL_AEAD_GET_TAG, AES256_GCM_TAG, tag) == 1;
+        accumulator->number = number;
+        if (EVP_EncryptInit_ex(accumulator->gmac, NULL, NULL, NULL, nonce) != 1)
+                return fail_piece(err);
+        return 0;
+}
+
+int seal_add_part(struct seal_accumulator *accumulator, const uint8_t *part, size_t size,
+                  struct wla_error *err) {
+        int written;
+
+        if (EVP_EncryptUpdate(accumulator->gmac, NULL, &written, part, (int)size) != 1)
+                return fail_piece(err);
+        return 0;
 }
 
 /* Without a key an EVP_MAC begins again under the one that it has. */
@@ -109,14 +120,16 @@ static void add(struct seal_sum *sum, const uint8_t bytes[IMAGE_SEAL_SIZE]) {
                 sum->bytes[i] ^= bytes[i];
 }
 
-int seal_add_piece(struct seal_accumulator *accumulator, uint64_t number, const uint8_t *piece,
-                   size_t size, struct wla_error *err) {
+int seal_end_piece(struct seal_accumulator *accumulator, struct wla_error *err) {
+        uint8_t nothing[AES256_GCM_TAG];
         uint8_t tag[AES256_GCM_TAG];
         uint8_t term[IMAGE_SEAL_SIZE];
+        int written;
 
-        if (!run_gmac(accumulator->gmac, number, piece, size, tag) ||
-            !run_hmac(accumulator->hmac, number, tag, sizeof(tag), term))
-                return wla_fail(err, WLA_E_SYSTEM, "OpenSSL cannot seal a piece of the image");
+        if (EVP_EncryptFinal_ex(accumulator->gmac, nothing, &written) != 1 ||
+            EVP_CIPHER_CTX_ctrl(accumulator->gmac, EVP_CTRL_AEAD_GET_TAG, sizeof(tag), tag) != 1 ||
+            !run_hmac(accumulator->hmac, accumulator->number, tag, sizeof(tag), term))
+                return fail_piece(err);
 
         add(&accumulator->sum, term);
         return 0;

@@ -30,8 +30,12 @@ int seal_accumulator_new(const struct wla_secret *volume_key, const struct uuid 
                          struct seal_accumulator **ret, struct wla_error *err) _must_check_;
 struct seal_accumulator *seal_accumulator_free(struct seal_accumulator *accumulator);
 
-int seal_add_piece(struct seal_accumulator *accumulator, uint64_t number, const uint8_t *piece,
-                   size_t size, struct wla_error *err) _must_check_;
+/* One piece, in as many parts as the caller likes: one whose bytes are in the cache costs least. */
+int seal_begin_piece(struct seal_accumulator *accumulator, uint64_t number,
+                     struct wla_error *err) _must_check_;
+int seal_add_part(struct seal_accumulator *accumulator, const uint8_t *part, size_t size,
+                  struct wla_error *err) _must_check_;
+int seal_end_piece(struct seal_accumulator *accumulator, struct wla_error *err) _must_check_;
 
 /* Adds what this one has seen to sum. */
 void seal_add_to(const struct seal_accumulator *accumulator, struct seal_sum *sum);

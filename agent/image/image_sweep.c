@@ -6,14 +6,17 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <time.h>
 
+#include "base/file.h"
 #include "image/disk_source.h"
 #include "image/image_seal.h"
 
 #define WORKERS_MAX    8u
 #define MEMORY_MAX     (14u * 1024u * 1024u) /* of all workers */
 #define STACK_SIZE     (128u * 1024u)
+#define HUGE_PAGE      (2u * 1024u * 1024u)
 #define SHOW_EVERY_SEC 0
 #define SHOW_EVERY_NS  (200 * 1000 * 1000)
 
@@ -108,22 +111,24 @@ static void wait_for_all(struct sweep_state *state) {
         (void)pthread_mutex_unlock(&state->mutex);
 }
 
-static int begin_worker(struct sweep_state *state, struct sweep_worker *worker,
+/* In huge pages where the kernel has some: for direct I/O it pins every page. */
+static uint8_t *allocate_buffers(size_t count) {
+        size_t size = (count * IMAGE_PIECE_SIZE + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+        uint8_t *buffers = aligned_alloc(HUGE_PAGE, size);
+
+        if (buffers)
+                (void)madvise(buffers, size, MADV_HUGEPAGE);
+        return buffers;
+}
+
+static int begin_worker(struct sweep_state *state, struct sweep_worker *worker, uint8_t *buffer,
                         struct wla_error *err) {
-        *worker = (struct sweep_worker){.state = state};
-        worker->buffer = aligned_alloc(DISK_ALIGNMENT, IMAGE_PIECE_SIZE);
-        if (!worker->buffer)
-                return wla_fail(err, WLA_E_BUSY, "out of memory");
-        if (state->sweep->ops->begin(state->sweep->self, &worker->self, err) < 0) {
-                free(worker->buffer);
-                return -1;
-        }
-        return 0;
+        *worker = (struct sweep_worker){.state = state, .buffer = buffer};
+        return state->sweep->ops->begin(state->sweep->self, &worker->self, err);
 }
 
 static void end_worker(struct sweep_worker *worker) {
         worker->state->sweep->ops->end(worker->state->sweep->self, worker->self);
-        free(worker->buffer);
 }
 
 static int start_thread(struct sweep_worker *worker, struct wla_error *err) {
@@ -185,11 +190,15 @@ int image_sweep_run(const struct image_sweep *sweep, struct wla_error *err) {
         };
         struct sweep_worker workers[WORKERS_MAX];
         size_t count = count_workers(sweep, state.pieces);
+        _cleanup_free_ uint8_t *buffers = allocate_buffers(count);
         size_t begun = 0;
 
+        if (!buffers)
+                return wla_fail(err, WLA_E_BUSY, "out of memory");
         if (init_state(&state, err) < 0)
                 return -1;
-        while (begun < count && begin_worker(&state, &workers[begun], err) == 0)
+        while (begun < count &&
+               begin_worker(&state, &workers[begun], buffers + begun * IMAGE_PIECE_SIZE, err) == 0)
                 begun++;
         if (begun == count)
                 run_workers(&state, workers, count);

@@ -163,9 +163,13 @@ START_TEST(a_seal_is_a_sum) {
                         struct seal_accumulator *accumulator;
 
                         ck_assert_int_eq(seal_accumulator_new(key, &header, &accumulator, &err), 0);
-                        ck_assert_int_eq(seal_add_piece(accumulator, number, pieces + number * MIB,
-                                                        MIB, &err),
-                                         0);
+                        ck_assert_int_eq(seal_begin_piece(accumulator, number, &err), 0);
+                        for (size_t at = 0; at < MIB; at += order ? MIB : 4096)
+                                ck_assert_int_eq(seal_add_part(accumulator,
+                                                               pieces + number * MIB + at,
+                                                               order ? MIB : 4096, &err),
+                                                 0);
+                        ck_assert_int_eq(seal_end_piece(accumulator, &err), 0);
                         seal_add_to(accumulator, &sum);
                         seal_accumulator_free(accumulator);
                 }
