@@ -39,17 +39,32 @@ def fill(path, gib, spread=1):
     return path
 
 
+def peak_of(pid):
+    """MiB; that of wait4() would be at least what this process has, from before the program began."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii") as status:
+            return max((int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM:")), default=0)
+    except OSError:
+        return 0
+
+
 def run(command):
     """Wall and CPU seconds, peak resident set in MiB."""
     start = time.monotonic()
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.stderr.close()
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)}: {errors.decode(errors='replace')}")
-    return {"wall": time.monotonic() - start, "cpu": usage.ru_utime + usage.ru_stime, "rss_mib": usage.ru_maxrss / 1024}
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors)
+        peak = 0
+        while True:
+            peak = max(peak, peak_of(process.pid))
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                break
+            time.sleep(0.01)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            errors.seek(0)
+            raise SystemExit(f"{' '.join(command)}: {errors.read().decode(errors='replace')}")
+    return {"wall": time.monotonic() - start, "cpu": usage.ru_utime + usage.ru_stime, "rss_mib": peak}
 
 
 class Bench:
