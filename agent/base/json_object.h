@@ -5,8 +5,8 @@
  *
  *   struct json_value type, size;
  *   const struct json_field fields[] = {
- *           {"type", JSON_STRING, &type, false},
- *           {"size", JSON_STRING, &size, false},
+ *           {"type", &type, JSON_STRING, false},
+ *           {"size", &size, JSON_STRING, false},
  *   };
  *   if (json_read_object(&object, fields, 2, err) < 0) ...
  *
@@ -18,8 +18,8 @@
 
 struct json_field {
         const char *name;
-        enum json_type type;
         struct json_value *to; /* JSON_ABSENT when optional and not there */
+        enum json_type type;
         bool optional;
 };
 

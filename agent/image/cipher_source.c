@@ -126,24 +126,26 @@ static const struct disk_source_ops cipher_ops = {
 
 int cipher_source_open(struct disk_source *ciphertext, const struct wla_secret *volume_key,
                        struct disk_source *ret, struct wla_error *err) {
-        _cleanup_disk_source_ struct disk_source taken = *ciphertext;
-        struct cipher_source *source;
+        struct cipher_source *source = calloc(1, sizeof(*source));
+        uint64_t size = ciphertext->size;
 
-        *ciphertext = (struct disk_source){0};
-        if (taken.size % IMAGE_SECTOR_SIZE != 0)
-                return wla_fail(err, WLA_E_INPUT, "%ju bytes are no whole sectors",
-                                (uintmax_t)taken.size);
-
-        source = calloc(1, sizeof(*source));
-        if (!source)
+        if (!source) {
+                disk_source_close(ciphertext);
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
+        }
 
-        *source = (struct cipher_source){.ciphertext = taken, .volume_key = volume_key};
-        taken = (struct disk_source){0};
+        *source = (struct cipher_source){.ciphertext = *ciphertext, .volume_key = volume_key};
+        *ciphertext = (struct disk_source){0};
+        if (size % IMAGE_SECTOR_SIZE != 0) {
+                close_source(source);
+                return wla_fail(err, WLA_E_INPUT, "%ju bytes are no whole sectors",
+                                (uintmax_t)size);
+        }
+
         *ret = (struct disk_source){
                 .ops = &cipher_ops,
                 .self = source,
-                .size = source->ciphertext.size,
+                .size = size,
                 .reader_memory = source->ciphertext.reader_memory + BOUNCE_SIZE,
         };
         return 0;

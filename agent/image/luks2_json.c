@@ -47,10 +47,10 @@ static int check_config(const struct json_value *config, const struct luks2_area
         struct json_value requirements;
         struct json_value element;
         const struct json_field fields[] = {
-                {"json_size", JSON_STRING, &json_size, false},
-                {"keyslots_size", JSON_STRING, &keyslots_size, false},
-                {"flags", JSON_ARRAY, &flags, true},
-                {"requirements", JSON_OBJECT, &requirements, true},
+                {"json_size", &json_size, JSON_STRING, false},
+                {"keyslots_size", &keyslots_size, JSON_STRING, false},
+                {"flags", &flags, JSON_ARRAY, true},
+                {"requirements", &requirements, JSON_OBJECT, true},
         };
         uint64_t json_area;
         uint64_t keyslots_area;
@@ -91,12 +91,12 @@ static int check_segment(const struct json_value *segment, struct luks2_header *
         struct json_value encryption;
         struct json_value sector_size;
         const struct json_field fields[] = {
-                {"type", JSON_STRING, &type, false},
-                {"offset", JSON_STRING, &offset, false},
-                {"size", JSON_STRING, &size, false},
-                {"iv_tweak", JSON_STRING, &iv_tweak, false},
-                {"encryption", JSON_STRING, &encryption, false},
-                {"sector_size", JSON_NUMBER, &sector_size, false},
+                {"type", &type, JSON_STRING, false},
+                {"offset", &offset, JSON_STRING, false},
+                {"size", &size, JSON_STRING, false},
+                {"iv_tweak", &iv_tweak, JSON_STRING, false},
+                {"encryption", &encryption, JSON_STRING, false},
+                {"sector_size", &sector_size, JSON_NUMBER, false},
         };
         uint64_t sector;
 
@@ -130,13 +130,13 @@ static int check_digest(const struct json_value *digest, struct json_value *ret_
         struct json_value salt;
         struct json_value value;
         const struct json_field fields[] = {
-                {"type", JSON_STRING, &type, false},
-                {"keyslots", JSON_ARRAY, ret_keyslots, false},
-                {"segments", JSON_ARRAY, &segments, false},
-                {"hash", JSON_STRING, &hash, false},
-                {"iterations", JSON_NUMBER, &iterations, false},
-                {"salt", JSON_STRING, &salt, false},
-                {"digest", JSON_STRING, &value, false},
+                {"type", &type, JSON_STRING, false},
+                {"keyslots", ret_keyslots, JSON_ARRAY, false},
+                {"segments", &segments, JSON_ARRAY, false},
+                {"hash", &hash, JSON_STRING, false},
+                {"iterations", &iterations, JSON_NUMBER, false},
+                {"salt", &salt, JSON_STRING, false},
+                {"digest", &value, JSON_STRING, false},
         };
         struct json_value element;
         struct json_value second;
@@ -236,11 +236,11 @@ int luks2_json_check(const char *text, size_t size, const struct luks2_areas *ar
         struct sections sections;
         struct json_value root;
         const struct json_field fields[] = {
-                {"keyslots", JSON_OBJECT, &sections.keyslots, false},
-                {"tokens", JSON_OBJECT, &sections.tokens, false},
-                {"segments", JSON_OBJECT, &sections.segments, false},
-                {"digests", JSON_OBJECT, &sections.digests, false},
-                {"config", JSON_OBJECT, &sections.config, false},
+                {"keyslots", &sections.keyslots, JSON_OBJECT, false},
+                {"tokens", &sections.tokens, JSON_OBJECT, false},
+                {"segments", &sections.segments, JSON_OBJECT, false},
+                {"digests", &sections.digests, JSON_OBJECT, false},
+                {"config", &sections.config, JSON_OBJECT, false},
         };
 
         if (json_check(text, size, &root, err) < 0 ||

@@ -53,10 +53,10 @@ static int check_pbkdf2(const struct json_value *kdf, struct luks2_header *heade
         struct json_value iterations;
         struct json_value salt;
         const struct json_field fields[] = {
-                {"type", JSON_STRING, &type, false},
-                {"hash", JSON_STRING, &hash, false},
-                {"iterations", JSON_NUMBER, &iterations, false},
-                {"salt", JSON_STRING, &salt, false},
+                {"type", &type, JSON_STRING, false},
+                {"hash", &hash, JSON_STRING, false},
+                {"iterations", &iterations, JSON_NUMBER, false},
+                {"salt", &salt, JSON_STRING, false},
         };
 
         if (json_read_object(kdf, fields, sizeof(fields) / sizeof(fields[0]), err) < 0)
@@ -80,9 +80,9 @@ static int check_argon2(const struct json_value *kdf, struct luks2_header *heade
         struct json_value cpus;
         struct json_value salt;
         const struct json_field fields[] = {
-                {"type", JSON_STRING, &type, false},     {"time", JSON_NUMBER, &time, false},
-                {"memory", JSON_NUMBER, &memory, false}, {"cpus", JSON_NUMBER, &cpus, false},
-                {"salt", JSON_STRING, &salt, false},
+                {"type", &type, JSON_STRING, false},     {"time", &time, JSON_NUMBER, false},
+                {"memory", &memory, JSON_NUMBER, false}, {"cpus", &cpus, JSON_NUMBER, false},
+                {"salt", &salt, JSON_STRING, false},
         };
 
         uint64_t passes;
@@ -118,9 +118,9 @@ static int check_af(const struct json_value *af, struct wla_error *err) {
         struct json_value stripes;
         struct json_value hash;
         const struct json_field fields[] = {
-                {"type", JSON_STRING, &type, false},
-                {"stripes", JSON_NUMBER, &stripes, false},
-                {"hash", JSON_STRING, &hash, false},
+                {"type", &type, JSON_STRING, false},
+                {"stripes", &stripes, JSON_NUMBER, false},
+                {"hash", &hash, JSON_STRING, false},
         };
 
         if (json_read_object(af, fields, sizeof(fields) / sizeof(fields[0]), err) < 0 ||
@@ -157,11 +157,11 @@ static int check_area(const struct json_value *object, const struct luks2_areas 
         struct json_value encryption;
         struct json_value key_size;
         const struct json_field fields[] = {
-                {"type", JSON_STRING, &type, false},
-                {"offset", JSON_STRING, &offset, false},
-                {"size", JSON_STRING, &size, false},
-                {"encryption", JSON_STRING, &encryption, false},
-                {"key_size", JSON_NUMBER, &key_size, false},
+                {"type", &type, JSON_STRING, false},
+                {"offset", &offset, JSON_STRING, false},
+                {"size", &size, JSON_STRING, false},
+                {"encryption", &encryption, JSON_STRING, false},
+                {"key_size", &key_size, JSON_NUMBER, false},
         };
         struct area area;
         uint32_t area_key_size;
@@ -191,12 +191,12 @@ static int check_keyslot(const struct json_value *keyslot, const struct luks2_ar
         struct json_value area;
         struct json_value kdf;
         const struct json_field fields[] = {
-                {"type", JSON_STRING, &type, false},
-                {"key_size", JSON_NUMBER, &key_size, false},
-                {"priority", JSON_NUMBER, &priority, true},
-                {"af", JSON_OBJECT, &af, false},
-                {"area", JSON_OBJECT, &area, false},
-                {"kdf", JSON_OBJECT, &kdf, false},
+                {"type", &type, JSON_STRING, false},
+                {"key_size", &key_size, JSON_NUMBER, false},
+                {"priority", &priority, JSON_NUMBER, true},
+                {"af", &af, JSON_OBJECT, false},
+                {"area", &area, JSON_OBJECT, false},
+                {"kdf", &kdf, JSON_OBJECT, false},
         };
         uint32_t size;
 

@@ -122,17 +122,17 @@ int image_token_read(const struct json_value *object, struct image_token *ret,
         struct json_value probe;
         struct json_value seal;
         const struct json_field fields[] = {
-                {"type", JSON_STRING, &common.type, false},
-                {"keyslots", JSON_ARRAY, &common.keyslots, false},
-                {"version", JSON_NUMBER, &common.version, false},
-                {"key_id", JSON_STRING, &key_id, false},
-                {"nonce", JSON_STRING, &common.nonce, false},
-                {"wrapped_key", JSON_STRING, &common.wrapped_key, false},
-                {"content", JSON_STRING, &content, false},
-                {"size", JSON_STRING, &size, false},
-                {"virtual_size", JSON_STRING, &virtual_size, false},
-                {"probe", JSON_STRING, &probe, false},
-                {"seal", JSON_STRING, &seal, true},
+                {"type", &common.type, JSON_STRING, false},
+                {"keyslots", &common.keyslots, JSON_ARRAY, false},
+                {"version", &common.version, JSON_NUMBER, false},
+                {"key_id", &key_id, JSON_STRING, false},
+                {"nonce", &common.nonce, JSON_STRING, false},
+                {"wrapped_key", &common.wrapped_key, JSON_STRING, false},
+                {"content", &content, JSON_STRING, false},
+                {"size", &size, JSON_STRING, false},
+                {"virtual_size", &virtual_size, JSON_STRING, false},
+                {"probe", &probe, JSON_STRING, false},
+                {"seal", &seal, JSON_STRING, true},
         };
         struct image_token token = {0};
 
@@ -169,14 +169,14 @@ int layer_token_read(const struct json_value *object, struct layer_token *ret,
         struct json_value target;
         struct json_value image;
         const struct json_field fields[] = {
-                {"type", JSON_STRING, &common.type, false},
-                {"keyslots", JSON_ARRAY, &common.keyslots, false},
-                {"version", JSON_NUMBER, &common.version, false},
-                {"vm", JSON_STRING, &vm, false},
-                {"target", JSON_STRING, &target, false},
-                {"image", JSON_STRING, &image, false},
-                {"nonce", JSON_STRING, &common.nonce, false},
-                {"wrapped_key", JSON_STRING, &common.wrapped_key, false},
+                {"type", &common.type, JSON_STRING, false},
+                {"keyslots", &common.keyslots, JSON_ARRAY, false},
+                {"version", &common.version, JSON_NUMBER, false},
+                {"vm", &vm, JSON_STRING, false},
+                {"target", &target, JSON_STRING, false},
+                {"image", &image, JSON_STRING, false},
+                {"nonce", &common.nonce, JSON_STRING, false},
+                {"wrapped_key", &common.wrapped_key, JSON_STRING, false},
         };
         struct layer_token token = {0};
 

@@ -66,7 +66,7 @@ static int read_domains(const struct buf *payload, struct domains_call *call,
         struct json_value object;
         struct json_value domains;
         struct json_value domain;
-        const struct json_field fields[] = {{"domains", JSON_ARRAY, &domains, false}};
+        const struct json_field fields[] = {{"domains", &domains, JSON_ARRAY, false}};
         size_t at = 0;
 
         if (json_check((const char *)payload->data, payload->size, &object, err) < 0 ||

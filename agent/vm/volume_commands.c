@@ -47,13 +47,13 @@ static int read_line(const struct json_value *object, struct uuid *ret_vm,
         struct json_value key;
         struct json_value hold;
         const struct json_field fields[] = {
-                {"vm", JSON_STRING, &vm, false},
-                {"target", JSON_STRING, &target, false},
-                {"image", JSON_STRING, &image, false},
-                {"mode", JSON_STRING, &mode, false},
-                {"header", JSON_STRING, &header, true},
-                {"key", JSON_STRING, &key, true},
-                {"hold_seconds", JSON_NUMBER, &hold, true},
+                {"vm", &vm, JSON_STRING, false},
+                {"target", &target, JSON_STRING, false},
+                {"image", &image, JSON_STRING, false},
+                {"mode", &mode, JSON_STRING, false},
+                {"header", &header, JSON_STRING, true},
+                {"key", &key, JSON_STRING, true},
+                {"hold_seconds", &hold, JSON_NUMBER, true},
         };
         char text[KEY_ID_TEXT_MAX + 1];
 
@@ -158,7 +158,7 @@ static void close_finish(struct errand *errand, const struct wla_error *err) {
 static int read_name(const struct json_value *object, struct close_call *close,
                      struct wla_error *err) {
         struct json_value name;
-        const struct json_field fields[] = {{"name", JSON_STRING, &name, false}};
+        const struct json_field fields[] = {{"name", &name, JSON_STRING, false}};
 
         if (json_read_object(object, fields, 1, err) < 0 ||
             read_text(&name, "name", close->text, sizeof(close->text), err) < 0)

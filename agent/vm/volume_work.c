@@ -253,8 +253,8 @@ static int read_request(const struct buf *payload, struct work_call *call, struc
         struct json_value path;
         struct json_value key;
         const struct json_field fields[] = {
-                {"path", JSON_STRING, &path, false},
-                {"key", JSON_STRING, &key, false},
+                {"path", &path, JSON_STRING, false},
+                {"key", &key, JSON_STRING, false},
         };
         char id[KEY_ID_TEXT_MAX + 1];
 

@@ -18,8 +18,8 @@ static int read_pair(const char *text, struct json_value *a, struct json_value *
                      struct wla_error *err) {
         struct json_value object = parse(text);
         const struct json_field fields[] = {
-                {"a", JSON_NUMBER, a, false},
-                {"b", JSON_STRING, b, true},
+                {"a", a, JSON_NUMBER, false},
+                {"b", b, JSON_STRING, true},
         };
 
         return json_read_object(&object, fields, 2, err);
