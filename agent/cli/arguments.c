@@ -55,6 +55,9 @@ static const char *missing_operand(enum operand operand, int count) {
                 return "the name of the key is missing";
         case OPERAND_DOMAIN:
                 return "the name or UUID of the domain is missing";
+        case OPERAND_VOLUME:
+        case OPERAND_LAYER:
+                return "the name of the volume is missing";
         case OPERAND_IMAGE:
                 return "the UUID of the image is missing";
         case OPERAND_TWO_FILES:

@@ -27,6 +27,8 @@ enum operand {
         OPERAND_TWO_FILES, /* the path of what is read, and of what is written */
         OPERAND_IMAGE,     /* the UUID of an image in Glance */
         OPERAND_DOMAIN,    /* a domain of libvirt, by name or UUID */
+        OPERAND_VOLUME,    /* a volume that is open, by its name below /dev/mapper */
+        OPERAND_LAYER,     /* a layer, by the name that its volume has when it is open */
         OPERAND_WORDS,     /* any number of words, taken as they are */
 };
 
@@ -76,7 +78,8 @@ extern const struct command command_key_list;
 extern const struct command command_key_show;
 extern const struct command command_key_remove;
 extern const struct command command_keyprovider;
-extern const struct command command_vm; /* its subcommands are in cli/vm.h */
+extern const struct command command_vm;     /* its subcommands are in cli/vm.h */
+extern const struct command command_volume; /* and these in cli/volume.h */
 extern const struct command command_complete;
 extern const struct command command_image;
 extern const struct command command_image_encrypt;

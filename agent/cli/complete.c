@@ -7,6 +7,7 @@
 #include "cli/image_registry.h"
 #include "cli/vm.h"
 #include "cli/vm_program.h"
+#include "cli/volume.h"
 #include "source/key_store.h"
 
 /* What a shell may offer next: "wlagent complete WORD..." with the words after "wlagent" so far, the
@@ -122,6 +123,8 @@ static void offer_value(const struct command_option *option, struct invocation *
 
 /* false when no further word belongs here. */
 static bool offer_words(const struct line *line, struct invocation *invocation) {
+        struct wla_error ignored = {0};
+
         if (line->operands >= (line->command->operand == OPERAND_TWO_FILES ? 2u : 1u))
                 return false;
 
@@ -134,6 +137,10 @@ static bool offer_words(const struct line *line, struct invocation *invocation) 
         else if (line->command->operand == OPERAND_FILE ||
                  line->command->operand == OPERAND_TWO_FILES)
                 (void)puts(FILES);
+        else if (line->command->operand == OPERAND_VOLUME ||
+                 line->command->operand == OPERAND_LAYER)
+                (void)!volume_print_names(invocation, line->command->operand == OPERAND_LAYER,
+                                          &ignored);
         else if (line->command->operand == OPERAND_DOMAIN)
                 offer_domains(invocation);
         else

@@ -10,6 +10,8 @@ static const char *operand_word(const struct command *command) {
                 return " COMMAND";
 
         switch (command->operand) {
+        case OPERAND_VOLUME:
+        case OPERAND_LAYER:
         case OPERAND_KEY:
         case OPERAND_NEW_KEY:
                 return " NAME";

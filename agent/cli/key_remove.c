@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
-#include <unistd.h>
 
 #include "cli/command.h"
+#include "cli/confirm.h"
 #include "source/key_store.h"
 
 enum { FORCE };
@@ -23,24 +23,16 @@ static int check_exists(const struct key_store *store, const char *name, struct 
         return 0;
 }
 
-static int confirm(const char *name, struct wla_error *err) {
-        char answer[8] = {0};
+static int ask(const char *name, struct wla_error *err) {
+        char question[256];
+        char kept[128];
 
-        if (!isatty(STDIN_FILENO))
-                return wla_fail_hint(err, WLA_E_INPUT,
-                                     "add --force to remove it without a question",
-                                     "key %s is still there: there is no terminal to ask on", name);
-
-        (void)printf("Remove key %s?  Images that are encrypted with it cannot be opened on this "
-                     "host any more. [y/N] ",
-                     name);
-        (void)fflush(stdout);
-
-        if (read(STDIN_FILENO, answer, sizeof(answer) - 1) > 0 &&
-            (answer[0] == 'y' || answer[0] == 'Y'))
-                return 0;
-
-        return wla_fail(err, WLA_E_INPUT, "key %s is still there", name);
+        (void)snprintf(question, sizeof(question),
+                       "Remove key %s?  Images that are encrypted with it cannot be opened on this "
+                       "host any more.",
+                       name);
+        (void)snprintf(kept, sizeof(kept), "key %s is still there", name);
+        return confirm(question, kept, err);
 }
 
 static enum outcome run(struct invocation *invocation, const struct arguments *arguments,
@@ -52,7 +44,7 @@ static enum outcome run(struct invocation *invocation, const struct arguments *a
             check_exists(&store, name, err) < 0)
                 return OUTCOME_FAILED;
 
-        if (!arguments->option[FORCE] && confirm(name, err) < 0)
+        if (!arguments->option[FORCE] && ask(name, err) < 0)
                 return OUTCOME_FAILED;
 
         if (key_store_remove(&store, name, err) < 0)

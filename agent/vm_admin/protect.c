@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "cli/path_option.h"
 #include "cli/vm.h"
 #include "vm_admin/domain_change.h"
 #include "vm_admin/domain_edit.h"
@@ -10,21 +10,13 @@
 
 static const char hint_path[] = "write it without empty, \".\" and \"..\" components";
 
-/* A path that is not absolute is below the working directory, which the agent does not share. */
 static int take_path(const char *option, const char *path, char ret[VOLUMED_PATH_SIZE],
                      struct wla_error *err) {
         _cleanup_buf_ struct buf whole = BUF_WITH_LIMIT(2 * VOLUMED_PATH_SIZE);
-        char directory[VOLUMED_PATH_SIZE] = "";
         const char *text;
 
-        if (path[0] != '/' && !getcwd(directory, sizeof(directory)))
-                return wla_fail(err, WLA_E_INPUT, "option --%s: write the whole path", option);
-        if (path[0] != '/' && strncmp(path, "./", 2) == 0)
-                path += 2;
-
-        if (buf_printf(&whole, err, "%s%s%s", directory, path[0] == '/' ? "" : "/", path) < 0 ||
-            !(text = buf_text(&whole, err)))
-                return -1;
+        if (path_option_take(path, &whole, &text, err) < 0)
+                return wla_wrap(err, "option --%s", option);
         if (!disk_path_valid(text, strlen(text)))
                 return wla_fail_hint(err, WLA_E_INPUT, hint_path, "option --%s is no such path",
                                      option);

@@ -22,7 +22,7 @@ def commands(*path):
     """Every command below path, as the table has them."""
     for name in offered(*path, ""):
         yield (*path, name)
-        if (*path, name) in (("key",), ("vm",)):
+        if (*path, name) in (("key",), ("image",), ("vm",), ("volume",)):
             yield from commands(name)
 
 
@@ -37,8 +37,10 @@ class Usage(unittest.TestCase):
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "wlagent 0.1.0\n", ""))
 
     def test_the_commands_are_those_documented(self):
-        self.assertEqual(offered(""), ["setup", "status", "metrics", "doctor", "key", "image", "vm", "keyprovider"])
+        self.assertEqual(offered(""), ["setup", "status", "metrics", "doctor", "key", "image", "vm", "volume",
+                                       "keyprovider"])
         self.assertEqual(offered("vm", ""), ["protect", "unprotect", "list", "reconcile"])
+        self.assertEqual(offered("volume", ""), ["list", "open", "close", "remove"])
         self.assertEqual(offered("key", ""), ["create", "import", "wrap", "list", "show", "remove"])
 
     def test_help_of_every_command(self):

@@ -27,7 +27,8 @@ class Completion(harness.AgentTest):
         return self.complete("--config", self.agent.config, *words)
 
     def test_commands(self):
-        self.assertEqual(self.complete(""), ["setup", "status", "metrics", "doctor", "key", "image", "vm", "keyprovider"])
+        self.assertEqual(self.complete(""), ["setup", "status", "metrics", "doctor", "key", "image", "vm", "volume",
+                                             "keyprovider"])
         self.assertEqual(self.complete("s"), ["setup", "status"])
         self.assertEqual(self.complete("key", "re"), ["remove"])
         self.assertEqual(self.complete("complete", "x"), [])

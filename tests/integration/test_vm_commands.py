@@ -7,22 +7,17 @@ import json
 import os
 import pwd
 import shutil
-import socket
-import struct
 import subprocess
 import tempfile
-import threading
 import unittest
 
 import running
+from fake_control import CONTROL_DOMAINS, FakeControl
 
 UUID = "6f0b6f6e-1d5e-4f3f-9d53-0123456789ab"
 VOLUME = f"/dev/mapper/wlagent-{UUID}-vda"
 SESSION = "qemu:///session"
 TEST_DRIVER = "test:///default"
-CONTROL_HEADER = struct.Struct("=IHHII")
-CONTROL_MAGIC = 0x31414c57
-CONTROL_DOMAINS = 9
 
 DEFINITION = f"""
 <domain type='qemu'>
@@ -48,32 +43,6 @@ DEFINITION = f"""
   <iothreads>2</iothreads>
 </domain>
 """
-
-
-class FakeControl:
-    """wlagentd's control socket as far as one request needs it."""
-
-    def __init__(self, path, code=0):
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(path)
-        self.listener.listen()
-        self.listener.settimeout(30)
-        self.code = code
-        self.command = self.payload = None
-        self.thread = threading.Thread(target=self.serve)
-        self.thread.start()
-
-    def serve(self):
-        with contextlib.suppress(TimeoutError), self.listener.accept()[0] as peer, peer.makefile("rb") as stream:
-            magic, self.command, _, size, _ = CONTROL_HEADER.unpack(stream.read(CONTROL_HEADER.size))
-            assert magic == CONTROL_MAGIC
-            self.payload = json.loads(stream.read(size))
-            text = b"" if self.code == 0 else b"not now"
-            peer.sendall(CONTROL_HEADER.pack(magic, self.command, self.code, len(text), 0) + text)
-
-    def finish(self):
-        self.thread.join()
-        self.listener.close()
 
 
 class VmCommands(unittest.TestCase):
@@ -215,23 +184,21 @@ class Session(VmCommands):
 
 
 class Reconcile(VmCommands):
-    def reconcile(self, code=0, uri=TEST_DRIVER):
-        control = FakeControl(self.path("control.sock"), code)
-        os.chmod(self.path("control.sock"), 0o666)
-        done = self.vm("reconcile", "--connect", uri, check=False)
+    def reconcile(self, reply=b"", code=0):
+        control = FakeControl(self.path("control.sock"), reply, code)
+        done = self.vm("reconcile", "--connect", TEST_DRIVER, check=False)
+        control.finish()
         return control, done
 
     def test_all_domains_are_told_of(self):
         control, done = self.reconcile()
-        control.finish()
         self.assertEqual((done.returncode, done.stdout), (0, "wlagentd knows of 1 domains.\n"), done.stderr)
         self.assertEqual(control.command, CONTROL_DOMAINS)
         self.assertEqual(control.payload, {"domains": [
             {"uuid": "6695eb01-f6a4-8304-79aa-97f2502e193f", "active": True}]})
 
     def test_a_refusal_is_told(self):
-        control, done = self.reconcile(code=5)
-        control.finish()
+        _, done = self.reconcile(b"not now", code=5)
         self.assertEqual((done.returncode, done.stdout, done.stderr), (1, "", "wlagent: not now\n"))
 
     def test_without_wlagentd(self):
@@ -245,7 +212,6 @@ class Reconcile(VmCommands):
             out.write("<node><domain/></node>")
         control = FakeControl(self.path("control.sock"))
         self.addCleanup(control.finish)
-        os.chmod(self.path("control.sock"), 0o666)
         for uri in ("test:///nonexistent.xml", f"test://{self.path('faulty.xml')}", "qemu+unix:///system?socket=/none"):
             done = self.vm("reconcile", "--connect", uri, check=False)
             self.assertEqual((done.returncode, done.stdout), (1, ""), uri)

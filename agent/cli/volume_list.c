@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "cli/volume.h"
+
+enum { JSON };
+
+static const struct command_option options[] = {
+        [JSON] = {"json", NULL, "print the JSON object as wlagentd sends it"},
+        {0},
+};
+
+#define NAME_WIDTH ((int)VOLUME_NAME_SIZE - 5)
+#define SIZE_TEXT  16u
+
+/* As in "1.5 GiB"; "-" when it is not known. */
+static void write_size(const struct json_value *value, char ret[SIZE_TEXT]) {
+        static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+        struct wla_error ignored = {0};
+        uint64_t bytes = 0;
+        size_t unit = 0;
+
+        if (json_unsigned(value, UINT64_MAX >> 1, &bytes, &ignored) < 0) {
+                (void)snprintf(ret, SIZE_TEXT, "-");
+                return;
+        }
+
+        double shown = (double)bytes;
+        for (; shown >= 1024 && unit + 1 < sizeof(units) / sizeof(units[0]); unit++)
+                shown /= 1024;
+        (void)snprintf(ret, SIZE_TEXT, unit == 0 ? "%.0f %s" : "%.1f %s", shown, units[unit]);
+}
+
+static bool is_true(const struct json_value *object, const char *name) {
+        return json_member(object, name).type == JSON_TRUE;
+}
+
+static void read_name(const struct json_value *object, char ret[VOLUME_NAME_SIZE]) {
+        const struct json_value name = json_member(object, "name");
+        struct wla_error ignored = {0};
+
+        if (json_string_copy(&name, ret, VOLUME_NAME_SIZE, &ignored) < 0)
+                (void)snprintf(ret, VOLUME_NAME_SIZE, "?");
+}
+
+static void print_volume(const struct json_value *volume) {
+        const struct json_value size = json_member(volume, "size");
+        const struct json_value count = json_member(volume, "open_count");
+        char name[VOLUME_NAME_SIZE];
+        char text[SIZE_TEXT];
+
+        read_name(volume, name);
+        write_size(&size, text);
+        (void)printf("%-*s  %-9s  %10s  %.*s\n", NAME_WIDTH, name,
+                     is_true(volume, "writable") ? "writable" : "read-only", text, (int)count.size,
+                     count.text);
+}
+
+static void print_layer(const struct json_value *layer) {
+        const struct json_value size = json_member(layer, "size");
+        const struct json_value allocated = json_member(layer, "allocated");
+        char name[VOLUME_NAME_SIZE];
+        char size_text[SIZE_TEXT];
+        char allocated_text[SIZE_TEXT];
+
+        read_name(layer, name);
+        write_size(&size, size_text);
+        write_size(&allocated, allocated_text);
+        (void)printf("%-*s  %-9s  %10s  %10s\n", NAME_WIDTH, name,
+                     is_true(layer, "open")     ? "open"
+                     : is_true(layer, "orphan") ? "orphan"
+                                                : "closed",
+                     size_text, allocated_text);
+}
+
+static void print_text(const struct json_value *object) {
+        const struct json_value volumes = json_member(object, "volumes");
+        const struct json_value layers = json_member(object, "layers");
+        struct json_value element;
+
+        (void)printf("%-*s  %-9s  %10s  %s\n", NAME_WIDTH, "VOLUME", "ACCESS", "SIZE", "OPENED BY");
+        for (size_t at = 0; json_next_element(&volumes, &at, &element);)
+                print_volume(&element);
+
+        (void)printf("\n%-*s  %-9s  %10s  %10s\n", NAME_WIDTH, "LAYER", "STATE", "SIZE", "ON DISK");
+        for (size_t at = 0; json_next_element(&layers, &at, &element);)
+                print_layer(&element);
+}
+
+int volume_print_names(struct invocation *invocation, bool layers, struct wla_error *err) {
+        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(CONTROL_PAYLOAD_MAX);
+        struct json_value object;
+        struct json_value element;
+
+        if (volume_ask(invocation, CONTROL_VOLUMES, NULL, &text, &object, err) < 0)
+                return -1;
+
+        const struct json_value list = json_member(&object, layers ? "layers" : "volumes");
+        for (size_t at = 0; json_next_element(&list, &at, &element);) {
+                char name[VOLUME_NAME_SIZE];
+
+                read_name(&element, name);
+                (void)puts(name);
+        }
+        return 0;
+}
+
+static enum outcome run(struct invocation *invocation, const struct arguments *arguments,
+                        struct wla_error *err) {
+        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(CONTROL_PAYLOAD_MAX);
+        struct json_value object;
+
+        if (volume_ask(invocation, CONTROL_VOLUMES, NULL, &text, &object, err) < 0)
+                return OUTCOME_FAILED;
+
+        if (arguments->option[JSON])
+                (void)printf("%.*s\n", (int)object.size, object.text);
+        else
+                print_text(&object);
+        return OUTCOME_OK;
+}
+
+const struct command command_volume_list = {
+        .name = "list",
+        .summary = "List the volumes that are open, and the layers of VMs",
+        .operand = OPERAND_NONE,
+        .options = options,
+        .run = run,
+};
