@@ -64,22 +64,35 @@ static void print_text(const struct info *info) {
                      token->sealed ? "yes" : "no");
 }
 
+/* Somebody may name the one file or the other. */
+static bool names_header(const char *path) {
+        size_t length = strlen(path);
+        size_t suffix = strlen(IMAGE_HEADER_SUFFIX);
+
+        return length > suffix && strcmp(path + length - suffix, IMAGE_HEADER_SUFFIX) == 0;
+}
+
 static enum outcome run(struct invocation *invocation, const struct arguments *arguments,
                         struct wla_error *err) {
-        _cleanup_free_ char *beside = NULL;
+        _cleanup_free_ char *other = NULL;
         struct info info = {.path = arguments->option[HEADER]};
         struct stat status;
 
         (void)invocation;
-        if (!info.path) {
-                if (image_header_path(arguments->operand, &beside, err) < 0)
+        const char *image = arguments->operand;
+        if (!info.path && names_header(image)) {
+                info.path = image;
+                other = strndup(image, strlen(image) - strlen(IMAGE_HEADER_SUFFIX));
+                image = other;
+        } else if (!info.path) {
+                if (image_header_path(image, &other, err) < 0)
                         return OUTCOME_FAILED;
-                info.path = beside;
+                info.path = other;
         }
         if (image_input_header(info.path, &info.header, NULL, err) < 0)
                 return OUTCOME_FAILED;
 
-        info.image_there = stat(arguments->operand, &status) == 0;
+        info.image_there = image && stat(image, &status) == 0;
         info.image_size = info.image_there ? (uint64_t)status.st_size : 0;
         if (arguments->option[JSON])
                 return print_json(&info, err) < 0 ? OUTCOME_FAILED : OUTCOME_OK;

@@ -164,6 +164,7 @@ class ImageTest(unittest.TestCase):
         self.assertEqual(info["virtual_size"], 3 * MIB + 5 * 512)
         self.assertTrue(info["size_agrees"])
         text = self.run_image("info", self.out).stdout.decode()
+        self.assertEqual(self.run_image("info", self.out + ".header").stdout.decode(), text)
         self.assertRegex(text, r"(?m)^Key:           local:///web-1$")
         os.truncate(self.out, 4096)
         self.assertIn("but the image has another size", self.run_image("info", self.out).stdout.decode())
@@ -340,6 +341,23 @@ class ImageTest(unittest.TestCase):
         self.fails(self.encrypt(disk, check=False, preexec_fn=no_room), "there is no room for 8388608 bytes: File too large")
         self.fails(self.encrypt(disk, "--compact", check=False, preexec_fn=no_room), "there is no room")
         self.left_over("disk")
+
+    @unittest.skipIf(os.geteuid(), "only root mounts a small disk")
+    def test_a_small_disk(self):
+        disk = self.disk(size=8 * MIB)
+        small = self.path("small")
+        os.mkdir(small)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4M", "tmpfs", small], check=True)
+        try:
+            self.fails(self.encrypt(disk, out=os.path.join(small, "out"), check=False),
+                       "there is no room for 8388608 bytes: No space left on device")
+            self.assertEqual(os.listdir(small), [])
+            self.encrypt(disk)
+            self.fails(self.run_image("decrypt", self.out, os.path.join(small, "back"), "--key-file", self.key, check=False),
+                       "No space left on device")
+            self.assertEqual(os.listdir(small), [])
+        finally:
+            subprocess.run(["umount", small], check=True)
 
     def test_killed_at_every_step(self):
         disk = self.disk()

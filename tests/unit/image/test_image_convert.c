@@ -16,6 +16,32 @@
 
 #define MIB 1048576u
 
+ssize_t __real_pwrite64(int fd, const void *data, size_t size, off_t at);
+ssize_t __wrap_pwrite64(int fd, const void *data, size_t size, off_t at);
+int __real_fallocate64(int fd, int mode, off_t at, off_t size);
+int __wrap_fallocate64(int fd, int mode, off_t at, off_t size);
+
+/* The disk is full from this byte on; 0: it has room. */
+static off_t full_at;
+static bool short_writes;
+
+ssize_t __wrap_pwrite64(int fd, const void *data, size_t size, off_t at) {
+        if (full_at > 0 && at + (off_t)size > full_at) {
+                errno = ENOSPC;
+                return -1;
+        }
+        return __real_pwrite64(fd, data, short_writes && size > 512 ? size / 2 : size, at);
+}
+
+/* As on a file system that does not know it, when the disk shall become full later. */
+int __wrap_fallocate64(int fd, int mode, off_t at, off_t size) {
+        if (full_at > 0) {
+                errno = EOPNOTSUPP;
+                return -1;
+        }
+        return __real_fallocate64(fd, mode, at, size);
+}
+
 static uint8_t *make_noise(size_t size) {
         uint8_t *bytes = malloc(size + 1);
         uint32_t state = 1;
@@ -213,6 +239,31 @@ START_TEST(failures_of_the_disk_come_through) {
 }
 END_TEST
 
+START_TEST(a_disk_that_becomes_full_is_an_error) {
+        const size_t size = 5 * MIB;
+        _cleanup_secret_ struct wla_secret *key = sample_key(0, 64);
+        uint8_t *plain = make_noise(size);
+        struct memory_disk disk = {.bytes = plain, .size = size};
+        const struct disk_source source = memory_source(&disk);
+        struct luks2_header header = header_for(size, true);
+        int fd = memfd_create("image", MFD_CLOEXEC);
+        struct wla_error err = {0};
+
+        for (full_at = 1; full_at < (off_t)size; full_at += MIB) {
+                ck_assert_int_eq(encrypt(&disk, key, fd, &header, &err), -1);
+                ck_assert_ptr_nonnull(strstr(wla_error_text(&err), "No space left on device"));
+                ck_assert_int_eq(image_write_sparse(&source, fd, NULL, &err), -1);
+        }
+        full_at = 0;
+        short_writes = true;
+        ck_assert_int_eq(encrypt(&disk, key, fd, &header, &err), 0);
+        ck_assert_int_eq(verify(fd, key, &header), 0);
+        short_writes = false;
+        (void)close(fd);
+        free(plain);
+}
+END_TEST
+
 static struct {
         uint64_t done;
         uint64_t size;
@@ -289,5 +340,5 @@ START_TEST(failed_allocations_are_errors) {
 END_TEST
 
 SUITE_MAIN("image_convert", what_was_encrypted_comes_back, a_seal_tells_of_every_piece,
-           a_seal_is_a_sum, failures_of_the_disk_come_through, progress_ends_at_the_end,
-           failed_allocations_are_errors)
+           a_seal_is_a_sum, failures_of_the_disk_come_through, a_disk_that_becomes_full_is_an_error,
+           progress_ends_at_the_end, failed_allocations_are_errors)
