@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "volume/layer_directory.h"
@@ -11,6 +12,7 @@
 #define DIRECTORY   "direct"
 #define RECORD_MAX  512u
 #define TEXT_TYPE   "type "
+#define TEXT_INODE  "inode "
 #define TEXT_HANDLE "handle "
 
 union handle {
@@ -18,15 +20,23 @@ union handle {
         uint8_t bytes[sizeof(struct file_handle) + MAX_HANDLE_SZ];
 };
 
-/* "type NUMBER" and "handle HEX", a line each. */
+/* Network file systems may have no handles; their inode numbers are the server's. */
+static int describe_inode(int data_fd, struct buf *to, struct wla_error *err) {
+        struct stat status;
+
+        if (fstat(data_fd, &status) < 0)
+                return wla_fail_errno(err, errno, "looking at the image");
+        return buf_printf(to, err, TEXT_INODE "%ju\n", (uintmax_t)status.st_ino);
+}
+
+/* "type NUMBER" and "handle HEX", a line each; or "inode NUMBER". */
 static int describe(int data_fd, struct buf *to, struct wla_error *err) {
         union handle handle = {.head.handle_bytes = MAX_HANDLE_SZ};
         int mount;
 
         if (name_to_handle_at(data_fd, "", &handle.head, &mount, AT_EMPTY_PATH) < 0) {
                 if (errno == EOPNOTSUPP)
-                        return wla_fail(err, WLA_E_UNSUPPORTED,
-                                        "the file system cannot tell its files apart for good");
+                        return describe_inode(data_fd, to, err);
                 return wla_fail_errno(err, errno, "asking for the image's handle");
         }
         if (buf_printf(to, err, TEXT_TYPE "%d\n" TEXT_HANDLE, handle.head.handle_type) < 0)

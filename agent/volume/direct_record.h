@@ -5,9 +5,10 @@
  *
  * The probe in the image's header holds for the image as it was made.  Before the first write it has to
  * match, and the file's handle is kept; from then on the handle has to be the same.  A handle
- * (name_to_handle_at(2)) stays what it is over a boot, and another file never gets it.
+ * (name_to_handle_at(2)) stays what it is over a boot, and another file never gets it; where a
+ * file system has none, its inode number serves.
  *
- * Threads: any.  Failure: WLA_E_SYSTEM; WLA_E_UNSUPPORTED for a file system without handles.
+ * Threads: any.  Failure: WLA_E_SYSTEM.
  */
 
 #include "volume/layer_store.h"

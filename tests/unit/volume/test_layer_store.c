@@ -362,6 +362,17 @@ START_TEST(a_record_knows_its_file) {
         ck_assert_int_eq(direct_record_find(&place.store, &header, b, &known, &place.err), 0);
         ck_assert(known);
         ck_assert_int_eq(direct_record_find(&place.store, &header, -1, &known, &place.err), -1);
+
+        /* A file system without handles. */
+        int c = open("/proc/version", O_RDONLY | O_CLOEXEC);
+        int d = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
+        ck_assert_int_eq(direct_record_write(&place.store, &other, c, &place.err), 0);
+        ck_assert_int_eq(direct_record_find(&place.store, &other, c, &known, &place.err), 0);
+        ck_assert(known);
+        ck_assert_int_eq(direct_record_find(&place.store, &other, d, &known, &place.err), 0);
+        ck_assert(!known);
+        (void)close(c);
+        (void)close(d);
         (void)close(a);
         (void)close(b);
         place_remove(&place);
