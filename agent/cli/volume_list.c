@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/volume.h"
 
@@ -57,9 +58,23 @@ static void print_volume(const struct json_value *volume) {
                      count.text);
 }
 
-static void print_layer(const struct json_value *layer) {
+static bool is_open(const struct json_value *volumes, const char *layer) {
+        struct json_value volume;
+
+        for (size_t at = 0; json_next_element(volumes, &at, &volume);) {
+                char name[VOLUME_NAME_SIZE];
+
+                read_name(&volume, name);
+                if (strcmp(name, layer) == 0)
+                        return true;
+        }
+        return false;
+}
+
+static void print_layer(const struct json_value *layer, const struct json_value *volumes) {
         const struct json_value size = json_member(layer, "size");
         const struct json_value allocated = json_member(layer, "allocated");
+        bool orphan = json_member(layer, "orphan_since").type == JSON_NUMBER;
         char name[VOLUME_NAME_SIZE];
         char size_text[SIZE_TEXT];
         char allocated_text[SIZE_TEXT];
@@ -67,11 +82,12 @@ static void print_layer(const struct json_value *layer) {
         read_name(layer, name);
         write_size(&size, size_text);
         write_size(&allocated, allocated_text);
-        (void)printf("%-*s  %-9s  %10s  %10s\n", NAME_WIDTH, name,
-                     is_true(layer, "open")     ? "open"
-                     : is_true(layer, "orphan") ? "orphan"
-                                                : "closed",
-                     size_text, allocated_text);
+
+        const char *state = orphan ? "orphan" : "closed";
+        if (is_open(volumes, name))
+                state = "open";
+        (void)printf("%-*s  %-9s  %10s  %10s\n", NAME_WIDTH, name, state, size_text,
+                     allocated_text);
 }
 
 static void print_text(const struct json_value *object) {
@@ -85,7 +101,7 @@ static void print_text(const struct json_value *object) {
 
         (void)printf("\n%-*s  %-9s  %10s  %10s\n", NAME_WIDTH, "LAYER", "STATE", "SIZE", "ON DISK");
         for (size_t at = 0; json_next_element(&layers, &at, &element);)
-                print_layer(&element);
+                print_layer(&element, &volumes);
 }
 
 int volume_print_names(struct invocation *invocation, bool layers, struct wla_error *err) {

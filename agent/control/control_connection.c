@@ -165,6 +165,7 @@ static const struct control_service *find_service(const struct control_connectio
         case CONTROL_VOLUME_CLOSE:
         case CONTROL_VOLUMES:
         case CONTROL_DOMAINS:
+        case CONTROL_LAYER_REMOVE:
                 return handlers->vms;
         case CONTROL_IMAGE_WRAP:
         case CONTROL_IMAGE_UNWRAP:

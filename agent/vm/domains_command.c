@@ -86,30 +86,15 @@ static int read_domains(const struct buf *payload, struct domains_call *call,
         return 0;
 }
 
-static int remove_layer(const struct domains_call *call, const struct volume_entry *entry,
-                        struct wla_error *err) {
-        struct volumed_request request = {.operation = VOLUMED_REMOVE_LAYER};
-        const struct volume_call asked = {.request = &request, .header_fd = -1};
-        struct volume_session *session;
-        struct volumed_reply reply;
-
-        memcpy(request.vm, entry->name.uuid.text, sizeof(request.vm));
-        memcpy(request.target, entry->name.target, sizeof(request.target));
-        if (volume_session_open(vm_service_volume_socket(call->service), &call->errand.deadline,
-                                &session, err) < 0)
-                return -1;
-        int outcome = volume_session_call(session, &asked, &call->errand.deadline, &reply, err);
-        volume_session_free(session);
-        return outcome;
-}
-
 static int remove_work(struct errand *errand, struct wla_error *err) {
         struct domains_call *call = (struct domains_call *)errand;
 
         for (; call->removed < call->old.count; call->removed++) {
                 const struct volume_entry *entry = &call->old.entries[call->removed];
 
-                if (remove_layer(call, entry, err) < 0 && err->code != WLA_E_NOT_FOUND)
+                if (layer_remove(vm_service_volume_socket(call->service), &entry->name,
+                                 &errand->deadline, err) < 0 &&
+                    err->code != WLA_E_NOT_FOUND)
                         return wla_wrap(err, "removing the layer %s", entry->text);
         }
         return 0;

@@ -224,6 +224,9 @@ static void begin(void *self, const struct control_request *request, control_don
         case CONTROL_DOMAINS:
                 domains_command(&context);
                 return;
+        case CONTROL_LAYER_REMOVE:
+                layer_remove_command(&context);
+                return;
         default:
                 unknown_command(&context);
         }

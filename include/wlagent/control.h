@@ -21,11 +21,11 @@
  *                        reply: JSON {"device": PATH}
  *   CONTROL_VOLUME_CLOSE request: JSON {"name": NAME below /dev/mapper}    reply: nothing
  *   CONTROL_VOLUMES      request: nothing
- *                        reply: JSON {"volumes": [{"name": NAME, "writable": BOOL, "open_count": NUMBER,
- *                        "size": BYTES}, ...], "layers": [{"name": NAME of its volume, "vm": UUID,
- *                        "target": TEXT, "open": BOOL, "size": BYTES, "allocated": BYTES, "orphan":
- *                        BOOL}, ...]}; a size that is not known is null, and so is an orphan before the
- *                        first CONTROL_DOMAINS
+ *                        reply: JSON {"volumes": [{"name": NAME, "image": UUID of its header, or "vm":
+ *                        UUID, "target": TEXT and "known": BOOL, "device": PATH, "size": BYTES,
+ *                        "open_count": NUMBER, "writable": BOOL}, ...], "layers": [{"name": NAME that its
+ *                        volume has when it is open, "vm": UUID, "target": TEXT, "size": BYTES,
+ *                        "allocated": BYTES, "orphan_since": seconds since 1970, or null}, ...]}
  *   CONTROL_LAYER_REMOVE request: JSON {"vm": UUID, "target": TEXT}
  *                        reply: nothing; what was written to that disk is gone
  *   CONTROL_DOMAINS      request: JSON {"domains": [{"uuid": UUID, "active": BOOL}, ...]}: every

@@ -17,12 +17,15 @@ IMAGE = "00000000-0000-4000-8000-000000000001"
 BASE = f"wlagent-image-{IMAGE}"
 LAYER = f"wlagent-{VM}-vda"
 VOLUMES = {
-    "volumes": [{"name": BASE, "writable": False, "open_count": 2, "size": 10 << 30},
-                {"name": LAYER, "writable": True, "open_count": 1, "size": 1536 << 20}],
-    "layers": [{"name": LAYER, "vm": VM, "target": "vda", "open": True, "size": 1536 << 20, "allocated": 1000,
-                "orphan": False},
-               {"name": f"wlagent-{VM}-vdb", "vm": VM, "target": "vdb", "open": False, "size": None,
-                "allocated": 4096, "orphan": True}],
+    "volumes": [{"name": BASE, "image": IMAGE, "device": f"/dev/mapper/{BASE}", "size": 10 << 30, "open_count": 2,
+                 "writable": False},
+                {"name": LAYER, "vm": VM, "target": "vda", "known": True, "device": f"/dev/mapper/{LAYER}",
+                 "size": 1536 << 20, "open_count": 1, "writable": True}],
+    "layers": [{"name": LAYER, "vm": VM, "target": "vda", "size": 1536 << 20, "allocated": 1000, "orphan_since": None},
+               {"name": f"wlagent-{VM}-vdb", "vm": VM, "target": "vdb", "size": 0, "allocated": 4096,
+                "orphan_since": 1790000000},
+               {"name": f"wlagent-{VM}-vdc", "vm": VM, "target": "vdc", "size": None, "allocated": 0,
+                "orphan_since": None}],
 }
 
 
@@ -62,7 +65,8 @@ class Volumes(unittest.TestCase):
             [],
             ["LAYER", "STATE", "SIZE", "ON", "DISK"],
             [LAYER, "open", "1.5", "GiB", "1000", "B"],
-            [f"wlagent-{VM}-vdb", "orphan", "-", "4.0", "KiB"]])
+            [f"wlagent-{VM}-vdb", "orphan", "0", "B", "4.0", "KiB"],
+            [f"wlagent-{VM}-vdc", "closed", "-", "0", "B"]])
 
         done = self.ask("list", "--json", reply=json.dumps(VOLUMES).encode())
         self.assertEqual(json.loads(done.stdout), VOLUMES)
@@ -149,7 +153,7 @@ class Volumes(unittest.TestCase):
             self.assertIn("wlagent: wlagentd is not running", done.stderr)
 
     def test_completion(self):
-        for command, names in (("close", [BASE, LAYER]), ("remove", [LAYER, f"wlagent-{VM}-vdb"])):
+        for command, names in (("close", [BASE, LAYER]), ("remove", [LAYER, f"wlagent-{VM}-vdb", f"wlagent-{VM}-vdc"])):
             control = fake_control.FakeControl(os.path.join(self.directory, "control.sock"), json.dumps(VOLUMES).encode())
             done = self.run_agent("complete", "--", "--config", self.config, "volume", command, "")
             control.finish()

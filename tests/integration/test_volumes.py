@@ -110,7 +110,7 @@ class ByHand(VolumeTest):
                        {"mode": "copy"}, {"key": "file:///etc"}, {"header": ""}, {"hold_seconds": -1},
                        {"hold_seconds": 86401}, {"more": 1}, {"vm": 7}):
             self.refused_command("volume-open", {**self.volume(vm), **change}, "input", "the volume to open")
-        for name in ("volume-open", "volume-close", "domains"):
+        for name in ("volume-open", "volume-close", "domains", "layer-remove"):
             self.assertEqual(self.command(name).code, "input")
             self.assertEqual(self.command(name, []).code, "input")
         for name in ("sda", "wlagent-x", "wlagent-../../sda", f"wlagent-{vm}-"):
@@ -157,6 +157,46 @@ class Listing(VolumeTest):
         self.assertEqual(volumes[domain.mapping()]["device"], f"/dev/mapper/{domain.mapping()}")
         self.assertEqual([(layer["vm"], layer["target"], layer["orphan_since"]) for layer in found["layers"]],
                          [(domain.uuid, "vda", None)])
+
+
+class Removal(VolumeTest):
+    """Of a layer, because somebody says so."""
+
+    def test_a_layer_is_removed(self):
+        domain = Domain({"vda": (self.image, "layer"), "vdb": (self.image, "layer")})
+        layer = {"vm": domain.uuid, "target": "vda"}
+        self.run_through(domain)
+        self.refused_command("layer-remove", layer, "busy", f"VM {domain.uuid} starts, runs")
+        self.ends(domain)
+        self.assertEqual(sorted(self.volumed.layers()), sorted([domain.mapping("vda"), domain.mapping("vdb")]))
+        self.assertIsNone(self.done("layer-remove", layer))
+        self.assertEqual(self.volumed.layers(), [domain.mapping("vdb")])
+        self.refused_command("layer-remove", layer, "not-found", "there is no layer")
+        self.run_through(domain)
+        self.assertEqual(sorted(self.volumed.layers()), sorted([domain.mapping("vda"), domain.mapping("vdb")]))
+        self.ends(domain)
+
+    def test_what_somebody_else_has_open_stays(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.run_through(domain)
+        self.ends(domain)
+        with self.volumed.qemu(domain.mapping()):
+            self.refused_command("layer-remove", {"vm": domain.uuid, "target": "vda"}, "busy", "in use")
+        self.assertEqual(self.volumed.layers(), [domain.mapping()])
+
+    def test_not_while_it_is_being_opened(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.volumed.fault("INSPECT_IMAGE", "hang", 1)
+        asking = self.ask("prepare", domain)
+        harness.poll(lambda: "FAULT" in self.volumed.order(), "volumed to hang")
+        self.refused_command("layer-remove", {"vm": domain.uuid, "target": "vda"}, "busy", "starts, runs")
+        asking.hang_up()
+
+    def test_faulty_requests(self):
+        for layer in ({"vm": str(uuid.uuid4())}, {"vm": "x", "target": "vda"},
+                      {"vm": str(uuid.uuid4()), "target": "../vda"},
+                      {"vm": str(uuid.uuid4()), "target": "vda", "force": True}):
+            self.refused_command("layer-remove", layer, "input", "the layer to remove: ")
 
 
 class Orphans(VolumeTest):

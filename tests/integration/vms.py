@@ -15,7 +15,7 @@ import harness
 
 MAGIC = 0x31414c57
 CONTROL = {"status": 1, "metrics": 2, "forget": 3, "domain": 5, "volume-open": 6, "volume-close": 7, "volumes": 8,
-           "domains": 9}
+           "domains": 9, "layer-remove": 14}
 OPERATIONS = {"prepare": 1, "start": 2, "started": 3, "stopped": 4, "release": 5, "migrate": 6, "restore": 7,
               "reconnect": 8, "attach": 9}
 CODES = ("ok", "input", "timeout", "not-found", "denied", "busy", "tpm", "unsupported", "system", "unavailable")

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Removes the layer of one disk, because somebody has said so. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json_object.h"
+#include "vm/service_call.h"
+#include "volume/client.h"
+#include "wlagent/control.h"
+
+static const char hint_open[] = "shut the VM down first";
+
+struct remove_call {
+        struct errand errand; /* first: it is what comes back */
+        struct service_call call;
+        struct vm_service *service;
+        struct volume_name name;
+};
+
+int layer_remove(const char *socket, const struct volume_name *name,
+                 const struct deadline *deadline, struct wla_error *err) {
+        struct volumed_request request = {.operation = VOLUMED_REMOVE_LAYER};
+        const struct volume_call call = {.request = &request, .header_fd = -1};
+        struct volume_session *session;
+        struct volumed_reply reply;
+
+        memcpy(request.vm, name->uuid.text, sizeof(request.vm));
+        memcpy(request.target, name->target, sizeof(request.target));
+        if (volume_session_open(socket, deadline, &session, err) < 0)
+                return -1;
+        int outcome = volume_session_call(session, &call, deadline, &reply, err);
+        volume_session_free(session);
+        return outcome;
+}
+
+static int remove_work(struct errand *errand, struct wla_error *err) {
+        const struct remove_call *call = (struct remove_call *)errand;
+
+        return layer_remove(vm_service_volume_socket(call->service), &call->name, &errand->deadline,
+                            err);
+}
+
+static void remove_finish(struct errand *errand, const struct wla_error *err) {
+        struct remove_call *call = (struct remove_call *)errand;
+
+        service_call_answer(&call->call, NULL, err);
+        free(call);
+}
+
+static int read_layer(const struct buf *payload, struct volume_name *ret, struct wla_error *err) {
+        struct json_value object;
+        struct json_value vm;
+        struct json_value target;
+        const struct json_field fields[] = {
+                {"vm", &vm, JSON_STRING, false},
+                {"target", &target, JSON_STRING, false},
+        };
+        char text[UUID_TEXT_SIZE];
+
+        if (json_check((const char *)payload->data, payload->size, &object, err) < 0 ||
+            json_read_object(&object, fields, sizeof(fields) / sizeof(fields[0]), err) < 0 ||
+            json_string_copy(&vm, text, sizeof(text), err) < 0 ||
+            uuid_parse(text, strlen(text), &ret->uuid, err) < 0 ||
+            json_string_copy(&target, ret->target, sizeof(ret->target), err) < 0)
+                return -1;
+        if (!disk_target_valid(ret->target, strlen(ret->target)))
+                return wla_fail(err, WLA_E_INPUT, "the target is no device name");
+        return 0;
+}
+
+static int remove_begin(const struct service_context *context, struct remove_call *call,
+                        struct wla_error *err) {
+        struct lifecycle *lifecycle = vm_service_lifecycle(context->service);
+
+        call->service = context->service;
+        call->name.kind = VOLUME_DISK;
+        if (read_layer(context->request->payload, &call->name, err) < 0)
+                return wla_wrap(err, "the layer to remove");
+        /* It may be about to open the layer; volumed itself refuses only what is mapped. */
+        const struct volume_name vm = {.kind = VOLUME_DISK, .uuid = call->name.uuid};
+        if (lifecycle_knows(lifecycle, &vm))
+                return wla_fail_hint(err, WLA_E_BUSY, hint_open,
+                                     "VM %s starts, runs, or has a disk open", vm.uuid.text);
+
+        call->errand.work = remove_work;
+        call->errand.finish = remove_finish;
+        return errand_begin(&call->errand, lifecycle, context->request->deadline_usec, err);
+}
+
+void layer_remove_command(const struct service_context *context) {
+        struct remove_call *call = calloc(1, sizeof(*call));
+        struct wla_error err = {0};
+
+        if (!call) {
+                service_answer(context, wla_fail(&err, WLA_E_BUSY, "out of memory"), &err);
+                return;
+        }
+        if (remove_begin(context, call, &err) < 0) {
+                free(call);
+                service_answer(context, -1, &err);
+                return;
+        }
+        service_stay(context, &call->call);
+}
