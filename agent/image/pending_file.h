@@ -3,8 +3,9 @@
 
 /* A large file that gets its name when it is whole.
  *
- * Until then it has none (O_TMPFILE), so a killed program leaves nothing; where the file system cannot do
- * that it is called ".new-..." in the same directory, which nobody takes for an image.
+ * Until then it has none (O_TMPFILE), so a killed program leaves nothing.  Where the file system cannot do
+ * that, and for the moment in which it replaces another file, it is called ".new-..." in the same
+ * directory, which nobody takes for an image.
  *
  * Ownership: pending_file_clear() ends one that was not published, and is safe on PENDING_FILE.
  * Threads:   one.

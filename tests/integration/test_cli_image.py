@@ -379,6 +379,31 @@ class ImageTest(unittest.TestCase):
         self.assertGreater(step, 8)
         self.assertEqual(self.decrypt(), self.read("disk"))
 
+    def test_killed_while_replacing(self):
+        """What is there is the old image, the new one, or two files that are known not to belong together."""
+        disk = self.disk()
+        preload = os.path.join(harness.BUILD, "tests", "integration", "libkill_at_step.so")
+        outcomes = set()
+        for step in range(1, 100):
+            self.encrypt(disk, "--force")
+            uuid = image_header(self.out)[0]
+            done = self.encrypt(disk, "--force", check=False,
+                                env={**os.environ, "LD_PRELOAD": preload, "KILL_AT_STEP": str(step)})
+            verified = self.run_image("verify", self.out, "--key-file", self.key, check=False)
+            if verified.returncode:
+                self.fails(verified, "the header is not of this image")
+                outcomes.add("neither")
+            else:
+                outcomes.add("old" if image_header(self.out)[0] == uuid else "new")
+            for name in os.listdir(self.directory):
+                if name.startswith(".new-"):
+                    os.unlink(self.path(name))
+            self.left_over("disk", "out", "out.header")
+            if done.returncode != -signal.SIGKILL:
+                break
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(outcomes, {"old", "neither", "new"})
+
     def test_interrupted(self):
         with open(self.path("disk"), "wb") as file:
             file.truncate(4 << 30)
