@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Protected VMs from start to end: libvirt with the hook, wlagentd, wlagent-volumed, dm-crypt and QEMU."""
+
+import json
+import os
+import signal
+
+import host
+from host import virsh
+from running import poll as wait
+
+
+class LaunchTest(host.VmTest):
+    def vms(self):
+        return {vm["name"]: vm for vm in self.host.agent.status()["vms"]}
+
+    def wait_for_state(self, guest, state):
+        wait(lambda: self.vms().get(guest.name, {}).get("state") == state, f"{guest.name} to be {state}")
+
+    def gone(self, guest):
+        wait(lambda: guest.name not in self.vms(), f"{guest.name} to be forgotten")
+        self.left_nothing()
+
+    def refused(self, guest, pattern):
+        done = guest.start(check=False)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertRegex(done.stderr, pattern)
+        self.gone(guest)
+        return done.stderr
+
+    def protected(self, name, *modes, text=None):
+        """A guest with a disk of each mode, each of an image of its own."""
+        guest = self.guest(name)
+        for number, mode in enumerate(modes):
+            guest.protected_disk(self.image(text or f"marker of {name}", f"{name}-{number}"), mode)
+        return guest.define()
+
+
+class Starts(LaunchTest):
+    def test_a_layer_is_kept_from_start_to_start(self):
+        guest = self.protected("layer", "layer")
+        guest.start()
+        self.assertIn("disk 0: marker of layer\n", guest.wait_until_up())
+        vm = self.vms()["layer"]
+        self.assertEqual((vm["state"], vm["disks"][0]["mode"]), ("running", "layer"))
+        self.assertEqual(len(self.host.mappings()), 2)
+        guest.destroy()
+        self.gone(guest)
+        guest.start()
+        self.assertIn("disk 0: kept marker of layer\n", guest.wait_until_up())
+        guest.destroy()
+        self.gone(guest)
+        self.assertEqual(self.host.plaintext("marker of layer"), [])
+
+    def test_ephemeral_and_direct(self):
+        guest = self.protected("both", "ephemeral", "direct")
+        guest.start()
+        self.assertIn("disk 0: marker of both\n", guest.wait_until_up())
+        guest.destroy()
+        self.gone(guest)
+        guest.start()
+        self.assertNotIn("kept", guest.wait_until_up())
+        guest.destroy()
+        self.gone(guest)
+        self.assertEqual(self.host.plaintext("marker of both"), [])
+
+    def test_two_guests_on_one_image(self):
+        image = self.image("marker of two")
+        guests = [self.guest(name).protected_disk(image).define() for name in ("first", "second")]
+        for guest in guests:
+            guest.start()
+            self.assertIn("disk 0: marker of two\n", guest.wait_until_up())
+        self.assertEqual(len(self.host.mappings()), 3)
+        guests[0].destroy()
+        wait(lambda: len(self.host.mappings()) == 2, "the first layer to go")
+        self.assertEqual(guests[1].state(), "running")
+        guests[1].destroy()
+        self.gone(guests[1])
+
+    def test_a_guest_without_protection(self):
+        guest = self.guest("plain", host.write_disk(os.path.join(self.directory, "disk.raw"), "nothing secret")).define()
+        self.host.agent.stop()
+        try:
+            guest.start()
+            guest.wait_until_up()
+        finally:
+            self.host.agent.start()
+        guest.destroy()
+
+
+class Refusals(LaunchTest):
+    def test_reasons(self):
+        guest = self.protected("refused", "layer")
+        self.host.agent.remove_key(host.KEY_NAME)
+        self.host.agent.stop()
+        self.host.agent.start()
+        try:
+            self.refused(guest, r"local:///vm")
+        finally:
+            self.host.agent.import_key(host.KEY_NAME, host.KEY)
+        self.host.volumed.stop()
+        try:
+            self.refused(guest, "wlagent-volumed is not running")
+        finally:
+            self.host.volumed.start()
+        self.host.agent.stop()
+        try:
+            self.refused(guest, "wlagent")
+        finally:
+            self.host.agent.start()
+        guest.start()
+        self.assertIn("marker of refused", guest.wait_until_up())
+        guest.destroy()
+        self.gone(guest)
+
+    def test_a_header_of_another_image(self):
+        guest = self.protected("swapped", "layer")
+        other = self.image("another", "another")
+        os.replace(other + ".header", os.path.join(self.directory, "swapped-0.header"))
+        self.refused(guest, "disk vda")
+
+    def test_a_line_without_its_disk(self):
+        guest = self.guest("torn").protected_disk(self.image("marker of torn"))
+        guest.disks = []
+        guest.disk(host.write_disk(os.path.join(self.directory, "plain.raw"), "plain"))
+        guest.define()
+        self.refused(guest, "disk vda is protected, but its source is not")
+
+
+class Crashes(LaunchTest):
+    def test_of_the_agent_while_a_guest_runs(self):
+        guest = self.protected("agent", "layer")
+        guest.start()
+        guest.wait_until_up()
+        before = self.vms()["agent"]
+        self.host.agent.stop(signal.SIGKILL)
+        self.host.agent.start()
+        self.assertEqual(self.vms()["agent"], before)
+        self.assertEqual(guest.state(), "running")
+        guest.destroy()
+        self.gone(guest)
+
+    def test_of_the_agent_before_the_guest_ends(self):
+        guest = self.protected("unseen", "layer")
+        guest.start()
+        guest.wait_until_up()
+        self.host.agent.stop(signal.SIGKILL)
+        guest.destroy()
+        self.left_nothing()
+        self.host.agent.start()
+        self.gone(guest)
+
+    def test_of_volumed_while_a_guest_runs(self):
+        guest = self.protected("volumed", "layer")
+        guest.start()
+        guest.wait_until_up()
+        self.host.volumed.stop(signal.SIGKILL)
+        self.host.volumed.start()
+        self.assertEqual(guest.state(), "running")
+        guest.destroy()
+        self.gone(guest)
+
+    def test_of_qemu(self):
+        guest = self.protected("qemu", "layer")
+        guest.start()
+        guest.wait_until_up()
+        os.kill(guest.pid, signal.SIGKILL)
+        self.gone(guest)
+
+    def test_of_libvirtd(self):
+        guest = self.protected("libvirtd", "layer")
+        guest.start()
+        guest.wait_until_up()
+        self.host.libvirt.restart(signal.SIGKILL)
+        self.assertEqual(guest.state(), "running")
+        self.assertEqual(self.vms()["libvirtd"]["state"], "running")
+        self.host.libvirt.stop(signal.SIGKILL)
+        os.kill(guest.pid, signal.SIGKILL)
+        self.left_nothing()
+        self.host.libvirt.start()
+        wait(lambda: "libvirtd" not in self.vms(), "the guest to be forgotten")
+
+
+class HotPlug(LaunchTest):
+    def test_a_disk_is_plugged_in_and_out(self):
+        guest = self.protected("plug", "layer")
+        guest.start()
+        guest.wait_until_up()
+        image = self.image("marker of a plugged disk", "plugged")
+        answer = self.command("volume-open", {"vm": guest.uuid, "target": "vdb", "image": image, "mode": "direct",
+                                              "hold_seconds": 60})
+        self.assertEqual(answer, {"device": guest.volume("vdb")})
+        virsh("attach-disk", guest.name, guest.volume("vdb"), "vdb", "--driver", "qemu", "--subdriver", "raw",
+              "--sourcetype", "block")
+        virsh("detach-disk", guest.name, "vdb")
+        wait(lambda: "vdb" not in virsh("domblklist", guest.name).stdout, "the disk to be unplugged")
+        self.command("volume-close", {"name": f"wlagent-{guest.uuid}-vdb"})
+        self.assertEqual(len(self.host.mappings()), 2)
+        guest.destroy()
+        self.gone(guest)
+
+    def command(self, name, argument):
+        import vms
+        answer = vms.Asking(self.host.agent.control, vms.request(name, json.dumps(argument).encode())).answer()
+        self.assertEqual(answer.code, "ok", answer.text)
+        return json.loads(answer.text) if answer.text else None
