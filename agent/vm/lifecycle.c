@@ -25,12 +25,9 @@ static int check_event(int outcome, const char *what, struct wla_error *err) {
 }
 
 struct vm *lifecycle_find(const struct lifecycle *lifecycle, const struct uuid *uuid) {
-        struct vm *vm;
-
-        LIST_FOREACH(vm, &lifecycle->vms, entry) {
+        for (struct vm *vm = LIST_FIRST(&lifecycle->vms); vm; vm = LIST_NEXT(vm, entry))
                 if (uuid_equal(&vm->uuid, uuid))
                         return vm;
-        }
         return NULL;
 }
 
@@ -112,22 +109,19 @@ static void end_leases(struct vm *vm, uint64_t now_usec) {
 static int on_lease_timer(sd_event_source *source, uint64_t usec, void *userdata) {
         struct lifecycle *lifecycle = userdata;
         uint64_t now_usec = clock_now_usec();
-        struct vm *vm;
 
         (void)source;
         (void)usec;
-        LIST_FOREACH(vm, &lifecycle->vms, entry) {
+        for (struct vm *vm = LIST_FIRST(&lifecycle->vms); vm; vm = LIST_NEXT(vm, entry))
                 end_leases(vm, now_usec);
-        }
         lifecycle_arm_leases(lifecycle);
         return 0;
 }
 
 void lifecycle_arm_leases(struct lifecycle *lifecycle) {
         uint64_t next_usec = UINT64_MAX;
-        struct vm *vm;
 
-        LIST_FOREACH(vm, &lifecycle->vms, entry) {
+        for (struct vm *vm = LIST_FIRST(&lifecycle->vms); vm; vm = LIST_NEXT(vm, entry)) {
                 for (size_t i = 0; i < vm->disk_count; i++)
                         if (lease_held(&vm->disks[i]->lease) &&
                             vm->disks[i]->lease.until_usec < next_usec)
@@ -268,30 +262,25 @@ bool lifecycle_knows(const struct lifecycle *lifecycle, const struct volume_name
 
 size_t lifecycle_count(const struct lifecycle *lifecycle) {
         size_t count = 0;
-        const struct vm *vm;
 
-        LIST_FOREACH(vm, &lifecycle->vms, entry) {
+        for (const struct vm *vm = LIST_FIRST(&lifecycle->vms); vm; vm = LIST_NEXT(vm, entry))
                 count++;
-        }
         return count;
 }
 
 size_t lifecycle_open_disks(const struct lifecycle *lifecycle) {
         size_t count = 0;
-        const struct vm *vm;
 
-        LIST_FOREACH(vm, &lifecycle->vms, entry) {
+        for (const struct vm *vm = LIST_FIRST(&lifecycle->vms); vm; vm = LIST_NEXT(vm, entry))
                 count += vm->state == VM_OPENING ? 0 : vm->disk_count;
-        }
         return count;
 }
 
 int lifecycle_write_json(const struct lifecycle *lifecycle, struct buf *json,
                          struct wla_error *err) {
         const char *separator = "[";
-        const struct vm *vm;
 
-        LIST_FOREACH(vm, &lifecycle->vms, entry) {
+        for (const struct vm *vm = LIST_FIRST(&lifecycle->vms); vm; vm = LIST_NEXT(vm, entry)) {
                 if (buf_append_text(json, separator, err) < 0 || vm_write_json(vm, json, err) < 0)
                         return -1;
                 separator = ",";

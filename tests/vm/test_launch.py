@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Protected VMs from start to end: libvirt with the hook, wlagentd, wlagent-volumed, dm-crypt and QEMU."""
 
-import json
 import os
 import signal
 
 import host
 from host import virsh
-from running import poll as wait
+from running import poll
 
 
 class LaunchTest(host.VmTest):
@@ -15,10 +14,10 @@ class LaunchTest(host.VmTest):
         return {vm["name"]: vm for vm in self.host.agent.status()["vms"]}
 
     def wait_for_state(self, guest, state):
-        wait(lambda: self.vms().get(guest.name, {}).get("state") == state, f"{guest.name} to be {state}")
+        poll(lambda: self.vms().get(guest.name, {}).get("state") == state, f"{guest.name} to be {state}")
 
     def gone(self, guest):
-        wait(lambda: guest.name not in self.vms(), f"{guest.name} to be forgotten")
+        poll(lambda: guest.name not in self.vms(), f"{guest.name} to be forgotten")
         self.left_nothing()
 
     def refused(self, guest, pattern):
@@ -72,7 +71,7 @@ class Starts(LaunchTest):
             self.assertIn("disk 0: marker of two\n", guest.wait_until_up())
         self.assertEqual(len(self.host.mappings()), 3)
         guests[0].destroy()
-        wait(lambda: len(self.host.mappings()) == 2, "the first layer to go")
+        poll(lambda: len(self.host.mappings()) == 2, "the first layer to go")
         self.assertEqual(guests[1].state(), "running")
         guests[1].destroy()
         self.gone(guests[1])
@@ -178,7 +177,7 @@ class Crashes(LaunchTest):
         os.kill(guest.pid, signal.SIGKILL)
         self.left_nothing()
         self.host.libvirt.start()
-        wait(lambda: "libvirtd" not in self.vms(), "the guest to be forgotten")
+        poll(lambda: "libvirtd" not in self.vms(), "the guest to be forgotten")
 
 
 class HotPlug(LaunchTest):
@@ -187,20 +186,14 @@ class HotPlug(LaunchTest):
         guest.start()
         guest.wait_until_up()
         image = self.image("marker of a plugged disk", "plugged")
-        answer = self.command("volume-open", {"vm": guest.uuid, "target": "vdb", "image": image, "mode": "direct",
-                                              "hold_seconds": 60})
-        self.assertEqual(answer, {"device": guest.volume("vdb")})
+        device = self.host.agent.output("volume", "open", "--vm", guest.uuid, "--disk", "vdb", "--image", image,
+                                        "--mode", "direct", "--hold", "60").strip()
+        self.assertEqual(device, guest.volume("vdb"))
         virsh("attach-disk", guest.name, guest.volume("vdb"), "vdb", "--driver", "qemu", "--subdriver", "raw",
               "--sourcetype", "block")
         virsh("detach-disk", guest.name, "vdb")
-        wait(lambda: "vdb" not in virsh("domblklist", guest.name).stdout, "the disk to be unplugged")
-        self.command("volume-close", {"name": f"wlagent-{guest.uuid}-vdb"})
+        poll(lambda: "vdb" not in virsh("domblklist", guest.name).stdout, "the disk to be unplugged")
+        self.host.agent.run("volume", "close", os.path.basename(device))
         self.assertEqual(len(self.host.mappings()), 2)
         guest.destroy()
         self.gone(guest)
-
-    def command(self, name, argument):
-        import vms
-        answer = vms.Asking(self.host.agent.control, vms.request(name, json.dumps(argument).encode())).answer()
-        self.assertEqual(answer.code, "ok", answer.text)
-        return json.loads(answer.text) if answer.text else None
