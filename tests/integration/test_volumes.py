@@ -39,7 +39,8 @@ class ByHand(VolumeTest):
         disk = self.vms()[vm]["disks"][0]
         self.assertEqual((disk["by_hand"], disk["held"]), (True, True))
         self.done("volume-close", {"name": name})
-        self.assertEqual((self.volumed.held(), self.vms(), self.records()), ([], {}, []))
+        harness.poll(lambda: not self.volumed.held(), "the lease to end")
+        self.assertEqual((self.vms(), self.records()), ({}, []))
 
     def test_a_disk_is_plugged_into_a_running_vm(self):
         domain = Domain({"vda": (self.image, "layer")})
@@ -80,7 +81,7 @@ class ByHand(VolumeTest):
         self.assertEqual({disk["target"]: disk["by_hand"] for disk in self.vm(domain)["disks"]},
                          {"vda": False, "vdz": True})
         self.allowed("started", domain)
-        self.assertEqual(self.volumed.held(), [domain.mapping("vdz")])
+        harness.poll(lambda: self.volumed.held() == [domain.mapping("vdz")], "the leases of the start to end")
         self.allowed("release", domain)
         self.nothing_is_left(domain)
 
