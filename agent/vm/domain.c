@@ -12,6 +12,7 @@ static const char *const mode_names[] = {
         [DISK_LAYER] = "layer",
         [DISK_DIRECT] = "direct",
         [DISK_EPHEMERAL] = "ephemeral",
+        [DISK_NOVA] = "nova",
 };
 
 static const char hint_protect[] = "run 'wlagent vm protect', which writes both";
@@ -22,7 +23,7 @@ const char *disk_mode_name(enum disk_mode mode) {
 }
 
 int disk_mode_parse(const char *text, enum disk_mode *ret, struct wla_error *err) {
-        for (enum disk_mode mode = 0; mode < _DISK_MODE_MAX; mode++)
+        for (enum disk_mode mode = 0; mode < DISK_NOVA; mode++)
                 if (strcmp(text, mode_names[mode]) == 0) {
                         *ret = mode;
                         return 0;

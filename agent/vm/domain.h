@@ -47,10 +47,11 @@ enum disk_mode {
         DISK_LAYER,
         DISK_DIRECT,
         DISK_EPHEMERAL,
+        DISK_NOVA, /* a layer of Nova's over the image; no definition can ask for it */
         _DISK_MODE_MAX,
 };
 
-const char *disk_mode_name(enum disk_mode mode); /* "layer", "direct", "ephemeral" */
+const char *disk_mode_name(enum disk_mode mode); /* "layer", "direct", "ephemeral", "nova" */
 int disk_mode_parse(const char *text, enum disk_mode *ret, struct wla_error *err) _must_check_;
 
 struct protected_disk {
@@ -62,6 +63,7 @@ struct protected_disk {
         char header[VOLUMED_PATH_SIZE]; /* "": beside the image or in it */
         bool has_key_id;
         struct key_id key_id;
+        struct uuid nova_image; /* DISK_NOVA: the image in Glance */
 };
 
 struct nova_instance {
@@ -69,6 +71,7 @@ struct nova_instance {
         struct uuid image;             /* nova:root, type image; all zero without one */
         char disk[VOLUMED_PATH_SIZE];  /* source file of the root disk */
         char target[DISK_TARGET_SIZE]; /* of it */
+        bool image_below;              /* its backing chain names an image of ours */
 };
 
 struct domain {

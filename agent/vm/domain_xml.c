@@ -363,26 +363,31 @@ static int read_attributes(struct reading *reading, enum place place, struct wla
 }
 
 /* Nova keeps the root disk in a directory that is named after the instance, which is the domain. */
-static void keep_nova_disk(struct reading *reading) {
+static bool keep_nova_disk(struct reading *reading) {
         const struct open_disk *disk = &reading->disk;
         struct nova_instance *nova = &reading->facts->domain.nova;
         const char *slash = strrchr(disk->file, '/');
 
         if (!disk->is_file || !disk->is_disk || !disk->has_target || !slash ||
             strcmp(slash, "/disk") != 0 || nova->disk[0] != '\0')
-                return;
+                return false;
         memcpy(nova->disk, disk->file, sizeof(nova->disk));
         memcpy(nova->target, disk->ours.target, sizeof(nova->target));
+        nova->image_below = disk->ours.image_below;
+        return true;
+}
+
+static int fail_image_below(struct wla_error *err) {
+        return wla_fail(err, WLA_E_INPUT, "an image of wlagent is below a disk that is not");
 }
 
 static int end_disk(struct reading *reading, struct wla_error *err) {
         const struct open_disk *disk = &reading->disk;
         struct domain_facts *facts = reading->facts;
 
-        keep_nova_disk(reading);
-        if (!disk->is_ours && disk->ours.image_below)
-                return wla_fail(err, WLA_E_INPUT,
-                                "an image of wlagent is below a disk that is not");
+        bool is_nova = keep_nova_disk(reading);
+        if (!disk->is_ours && !is_nova && disk->ours.image_below)
+                return fail_image_below(err);
         if (!disk->is_ours)
                 return 0;
         if (!disk->has_target)
@@ -501,7 +506,7 @@ static int read_nodes(struct reading *reading, struct wla_error *err) {
         return 0;
 }
 
-static void judge_nova(const struct reading *reading) {
+static int judge_nova(const struct reading *reading, struct wla_error *err) {
         struct domain *domain = &reading->facts->domain;
         struct nova_instance *nova = &domain->nova;
         size_t tail = strlen("/disk");
@@ -514,7 +519,10 @@ static void judge_nova(const struct reading *reading) {
             memcmp(nova->disk + size - tail - parent + 1, domain->uuid.text, parent - 1) != 0) {
                 nova->disk[0] = '\0';
                 nova->target[0] = '\0';
+                if (nova->image_below)
+                        return fail_image_below(err);
         }
+        return 0;
 }
 
 int domain_xml_read(const char *xml, size_t size, bool identity_only, struct domain_facts *facts,
@@ -537,7 +545,5 @@ int domain_xml_read(const char *xml, size_t size, bool identity_only, struct dom
         /* Then something may be missing from what was read. */
         if (xml_memory_failed())
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
-        if (outcome == 0)
-                judge_nova(&reading);
-        return outcome;
+        return outcome == 0 ? judge_nova(&reading, err) : outcome;
 }

@@ -214,11 +214,15 @@ int launch_disk_convert(struct launch_disk *disk, const struct launch_place *pla
         return 0;
 }
 
+static bool has_own_layer(enum disk_mode mode) {
+        return mode == DISK_LAYER || mode == DISK_EPHEMERAL;
+}
+
 static int inspect_once(struct launch_disk *disk, const struct launch_place *place,
                         struct wla_error *err) {
         if (inspect_image(disk, place, err) < 0)
                 return -1;
-        return disk->line.mode == DISK_DIRECT ? 0 : inspect_layer(disk, place, err);
+        return has_own_layer(disk->line.mode) ? inspect_layer(disk, place, err) : 0;
 }
 
 int launch_disk_inspect(struct launch_disk *disk, const struct launch_place *place,
@@ -232,6 +236,10 @@ int launch_disk_inspect(struct launch_disk *disk, const struct launch_place *pla
                 launch_disk_end_sessions(disk);
                 if (!launch_disk_try_again(place, begun_usec, err))
                         return wla_wrap(err, "disk %s", disk->line.target);
+        }
+        if (disk->line.mode == DISK_NOVA) {
+                name = (struct volume_name){.kind = VOLUME_IMAGE, .uuid = disk->header.uuid};
+                volume_name_write(&name, disk->name);
         }
         return 0;
 }

@@ -22,6 +22,8 @@ struct launch {
         struct launch_options options;
         struct deadline deadline;
         enum stage stage;
+        uint64_t stage_usec; /* when it began */
+        struct launch_times times;
         bool cancelled;
         bool asking; /* keys are being asked for: more may be asked for after the present one */
         size_t keys_missing;
@@ -69,6 +71,17 @@ static void map(struct pool_job *job) {
 
         for (size_t i = 0; i < launch->disk_count && launch->outcome == 0; i++)
                 launch->outcome = launch_disk_open(&launch->disks[i].disk, &place, &launch->err);
+        if (launch->outcome < 0)
+                for (size_t i = 0; i < launch->disk_count; i++)
+                        launch_disk_undo(&launch->disks[i].disk, &place);
+}
+
+/* What the stage has taken that ends now. */
+static uint64_t lap_usec(struct launch *launch) {
+        uint64_t begun_usec = launch->stage_usec;
+
+        launch->stage_usec = clock_now_usec();
+        return launch->stage_usec - begun_usec;
 }
 
 static int submit(struct launch *launch, enum stage stage) {
@@ -78,6 +91,7 @@ static int submit(struct launch *launch, enum stage stage) {
 }
 
 static void open_all(struct launch *launch) {
+        launch->times.key_usec = lap_usec(launch);
         if (launch->outcome == 0)
                 launch->outcome = launch->options.intend(launch->options.userdata, launch,
                                                          &launch->err);
@@ -143,7 +157,12 @@ static void ask_for_keys(struct launch *launch) {
 
 static void came_back(struct pool_job *job, bool dropped) {
         struct launch *launch = (struct launch *)job;
+        uint64_t taken_usec = lap_usec(launch);
 
+        if (launch->stage == OPENING)
+                launch->times.open_usec = taken_usec;
+        else
+                launch->times.inspect_usec = taken_usec;
         if (dropped)
                 launch->outcome = wla_fail_hint(&launch->err, WLA_E_TIMEOUT, hint_busy,
                                                 "the disks were not opened in time");
@@ -174,6 +193,7 @@ int launch_begin(const struct launch_options *options, const struct protected_di
                 launch->disks[i].disk.header_fd = header_fds ? header_fds[i] : -1;
         }
         deadline_init(&launch->deadline, options->deadline_usec);
+        launch->stage_usec = clock_now_usec();
         launch->job = (struct pool_job){.done = came_back, .deadline = &launch->deadline};
         if (submit(launch, INSPECTING) < 0) {
                 *err = launch->err;
@@ -201,6 +221,10 @@ struct launch *launch_free(struct launch *launch) {
                 launch_disk_close(&launch->disks[i].disk);
         free(launch);
         return NULL;
+}
+
+struct launch_times launch_times(const struct launch *launch) {
+        return launch->times;
 }
 
 size_t launch_disk_count(const struct launch *launch) {

@@ -37,6 +37,15 @@ int launch_begin(const struct launch_options *options, const struct protected_di
 /* done is called soon, perhaps before this returns. */
 void launch_cancel(struct launch *launch);
 
+/* How long each stage has taken, as far as it has come. */
+struct launch_times {
+        uint64_t inspect_usec;
+        uint64_t key_usec;
+        uint64_t open_usec;
+};
+
+struct launch_times launch_times(const struct launch *launch);
+
 struct launch *launch_free(struct launch *launch);
 
 size_t launch_disk_count(const struct launch *launch);

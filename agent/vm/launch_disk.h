@@ -30,11 +30,12 @@ struct launch_disk {
         struct protected_disk line;
         int header_fd;                /* -1, or the header of a registered image */
         struct volume_session *image; /* from inspection on */
-        struct volume_session *layer; /* NULL in mode direct */
+        struct volume_session *layer; /* NULL in modes direct and nova */
         enum volumed_format format;   /* of the image */
         uint64_t size;                /* of its file, bytes */
         struct luks2_header header;   /* of the image; not with VOLUMED_FORMAT_ISECL */
         bool has_layer;               /* it was there before */
+        bool pointed;                 /* DISK_NOVA: the disk names the mapping since this launch */
         struct luks2_header layer_header;
         struct key_id key_id;
         /* Between unlock and open: the image's volume key, or for other formats the key itself. */
@@ -72,4 +73,8 @@ int launch_disk_open(struct launch_disk *disk, const struct launch_place *place,
                      struct wla_error *err) _must_check_;
 
 void launch_disk_end_sessions(struct launch_disk *disk);
+
+/* After another disk has failed: what was changed in a disk of Nova's is as before. */
+void launch_disk_undo(struct launch_disk *disk, const struct launch_place *place);
+
 void launch_disk_close(struct launch_disk *disk);

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "vm/lifecycle_state.h"
+#include "vm/nova_return.h"
 #include "vm/report.h"
 
 #define TIMER_ACCURACY (50 * USEC_PER_MSEC)
@@ -54,7 +55,7 @@ void lifecycle_forget(struct vm *vm) {
 }
 
 void lifecycle_tidy(struct vm *vm) {
-        if (!vm->launch && !vm->waiting && vm->disk_count == 0)
+        if (!vm->launch && !vm->nova_return && !vm->waiting && vm->disk_count == 0)
                 lifecycle_forget(vm);
 }
 
@@ -202,6 +203,9 @@ void lifecycle_released(struct lifecycle *lifecycle, const struct uuid *uuid) {
         if (!vm)
                 return;
         report_closed(vm);
+        for (size_t i = 0; i < vm->disk_count; i++)
+                if (vm->disks[i]->mode == DISK_NOVA && !vm->nova_return)
+                        nova_return_begin(vm->disks[i], lifecycle_go_on);
         while (vm->disk_count > 0)
                 vm_remove_disk(vm, vm->disks[vm->disk_count - 1]);
         vm_set_state(vm, VM_STOPPING);
@@ -209,6 +213,13 @@ void lifecycle_released(struct lifecycle *lifecycle, const struct uuid *uuid) {
                 lifecycle_note(vm);
         lifecycle_tidy(vm);
         lifecycle_arm_leases(lifecycle);
+}
+
+struct nova_return *lifecycle_nova_return(const struct lifecycle *lifecycle,
+                                          const struct uuid *uuid) {
+        const struct vm *vm = lifecycle_find(lifecycle, uuid);
+
+        return vm ? vm->nova_return : NULL;
 }
 
 void lifecycle_reconnected(struct lifecycle *lifecycle, const struct uuid *uuid) {

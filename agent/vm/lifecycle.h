@@ -81,6 +81,8 @@ int lifecycle_check_start(const struct lifecycle *lifecycle, const struct domain
 void lifecycle_started(struct lifecycle *lifecycle, const struct uuid *vm);
 void lifecycle_stopped(struct lifecycle *lifecycle, const struct uuid *vm);
 void lifecycle_released(struct lifecycle *lifecycle, const struct uuid *vm);
+/* After lifecycle_released(): what is under way to give Nova its disk back, or NULL. */
+struct nova_return *lifecycle_nova_return(const struct lifecycle *lifecycle, const struct uuid *vm);
 void lifecycle_reconnected(struct lifecycle *lifecycle, const struct uuid *vm);
 
 /* Somebody knows that what is open may have changed: volumed is asked. */

@@ -35,6 +35,9 @@ void lifecycle_forget(struct vm *vm);
 /* Forgets a VM of which nothing is open or being opened. */
 void lifecycle_tidy(struct vm *vm);
 
+/* What has kept launches of this VM from beginning has ended. */
+void lifecycle_go_on(struct vm *vm);
+
 /* A record that cannot be written is told in the log. */
 void lifecycle_note(const struct vm *vm);
 

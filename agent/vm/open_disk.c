@@ -3,14 +3,18 @@
 #include <time.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "image/volume_key.h"
 #include "vm/launch_disk.h"
+#include "vm/nova.h"
 
 /* The mapping of a lease that was just dropped, or of a VM that just ended, is gone when the kernel has
  * closed it: very soon, but not at once. */
 #define BUSY_PATIENCE   (3 * USEC_PER_SEC)
 #define ATTEMPT_TIME    (500 * USEC_PER_MSEC) /* with less than this there is no other attempt */
 #define BUSY_PAUSE_NSEC 50000000
+
+#define UNDO_TIME (2 * USEC_PER_SEC)
 
 static int check_name(const struct volumed_reply *reply, const char *expected,
                       struct wla_error *err) {
@@ -87,6 +91,27 @@ static int create_layer(const struct launch_disk *disk, const struct launch_plac
         return call(disk->layer, &request, key, disk->name, place, err);
 }
 
+static struct nova_target target_of(const struct launch_disk *disk, bool to_mapping) {
+        return (struct nova_target){
+                .base = disk->line.image,
+                .image = disk->line.nova_image,
+                .header = disk->header.uuid,
+                .to_mapping = to_mapping,
+                .content = to_mapping ? disk->header.image.content : 0,
+                .virtual_size = to_mapping ? disk->header.image.virtual_size : 0,
+        };
+}
+
+static int point_nova(struct launch_disk *disk, const struct launch_place *place,
+                      struct wla_error *err) {
+        const struct nova_target target = target_of(disk, /* to_mapping= */ true);
+
+        if (nova_point(&target, place, err) < 0)
+                return -1;
+        disk->pointed = true;
+        return 0;
+}
+
 static int open_once(struct launch_disk *disk, const struct launch_place *place,
                      struct wla_error *err) {
         if (disk->format == VOLUMED_FORMAT_ISECL && launch_disk_convert(disk, place, err) < 0)
@@ -95,6 +120,8 @@ static int open_once(struct launch_disk *disk, const struct launch_place *place,
                 return open_direct(disk, place, err) < 0 ? wla_wrap(err, "opening its image") : 0;
         if (open_image(disk, place, err) < 0)
                 return wla_wrap(err, "opening its image");
+        if (disk->line.mode == DISK_NOVA)
+                return point_nova(disk, place, err);
         if ((disk->has_layer ? open_layer : create_layer)(disk, place, err) < 0)
                 return wla_wrap(err, "%s its layer", disk->has_layer ? "opening" : "making");
         return 0;
@@ -154,6 +181,22 @@ int launch_disk_open(struct launch_disk *disk, const struct launch_place *place,
         }
         disk->image_key = wla_secret_free(disk->image_key);
         return 0;
+}
+
+void launch_disk_undo(struct launch_disk *disk, const struct launch_place *place) {
+        const struct nova_target target = target_of(disk, /* to_mapping= */ false);
+        struct launch_place anew = *place;
+        struct deadline deadline;
+        struct wla_error err = {0};
+
+        if (!disk->pointed)
+                return;
+        deadline_init(&deadline, clock_now_usec() + UNDO_TIME);
+        anew.deadline = &deadline;
+        if (nova_point(&target, &anew, &err) < 0)
+                log_line(LOG_WARNING, "the disk of instance %s still names a mapping: %s",
+                         place->vm->text, wla_error_text(&err));
+        disk->pointed = false;
 }
 
 int launch_disk_unlock(struct launch_disk *disk, const struct wla_secret *key,

@@ -11,6 +11,7 @@ struct vm_call {
         struct vm_order order; /* disks and header_fds are the call's own, name is not kept */
         struct vm *vm;
         uint64_t arrived_usec;
+        struct launch_times times;
         bool *ended; /* of lifecycle_open(), while it is on the stack */
         struct protected_disk *disks;
         int *header_fds;
@@ -32,7 +33,7 @@ static void end_call(struct vm_call *call, const struct wla_error *err) {
 
         if (call->ended)
                 *call->ended = true;
-        report_launch(call->vm, clock_now_usec() - call->arrived_usec, err);
+        report_launch(call->vm, clock_now_usec() - call->arrived_usec, &call->times, err);
         free_call(call);
         order.done(order.userdata, err);
 }
@@ -119,6 +120,7 @@ static int add_disk(struct vm *vm, const struct launch_disk *launched, struct wl
         memcpy(disk->name, launched->name, sizeof(disk->name));
         disk->header = launched->header.uuid;
         disk->mode = launched->line.mode;
+        disk->nova_image = launched->line.nova_image;
         disk->by_hand = vm->launch_by_hand;
         return 0;
 }
@@ -165,9 +167,11 @@ static int adopt(struct vm *vm, struct launch *launch, struct wla_error *err) {
 static void run_call(struct vm *vm, struct vm_call *call);
 
 /* Another launch may have been waiting for the end of this one. */
-static void go_on(struct vm *vm) {
-        struct vm_call *next = TAKE_PTR(vm->waiting);
+void lifecycle_go_on(struct vm *vm) {
+        if (vm->launch || vm->nova_return)
+                return;
 
+        struct vm_call *next = TAKE_PTR(vm->waiting);
         if (next) {
                 run_call(vm, next);
                 return;
@@ -191,12 +195,14 @@ static void launched(void *userdata, struct launch *launch, const struct wla_err
         if (failure)
                 remove_launched(vm, launch);
         vm->call = NULL;
-        if (call)
+        if (call) {
+                call->times = launch_times(launch);
                 end_call(call, failure);
+        }
         launch_free(launch);
         lifecycle_arm_leases(vm->lifecycle);
         if (failure || vm->waiting)
-                go_on(vm);
+                lifecycle_go_on(vm);
 }
 
 /* The leases of migrate are those that prepare would make. */
@@ -288,7 +294,7 @@ static void run_call(struct vm *vm, struct vm_call *call) {
                 outcome = start_launch(vm, call, &err);
         if (outcome < 0) {
                 end_call(call, &err);
-                go_on(vm);
+                lifecycle_go_on(vm);
                 return;
         }
         vm->call = call;
@@ -316,7 +322,7 @@ static void supersede(struct vm *vm, struct vm_call *call) {
 static void begin(struct vm *vm, struct vm_call *call) {
         struct wla_error err = {0};
 
-        if (!vm->launch) {
+        if (!vm->launch && !vm->nova_return) {
                 run_call(vm, call);
                 return;
         }
@@ -374,7 +380,7 @@ void vm_call_cancel(struct vm_call *call) {
         struct wla_error err = {0};
 
         (void)wla_fail(&err, WLA_E_TIMEOUT, "who asked for them has gone, or the time was over");
-        report_launch(vm, clock_now_usec() - call->arrived_usec, &err);
+        report_launch(vm, clock_now_usec() - call->arrived_usec, &call->times, &err);
         if (vm->waiting == call) {
                 vm->waiting = NULL;
                 free_call(call);

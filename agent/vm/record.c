@@ -106,19 +106,26 @@ static int check_device(const struct json_value *object, const struct vm_disk *d
         return 0;
 }
 
-static int fill_disk(const struct json_value *object, struct vm_disk *disk, struct wla_error *err) {
-        struct volume_name name = {.kind = VOLUME_DISK, .uuid = disk->vm->uuid};
+/* The one mode that no definition can have. */
+static int read_mode(const struct json_value *object, struct vm_disk *disk, struct wla_error *err) {
         char mode[16];
 
-        memcpy(name.target, disk->target, sizeof(name.target));
-        volume_name_write(&name, disk->name);
+        if (read_text(object, "mode", mode, sizeof(mode), err) < 0)
+                return -1;
+        if (strcmp(mode, disk_mode_name(DISK_NOVA)) != 0)
+                return disk_mode_parse(mode, &disk->mode, err);
+        disk->mode = DISK_NOVA;
+        return read_uuid(object, "nova_image", &disk->nova_image, err);
+}
+
+static int fill_disk(const struct json_value *object, struct vm_disk *disk, struct wla_error *err) {
         disk->by_hand = json_member(object, "by_hand").type == JSON_TRUE;
         if (read_text(object, "image", disk->image, sizeof(disk->image), err) < 0 ||
             read_uuid(object, "header_uuid", &disk->header, err) < 0 ||
-            read_text(object, "mode", mode, sizeof(mode), err) < 0 ||
-            disk_mode_parse(mode, &disk->mode, err) < 0 ||
+            read_mode(object, disk, err) < 0 ||
             read_text(object, "key_id", disk->key_id, sizeof(disk->key_id), err) < 0)
                 return -1;
+        vm_disk_set_name(disk);
         return check_device(object, disk, err);
 }
 

@@ -37,8 +37,16 @@ void report_opened(const struct vm_disk *disk) {
         report_disk(LOG_INFO, LOG_ID_VOLUME_OPENED, disk, "is open");
 }
 
-void report_launch(const struct vm *vm, uint64_t duration_usec, const struct wla_error *err) {
-        char duration[24];
+#define USEC_TEXT_SIZE 24u
+
+static const char *usec_text(uint64_t usec, char to[USEC_TEXT_SIZE]) {
+        (void)snprintf(to, USEC_TEXT_SIZE, "%" PRIu64, usec);
+        return to;
+}
+
+void report_launch(const struct vm *vm, uint64_t duration_usec, const struct launch_times *times,
+                   const struct wla_error *err) {
+        char texts[4][USEC_TEXT_SIZE];
 
         metrics_count(METRIC_VM_LAUNCHES, err ? err->code : WLA_OK, 0);
         metrics_observe_usec(METRIC_VM_LAUNCH_SECONDS, duration_usec);
@@ -47,11 +55,13 @@ void report_launch(const struct vm *vm, uint64_t duration_usec, const struct wla
                 return;
         }
 
-        (void)snprintf(duration, sizeof(duration), "%" PRIu64, duration_usec);
         const struct log_field fields[] = {
                 {"WLA_VM_UUID", vm->uuid.text},
                 {"WLA_VM_NAME", vm->name},
-                {"WLA_DURATION_USEC", duration},
+                {"WLA_DURATION_USEC", usec_text(duration_usec, texts[0])},
+                {"WLA_INSPECT_USEC", usec_text(times->inspect_usec, texts[1])},
+                {"WLA_KEY_USEC", usec_text(times->key_usec, texts[2])},
+                {"WLA_OPEN_USEC", usec_text(times->open_usec, texts[3])},
                 {NULL, NULL},
         };
         log_event(LOG_INFO, LOG_ID_LAUNCH_ALLOWED, fields, "the disks of VM %s are open",

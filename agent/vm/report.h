@@ -7,12 +7,14 @@
  * Threads: the loop thread.
  */
 
+#include "vm/launch.h"
 #include "vm/vm.h"
 
 void report_opened(const struct vm_disk *disk);
 
-/* How an attempt to open disks has ended; err is NULL on success. */
-void report_launch(const struct vm *vm, uint64_t duration_usec, const struct wla_error *err);
+/* How an attempt to open disks has ended, and what took how long; err is NULL on success. */
+void report_launch(const struct vm *vm, uint64_t duration_usec, const struct launch_times *times,
+                   const struct wla_error *err);
 
 /* A definition that was refused before it was known whose it is, or whether it is one. */
 void report_refused(const struct uuid *vm, const char *name, const struct wla_error *err);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/file.h"
+
 /* volumed and key sources give up this much before whoever asks does, so that their reason gets there. */
 #define REASON_MARGIN (250 * USEC_PER_MSEC)
 
@@ -78,6 +80,11 @@ void service_open(const struct service_context *context, struct vm_order *order,
         struct wla_error err = {0};
 
         if (!call) {
+                for (size_t i = 0; order->header_fds && i < order->disk_count; i++) {
+                        int fd = order->header_fds[i];
+
+                        file_closep(&fd);
+                }
                 service_answer(context, wla_fail(&err, WLA_E_BUSY, "out of memory"), &err);
                 return;
         }

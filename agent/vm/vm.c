@@ -89,6 +89,16 @@ struct vm_disk *vm_add_disk(struct vm *vm, const char *target) {
         return disk;
 }
 
+void vm_disk_set_name(struct vm_disk *disk) {
+        struct volume_name name = {.kind = VOLUME_DISK, .uuid = disk->vm->uuid};
+
+        if (disk->mode == DISK_NOVA)
+                name = (struct volume_name){.kind = VOLUME_IMAGE, .uuid = disk->header};
+        else
+                memcpy(name.target, disk->target, sizeof(name.target));
+        volume_name_write(&name, disk->name);
+}
+
 void vm_remove_disk(struct vm *vm, struct vm_disk *disk) {
         size_t at = 0;
 
@@ -113,7 +123,9 @@ static int write_disk(const struct vm_disk *disk, struct buf *json, struct wla_e
             write_text(json, ",\"image\":", disk->image, err) < 0 ||
             write_text(json, ",\"header_uuid\":", disk->header.text, err) < 0 ||
             write_text(json, ",\"mode\":", disk_mode_name(disk->mode), err) < 0 ||
-            write_text(json, ",\"key_id\":", disk->key_id, err) < 0)
+            write_text(json, ",\"key_id\":", disk->key_id, err) < 0 ||
+            (disk->mode == DISK_NOVA &&
+             write_text(json, ",\"nova_image\":", disk->nova_image.text, err) < 0))
                 return -1;
         return buf_printf(json, err, ",\"device\":\"%s%s\",\"by_hand\":%s,\"held\":%s}",
                           VOLUME_DEVICE_ROOT, disk->name, disk->by_hand ? "true" : "false",

@@ -43,6 +43,7 @@ struct vm_disk {
         char image[VOLUMED_PATH_SIZE];
         struct uuid header; /* of the image */
         enum disk_mode mode;
+        struct uuid nova_image; /* DISK_NOVA: the image in Glance */
         char key_id[KEY_ID_TEXT_MAX + 1];
         char name[VOLUME_NAME_SIZE]; /* of the VM's volume, below VOLUME_DEVICE_ROOT */
         bool by_hand;                /* opened by CONTROL_VOLUME_OPEN, not for a start */
@@ -63,12 +64,13 @@ struct vm {
         size_t disk_count;
         struct vm_disk *disks[DOMAIN_DISKS_MAX];
 
-        uint64_t changed_usec;   /* what is held, or should be, has changed; CLOCK_MONOTONIC */
-        bool migrating;          /* opened for migration to this host */
-        struct launch *launch;   /* under way */
-        bool launch_by_hand;     /* it opens one more disk, whatever the VM is doing */
-        struct vm_call *call;    /* who waits for it; NULL when nobody does any more */
-        struct vm_call *waiting; /* who has its turn when the launch has ended */
+        uint64_t changed_usec; /* what is held, or should be, has changed; CLOCK_MONOTONIC */
+        bool migrating;        /* opened for migration to this host */
+        struct launch *launch; /* under way */
+        struct nova_return *nova_return; /* under way; no launch begins before its end */
+        bool launch_by_hand;             /* it opens one more disk, whatever the VM is doing */
+        struct vm_call *call;            /* who waits for it; NULL when nobody does any more */
+        struct vm_call *waiting;         /* who has its turn when the launch has ended */
 };
 
 LIST_HEAD(vm_list, vm);
@@ -87,6 +89,9 @@ struct vm_disk *vm_find_disk(const struct vm *vm, const char *target);
 
 /* An empty disk; in place of the one of that target.  NULL without memory, or when there are too many. */
 struct vm_disk *vm_add_disk(struct vm *vm, const char *target);
+
+/* Of its volume, from its mode, VM and target, or image. */
+void vm_disk_set_name(struct vm_disk *disk);
 
 /* Ends its lease, too. */
 void vm_remove_disk(struct vm *vm, struct vm_disk *disk);

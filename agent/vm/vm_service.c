@@ -6,7 +6,8 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "vm/registry.h"
+#include "vm/nova.h"
+#include "vm/nova_return.h"
 #include "vm/report.h"
 #include "vm/service_call.h"
 #include "wlagent/control.h"
@@ -90,27 +91,9 @@ static uint64_t timeout_usec(void *self, uint16_t command, const struct buf *pay
                                          : service->settings.launch_timeout_usec;
 }
 
-/* A disk of Nova is protected when the image that it was made from is registered. */
-static int check_nova(const struct vm_service *service, const struct domain *domain,
-                      struct wla_error *err) {
-        _cleanup_close_ int header_fd = -1;
-
-        if (!domain->nova.present || domain->nova.image.text[0] == '\0')
-                return 0;
-        if (registry_open(service->options.state_directory, &domain->nova.image, &header_fd, err) <
-            0)
-                return -1;
-        if (header_fd < 0)
-                return 0;
-        return wla_fail(err, WLA_E_UNSUPPORTED,
-                        "image %s is registered, but disks of Nova are not "
-                        "opened",
-                        domain->nova.image.text);
-}
-
-static int judge_domain(const struct vm_service *service, enum weight weight,
-                        const struct domain *domain, struct wla_error *err) {
-        if (check_nova(service, domain, err) < 0)
+static int judge_domain(const struct vm_service *service, enum weight weight, struct domain *domain,
+                        int *ret_header_fd, struct wla_error *err) {
+        if (nova_protect(service->options.state_directory, domain, ret_header_fd, err) < 0)
                 return -1;
         return weight == CHECKS ? lifecycle_check_start(service->options.lifecycle, domain, err)
                                 : 0;
@@ -129,6 +112,8 @@ static void begin_start(const struct service_context *context, const struct doma
         const struct vm_service *service = context->service;
         enum weight weight = operations[asked->operation].weight;
         _cleanup_free_ struct domain *domain = calloc(1, sizeof(*domain));
+        _cleanup_close_ int header_fd = -1;
+        int header_fds[DOMAIN_DISKS_MAX];
         struct wla_error err = {0};
         int outcome = 0;
 
@@ -137,7 +122,7 @@ static void begin_start(const struct service_context *context, const struct doma
         if (outcome == 0)
                 outcome = domain_parse(asked->xml, asked->xml_size, domain, &err);
         if (outcome == 0)
-                outcome = judge_domain(service, weight, domain, &err);
+                outcome = judge_domain(service, weight, domain, &header_fd, &err);
         if (outcome < 0)
                 report_definition(asked, domain, &err);
 
@@ -148,14 +133,41 @@ static void begin_start(const struct service_context *context, const struct doma
                 service_answer(context, outcome, &err);
                 return;
         }
+        for (size_t i = 0; i < domain->disk_count; i++)
+                header_fds[i] = domain->disks[i].mode == DISK_NOVA ? TAKE_FD(header_fd) : -1;
         struct vm_order order = {
                 .why = operations[asked->operation].why,
                 .uuid = domain->uuid,
                 .name = domain->name,
                 .disks = domain->disks,
+                .header_fds = header_fds,
                 .disk_count = domain->disk_count,
         };
         service_open(context, &order, "");
+}
+
+struct release_call {
+        struct service_call call; /* first: it is what is cancelled */
+};
+
+static void returned(void *userdata) {
+        struct release_call *call = userdata;
+
+        service_call_answer(&call->call, NULL, NULL);
+        free(call);
+}
+
+/* libvirt hears of the end when Nova can have its disk back; false when it can already. */
+static bool wait_for_return(const struct service_context *context, const struct uuid *vm) {
+        struct nova_return *nova_return = lifecycle_nova_return(context->service->options.lifecycle,
+                                                                vm);
+        struct release_call *call = nova_return ? calloc(1, sizeof(*call)) : NULL;
+
+        if (!call)
+                return false;
+        service_stay(context, &call->call);
+        nova_return_wait(nova_return, returned, call);
+        return true;
 }
 
 static void tell(const struct service_context *context, const struct domain_request *asked) {
@@ -172,7 +184,9 @@ static void tell(const struct service_context *context, const struct domain_requ
                          wla_error_text(&err));
         if (operations[asked->operation].weight == TELLS_AT_MOST)
                 outcome = 0;
-        service_answer(context, outcome, &err);
+        if (outcome < 0 || asked->operation != DOMAIN_RELEASE ||
+            !wait_for_return(context, &domain->uuid))
+                service_answer(context, outcome, &err);
 }
 
 static void domain_command(const struct service_context *context) {

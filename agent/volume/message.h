@@ -92,8 +92,9 @@ struct volumed_request {
         struct {
                 char image[UUID_TEXT_SIZE]; /* in Glance: with the path it tells the base */
                 uint8_t to_mapping;         /* the new backing file: 1 the mapping, 0 the base */
-                uint8_t content;            /* enum image_content of what the mapping shows */
-                uint64_t virtual_size;      /* of it, bytes: the disk must not be smaller */
+                /* With to_mapping only: */
+                uint8_t content;       /* enum image_content of what the mapping shows */
+                uint64_t virtual_size; /* of it, bytes: the disk must not be smaller */
         } nova;
         char key_id[KEY_ID_TEXT_MAX + 1]; /* canonical */
         uint8_t key[VOLUMED_KEY_MAX];

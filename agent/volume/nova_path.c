@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define DISK_NAME   "disk"
+#define BASE_PART   "/_base/"
 #define UUID_LENGTH (UUID_TEXT_SIZE - 1)
 #define SHA1_SIZE   20u
 
@@ -55,10 +56,27 @@ int nova_base_path(const char *disk, const struct uuid *image, char ret_base[VOL
         if (image_hash(image, hash, err) < 0)
                 return -1;
 
-        int written = snprintf(ret_base, VOLUMED_PATH_SIZE, "%.*s/_base/%s", (int)root, disk, hash);
+        int written = snprintf(ret_base, VOLUMED_PATH_SIZE, "%.*s" BASE_PART "%s", (int)root, disk,
+                               hash);
         if (written < 0 || (size_t)written >= VOLUMED_PATH_SIZE)
                 return wla_fail(err, WLA_E_INPUT, "the path of the Nova instance is too long");
         if (ret_instance)
                 *ret_instance = instance;
+        return 0;
+}
+
+int nova_disk_path(const char *base, const struct uuid *instance, char ret_disk[VOLUMED_PATH_SIZE],
+                   struct wla_error *err) {
+        size_t tail = strlen(BASE_PART) + 2 * SHA1_SIZE;
+        size_t length = strnlen(base, VOLUMED_PATH_SIZE);
+
+        if (length <= tail || strncmp(base + length - tail, BASE_PART, strlen(BASE_PART)) != 0)
+                return wla_fail(err, WLA_E_INPUT, "%.*s is not in Nova's cache of images",
+                                (int)VOLUMED_PATH_SIZE, base);
+
+        int written = snprintf(ret_disk, VOLUMED_PATH_SIZE, "%.*s/%s/" DISK_NAME,
+                               (int)(length - tail), base, instance->text);
+        if (written < 0 || (size_t)written >= VOLUMED_PATH_SIZE)
+                return wla_fail(err, WLA_E_INPUT, "the path of the Nova instance is too long");
         return 0;
 }

@@ -20,3 +20,7 @@
 /* ret_instance may be NULL. */
 int nova_base_path(const char *disk, const struct uuid *image, char ret_base[VOLUMED_PATH_SIZE],
                    struct uuid *ret_instance, struct wla_error *err) _must_check_;
+
+/* The other way: the root disk of an instance beside this base. */
+int nova_disk_path(const char *base, const struct uuid *instance, char ret_disk[VOLUMED_PATH_SIZE],
+                   struct wla_error *err) _must_check_;

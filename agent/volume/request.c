@@ -162,7 +162,11 @@ static int read_nova(const struct volumed_request *wire, struct volume_request *
         nova->to_mapping = wire->nova.to_mapping == 1;
         nova->content = (enum image_content)wire->nova.content;
         nova->virtual_size = wire->nova.virtual_size;
-        return check_disk_size(nova->virtual_size, err);
+        if (nova->to_mapping)
+                return check_disk_size(nova->virtual_size, err);
+        if (nova->content != 0 || nova->virtual_size != 0)
+                return wla_fail(err, WLA_E_INPUT, "the base has no size here");
+        return 0;
 }
 
 static int read_key_id(const struct volumed_request *wire, struct volume_request *request,

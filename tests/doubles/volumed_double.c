@@ -34,6 +34,8 @@
 #include "base/file.h"
 #include "image/header_writer.h"
 #include "image/volume_key.h"
+#include "volume/nova_disk.h"
+#include "volume/nova_path.h"
 #include "volume/packet.h"
 #include "volume/request.h"
 
@@ -48,6 +50,7 @@ static const char *const operation_names[_VOLUMED_OPERATION_MAX] = {
         [VOLUMED_LIST_LAYERS] = "LIST_LAYERS",
         [VOLUMED_CLOSE] = "CLOSE",
         [VOLUMED_REMOVE_LAYER] = "REMOVE_LAYER",
+        [VOLUMED_REBASE] = "REBASE",
 };
 
 static const char *directory;
@@ -323,6 +326,28 @@ static int remove_layer(const struct volume_request *request, struct wla_error *
         return 0;
 }
 
+/* As session_nova.c, but for how the disk is opened. */
+static int rebase(const struct volume_request *request, struct wla_error *err) {
+        char mapping[sizeof(VOLUME_DEVICE_ROOT) + VOLUME_NAME_SIZE] = VOLUME_DEVICE_ROOT;
+        char base[VOLUMED_PATH_SIZE];
+        const struct nova_disk_backing backing = {
+                .base = base,
+                .mapping = mapping,
+                .to_mapping = request->nova.to_mapping,
+                .content = request->nova.content,
+                .virtual_size = request->nova.virtual_size,
+        };
+        bool changed = false;
+
+        volume_name_write(&request->name, mapping + strlen(VOLUME_DEVICE_ROOT));
+        if (nova_base_path(request->path, &request->nova.image, base, NULL, err) < 0)
+                return -1;
+        _cleanup_close_ int fd = open(request->path, O_RDWR | O_CLOEXEC);
+        if (fd < 0)
+                return wla_fail(err, WLA_E_NOT_FOUND, "the disk does not exist");
+        return nova_disk_rebase(fd, &backing, &changed, err);
+}
+
 static int serve(const struct volume_request *request, const struct volumed_request *wire,
                  struct volumed_reply *reply, struct wla_error *err) {
         switch (request->operation) {
@@ -349,6 +374,8 @@ static int serve(const struct volume_request *request, const struct volumed_requ
                 return close_volume(request, err);
         case VOLUMED_REMOVE_LAYER:
                 return remove_layer(request, err);
+        case VOLUMED_REBASE:
+                return rebase(request, err);
         default:
                 return wla_fail(err, WLA_E_UNSUPPORTED, "the double does not do this");
         }

@@ -25,6 +25,7 @@ HOOK = os.path.join(BUILD, "hooks", "50-wlagent")
 HOOK_INSTALLED = "/etc/libvirt/hooks/qemu.d/50-wlagent"
 
 IMAGES = "/var/lib/libvirt/images"
+INSTANCES = "/var/lib/nova/instances"
 LAYERS = "/var/lib/workload-agent-volumes"
 KEY_NAME = "vm"  # the agent has it from the start
 KEY = bytes(range(32))
@@ -65,7 +66,7 @@ class Agent(running.Agent):
         self.control = os.path.join(self.run_directory, "control.sock")
         self.log = LOGS[0]
         self.options = {"Agent": {}, "KeyProvider": {"AllowWrap": "yes"}, "TPM": {}, "Keys": {},
-                        "Volumes": {"ImageRoots": IMAGES}}
+                        "Volumes": {"ImageRoots": f"{IMAGES} {INSTANCES}"}}
         self.user = "wlagent"
 
     def write_config(self, text=None, **sections):

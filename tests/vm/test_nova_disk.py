@@ -32,7 +32,8 @@ class NovaDisk(host.VmTest):
         run("qemu-img", "create", "-q", "-f", "qcow2", "-b", self.base, "-F", "raw", self.disk, "1M")
 
     def rebase(self, to, disk=None, name=None, size=SIZE):
-        return test_volumes.Session(self, "rebase", disk or self.disk, GLANCE, name or self.name, to, "raw", size)
+        return test_volumes.Session(self, "rebase", disk or self.disk, GLANCE, name or self.name, to,
+                                    *(["raw", size] if to == "mapping" else []))
 
     def backing(self):
         return json.loads(output("qemu-img", "info", "-U", "--output=json", self.disk))["backing-filename"]

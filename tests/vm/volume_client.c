@@ -14,7 +14,7 @@
  *     convert KEYFILE KEY-ID | adopt KEYFILE
  *     create IMAGE-UUID SIZE raw|qcow2 KEYFILE kept|ephemeral
  *     list | layers | close NAME | remove VM TARGET
- *     rebase DISK GLANCE-UUID NAME mapping|base raw|qcow2 SIZE
+ *     rebase DISK GLANCE-UUID NAME base | ... mapping raw|qcow2 SIZE
  *     wait                                             says "waiting" and waits for a line
  *
  * What comes back is a line each; after the last step it holds the session until standard input ends.
@@ -246,9 +246,11 @@ static void rebase(struct state *state) {
         put(request.nova.image, sizeof(request.nova.image), next(state));
         put(request.name, sizeof(request.name), next(state));
         request.nova.to_mapping = strcmp(next(state), "mapping") == 0;
-        request.nova.content = strcmp(next(state), "raw") == 0 ? IMAGE_CONTENT_RAW
-                                                               : IMAGE_CONTENT_QCOW2;
-        request.nova.virtual_size = strtoull(next(state), NULL, 10);
+        if (request.nova.to_mapping) {
+                request.nova.content = strcmp(next(state), "raw") == 0 ? IMAGE_CONTENT_RAW
+                                                                       : IMAGE_CONTENT_QCOW2;
+                request.nova.virtual_size = strtoull(next(state), NULL, 10);
+        }
         struct volumed_reply reply = call(state, &request, NULL, -1);
         print_reply(&reply);
 }

@@ -118,6 +118,44 @@ START_TEST(nova_without_an_image_of_its_own) {
 }
 END_TEST
 
+#define OVER_OUR_IMAGE(file)                                                                    \
+        "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='" file \
+        "'/>"                                                                                   \
+        "<backingStore type='block'><format type='raw'/>"                                       \
+        "<source dev='/dev/mapper/wlagent-image-" IMAGE_UUID "'/></backingStore>"               \
+        "<target dev='vda'/></disk>"
+
+/* What libvirt found below it before "start". */
+START_TEST(nova_over_an_image_of_ours) {
+        static const char metadata[] = NOVA_METADATA("<n:root type='image' uuid='" IMAGE_UUID
+                                                     "'/>");
+        struct wla_error err = {0};
+        char xml[4096];
+
+        domain_text(xml, sizeof(xml), metadata, OVER_OUR_IMAGE("/i/" DOMAIN_UUID "/disk"));
+        ck_assert_msg(parse(xml, &err) == 0, "%s", wla_error_text(&err));
+        ck_assert(domain.nova.image_below);
+        ck_assert_uint_eq(domain.disk_count, 0);
+
+        domain_text(xml, sizeof(xml), metadata, OVER_OUR_IMAGE("/i/" DOMAIN_UUID "/disk.eph0"));
+        ck_assert_int_eq(parse(xml, &err), -1);
+        domain_text(xml, sizeof(xml), metadata, OVER_OUR_IMAGE("/i/" IMAGE_UUID "/disk"));
+        ck_assert_int_eq(parse(xml, &err), -1);
+        domain_text(xml, sizeof(xml), "", OVER_OUR_IMAGE("/i/" DOMAIN_UUID "/disk"));
+        ck_assert_int_eq(parse(xml, &err), -1);
+        ck_assert_ptr_nonnull(strstr(wla_error_text(&err), "is below a disk that is not"));
+}
+END_TEST
+
+/* Only the registry makes a disk one of Nova's. */
+START_TEST(no_definition_asks_for_mode_nova) {
+        enum disk_mode mode;
+        struct wla_error err = {0};
+
+        ck_assert_int_eq(disk_mode_parse("nova", &mode, &err), -1);
+}
+END_TEST
+
 START_TEST(prefixes_do_not_matter) {
         static const char *const metadata[] = {
                 "<w:protected xmlns:w='urn:wlagent:domain:1'>"
@@ -515,6 +553,7 @@ START_TEST(allocation_failures) {
 END_TEST
 
 SUITE_MAIN("domain", every_operation_of_the_hook, a_domain_without_protection, a_domain_of_nova,
-           nova_without_an_image_of_its_own, prefixes_do_not_matter, faulty_definitions,
+           nova_without_an_image_of_its_own, nova_over_an_image_of_ours,
+           no_definition_asks_for_mode_nova, prefixes_do_not_matter, faulty_definitions,
            hostile_texts, other_encodings, large_texts, many_disks, a_name_is_made_printable,
            identity_of_a_faulty_domain, paths, allocation_failures)

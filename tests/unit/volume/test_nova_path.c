@@ -29,6 +29,8 @@ static void expect(const char *disk, const char *base) {
         ck_assert_str_eq(found, base);
         ck_assert_str_eq(instance.text, INSTANCE);
         ck_assert_int_eq(nova_base_path(disk, &uuid, found, NULL, &err), 0);
+        ck_assert_int_eq(nova_disk_path(base, &instance, found, &err), 0);
+        ck_assert_str_eq(found, disk);
 }
 
 static void expect_refusal(const char *disk) {
@@ -81,6 +83,26 @@ START_TEST(other_paths_are_refused) {
 }
 END_TEST
 
+START_TEST(other_bases_are_refused) {
+        static const char *const paths[] = {
+                "",
+                "/_base/0123456789012345678901234567890123456789",
+                "/i/base/0123456789012345678901234567890123456789",
+                "/i/_base/01234567890123456789012345678901234567890",
+                "/i/_base/012345678901234567890123456789012345678",
+        };
+        struct uuid uuid = image();
+        char found[VOLUMED_PATH_SIZE];
+
+        for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+                struct wla_error err = {0};
+
+                ck_assert_int_eq(nova_disk_path(paths[i], &uuid, found, &err), -1);
+                ck_assert_int_eq(err.code, WLA_E_INPUT);
+        }
+}
+END_TEST
+
 START_TEST(long_paths_are_refused) {
         char path[VOLUMED_PATH_SIZE + 64];
 
@@ -95,4 +117,4 @@ START_TEST(long_paths_are_refused) {
 END_TEST
 
 SUITE_MAIN("volume/nova_path", the_base_is_derived, any_part_of_the_path_may_be_named_disk,
-           other_paths_are_refused, long_paths_are_refused)
+           other_paths_are_refused, other_bases_are_refused, long_paths_are_refused)

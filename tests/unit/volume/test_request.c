@@ -167,6 +167,14 @@ START_TEST(a_nova_disk_is_described) {
         wire = request_of(VOLUMED_REBASE);
         wire.nova.virtual_size = 1;
         check_refused(&wire, "the size of the disk is out of range");
+
+        wire = request_of(VOLUMED_REBASE);
+        wire.nova.to_mapping = 0;
+        check_refused(&wire, "the base has no size here");
+        wire.nova.content = 0;
+        wire.nova.virtual_size = 0;
+        ck_assert_int_eq(volume_request_read(&wire, &request, &err), 0);
+        ck_assert(!request.nova.to_mapping);
 }
 END_TEST
 
