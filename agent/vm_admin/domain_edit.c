@@ -187,9 +187,9 @@ static int end_chain(xmlNode *disk, enum disk_mode mode, struct wla_error *err) 
 
 static int edit_protect(struct definition *definition, const struct protected_disk *disk,
                         struct wla_error *err) {
-        xmlNode *protected;
-        xmlNode *line;
-        xmlNode *node;
+        xmlNode *protected = NULL;
+        xmlNode *line = NULL;
+        xmlNode *node = NULL;
 
         if (definition_disk(definition, disk->target, &node, err) < 0 ||
             check_suitable(node, disk->target, err) < 0 ||
