@@ -13,10 +13,6 @@
 /* No network, and nothing on standard error.  Entities stay references: libvirt writes none. */
 #define PARSE_OPTIONS (XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING)
 
-int definition_fail_memory(struct wla_error *err) {
-        return wla_fail(err, WLA_E_BUSY, "no memory is left for the definition of the domain");
-}
-
 static int take_uuid(struct definition *definition, struct wla_error *err) {
         xmlNode *node = definition_child(definition->root, NULL, "uuid");
         _cleanup_text_ xmlChar *text = node ? xmlNodeGetContent(node) : NULL;

@@ -60,7 +60,8 @@ int definition_add(xmlNode *parent, xmlNs *namespace, const char *name, xmlNode 
 /* The element and all below it. */
 void definition_remove(xmlNode *node);
 
-int definition_fail_memory(struct wla_error *err);
+#define definition_fail_memory(err) \
+        wla_fail((err), WLA_E_BUSY, "no memory is left for the definition of the domain")
 
 static inline void definition_free_text(xmlChar **text) {
         xmlFree(*text);
