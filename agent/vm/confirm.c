@@ -47,8 +47,13 @@ static void judge(struct vm *vm, const struct volume_list *list) {
                 lifecycle_forget(vm);
                 return;
         }
-        if (!held && (vm->state == VM_OPENING || vm->state == VM_OPEN))
-                vm_set_state(vm, VM_RUNNING);
+        if (!held && (vm->state == VM_OPENING || vm->state == VM_OPEN)) {
+                if (vm->seen_open)
+                        vm_set_state(vm, VM_RUNNING);
+                else
+                        lifecycle_confirm_in(vm->lifecycle, FIRST_PAUSE);
+                vm->seen_open = !vm->seen_open;
+        }
         lifecycle_note(vm);
 }
 

@@ -65,6 +65,7 @@ struct vm {
         struct vm_disk *disks[DOMAIN_DISKS_MAX];
 
         uint64_t changed_usec; /* what is held, or should be, has changed; CLOCK_MONOTONIC */
+        bool seen_open;        /* without us, once: what is just ending looks the same */
         bool migrating;        /* opened for migration to this host */
         struct launch *launch; /* under way */
         struct nova_return *nova_return; /* under way; no launch begins before its end */
