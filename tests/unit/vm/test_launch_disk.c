@@ -34,7 +34,7 @@ START_TEST(every_mode) {
         struct vm_fixture fixture;
 
         vm_fixture_setup(&fixture);
-        for (enum disk_mode mode = 0; mode < _DISK_MODE_MAX; mode++)
+        for (enum disk_mode mode = 0; mode <= DISK_EPHEMERAL; mode++)
                 for (int round = 0; round < 2 && mode != DISK_EPHEMERAL; round++) {
                         struct launch_disk disk = disk_of(&fixture, mode);
                         struct wla_error err = {0};
