@@ -239,11 +239,12 @@ class Guest:
             f"{'<readonly/>' if readonly else ''}</disk>")
         return self
 
-    def protected_disk(self, image, mode="layer"):
+    def protected_disk(self, image, mode="layer", key=None):
         """A disk as `wlagent vm protect` leaves it."""
         target = f"vd{chr(ord('a') + len(self.disks))}"
         self.metadata = self.metadata or f"<wlagent:protected xmlns:wlagent='{NAMESPACE}'></wlagent:protected>"
-        line = f"<wlagent:disk target='{target}' mode='{mode}' image='{image}'/></wlagent:protected>"
+        named = f" key='{key}'" if key else ""
+        line = f"<wlagent:disk target='{target}' mode='{mode}' image='{image}'{named}/></wlagent:protected>"
         self.metadata = self.metadata.replace("</wlagent:protected>", line)
         return self.disk(self.volume(target), "raw" if mode == "direct" else "qcow2", target)
 
