@@ -9,7 +9,14 @@
 /* Above what the agent takes to open a disk, so that its own reason arrives. */
 #define ANSWER_USEC (5 * USEC_PER_SEC)
 
+/* And what may take hours. */
+#define WORK_USEC (24 * 3600 * USEC_PER_SEC)
+
 static const char hint_names[] = "'wlagent volume list' names those that there are";
+
+static bool takes_long(enum control_command command) {
+        return command == CONTROL_VOLUME_PREPARE || command == CONTROL_VOLUME_ADOPT;
+}
 
 int volume_ask(struct invocation *invocation, enum control_command command,
                const struct json_writer *request, struct buf *text, struct json_value *ret,
@@ -27,7 +34,9 @@ int volume_ask(struct invocation *invocation, enum control_command command,
                 .socket = config->agent.control_socket,
                 .command = command,
                 .request = request ? &request->text : NULL,
-                .timeout_usec = config->libvirt.launch_timeout_usec + ANSWER_USEC,
+                .timeout_usec = (takes_long(command) ? WORK_USEC
+                                                     : config->libvirt.launch_timeout_usec) +
+                                ANSWER_USEC,
         };
         if (control_call(&call, text, err) < 0)
                 return -1;
@@ -55,6 +64,8 @@ static const struct command *const subcommands[] = {
         &command_volume_open,
         &command_volume_close,
         &command_volume_remove,
+        &command_volume_prepare,
+        &command_volume_adopt,
         NULL,
 };
 

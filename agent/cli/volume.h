@@ -12,6 +12,8 @@ extern const struct command command_volume_list;
 extern const struct command command_volume_open;
 extern const struct command command_volume_close;
 extern const struct command command_volume_remove;
+extern const struct command command_volume_prepare;
+extern const struct command command_volume_adopt;
 
 /* Asks wlagentd; the reply's object is in *ret, which points into text.  request: NULL for none; a reply
  * without payload leaves type JSON_ABSENT. */

@@ -40,7 +40,7 @@ class Usage(unittest.TestCase):
         self.assertEqual(offered(""), ["setup", "status", "metrics", "doctor", "key", "image", "vm", "volume",
                                        "keyprovider"])
         self.assertEqual(offered("vm", ""), ["protect", "unprotect", "list", "reconcile"])
-        self.assertEqual(offered("volume", ""), ["list", "open", "close", "remove"])
+        self.assertEqual(offered("volume", ""), ["list", "open", "close", "remove", "prepare", "adopt"])
         self.assertEqual(offered("key", ""), ["create", "import", "wrap", "list", "show", "remove"])
 
     def test_help_of_every_command(self):

@@ -104,6 +104,18 @@ class Isecl(Foreign):
         guest = self.protected("isecl-large", image)
         self.assertIn("wlagent volume prepare", self.refused(guest))
 
+    def test_prepared(self):
+        image = self.isecl()
+        self.assertIn("it has been converted", self.host.agent.output("volume", "prepare", image, "--key", KEY_ID))
+        self.assertEqual(len(self.made()), 2)
+        self.assertIn("nothing to do", self.host.agent.output("volume", "prepare", image, "--key", KEY_ID))
+        foreign_formats.flip(image, -1)
+        done = self.host.agent.run("volume", "prepare", image, "--key", KEY_ID, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"tag does not match", done.stderr)
+        self.assertEqual(len(self.made()), 2)
+        self.assert_no_plaintext()
+
 
 class Luks2(Foreign):
     def test_a_keyslot_opens_it(self):
