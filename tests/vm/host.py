@@ -51,6 +51,13 @@ def output(*command, **options):
     return run(*command, **options).stdout
 
 
+def make_places_for_plaintext():
+    for path in (PLAIN, CONSOLES):
+        os.makedirs(path, exist_ok=True)
+        if not os.path.ismount(path):
+            run("mount", "-t", "tmpfs", "tmpfs", path)
+
+
 def virsh(*arguments, **options):
     return run("virsh", *arguments, **options)
 
@@ -135,10 +142,7 @@ class Host:
     def __init__(self):
         packaging = os.path.join(TOP, "packaging", "systemd")
         run("systemd-sysusers", os.path.join(packaging, "sysusers.conf"))
-        for path in (PLAIN, CONSOLES):
-            os.makedirs(path, exist_ok=True)
-            if not os.path.ismount(path):
-                run("mount", "-t", "tmpfs", "tmpfs", path)
+        make_places_for_plaintext()
         run("systemd-tmpfiles", "--create", os.path.join(packaging, "tmpfiles.conf"))
         self.agent = Agent()
         self.volumed = Volumed(self.agent)
@@ -236,7 +240,7 @@ class Guest:
         self.disks.append(
             f"<disk type='{kind}' device='disk'><driver name='qemu' type='{driver}' cache='none'/>"
             f"<source {attribute}='{source}'/><target dev='{target}' bus='virtio'/>"
-            f"{'<readonly/>' if readonly else ''}</disk>")
+            f"{'<readonly/>' if readonly else ''}<boot order='{len(self.disks) + 1}'/></disk>")
         return self
 
     def protected_disk(self, image, mode="layer", key=None):
@@ -256,7 +260,7 @@ class Guest:
         return (f"<domain type='qemu'><name>{self.name}</name><uuid>{self.uuid}</uuid>"
                 f"<metadata>{self.metadata}</metadata>"
                 "<memory unit='MiB'>32</memory><vcpu>1</vcpu>"
-                "<os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os><features><acpi/></features>"
+                "<os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features>"
                 f"<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{''.join(self.disks)}"
                 f"<serial type='file'><source path='{self.console}'/><target port='0'/></serial>"
                 "<controller type='usb' model='none'/><memballoon model='none'/></devices></domain>")
