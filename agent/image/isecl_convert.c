@@ -255,10 +255,11 @@ static int convert_into(const struct isecl_conversion *what, int fd, struct wla_
             decrypt_into(what, volume_key, &converted, err) < 0 ||
             make_header(what, volume_key, &converted, &header, err) < 0)
                 return -1;
-        /* The ciphertext first: the header is what makes it an image. */
-        if (give_name(what, DATA_SUFFIX PARTIAL_SUFFIX, DATA_SUFFIX, err) < 0)
+        /* The ciphertext last: when its partial name is free again, whoever finds no lock there finds the
+         * whole conversion.  Otherwise he would put another file below the VMs that have it open. */
+        if (write_header(what, &header, err) < 0)
                 return -1;
-        return write_header(what, &header, err);
+        return give_name(what, DATA_SUFFIX PARTIAL_SUFFIX, DATA_SUFFIX, err);
 }
 
 static bool exists(const struct isecl_conversion *what) {

@@ -4,11 +4,12 @@
 /* ISecL-VMC images as images of our own: converted once a host, opened in constant time ever after.
  *
  *   DIRECTORY/IDENTITY.img           the ciphertext
- *   DIRECTORY/IDENTITY.img.header    its header, whose UUID is the identity too; it makes the image valid
+ *   DIRECTORY/IDENTITY.img.header    its header, whose UUID is the identity too
  *   either of them with .partial     being made; locked (flock(2)) by whoever makes it
  *
- * The header gets its name when the tag has been verified and everything is on the disk, so what is there
- * is whole, whenever the process is killed.  Plaintext exists a piece at a time in locked memory.
+ * Both get their names when the tag has been verified and everything is on the disk, the ciphertext last:
+ * so what is there is whole, whenever the process is killed, and never exchanged while VMs have it open.
+ * Plaintext exists a piece at a time in locked memory.
  *
  * The volume key is derived from the image's key and its identity (HKDF-SHA256), not drawn: the layers of
  * VMs above the image are wrapped under it, and a conversion that was lost, or is made on another host,

@@ -341,6 +341,26 @@ START_TEST(processes_convert_it_once) {
 }
 END_TEST
 
+/* From when the partial name is free others may begin; they have to find the header then. */
+START_TEST(the_ciphertext_gets_its_name_last) {
+        struct fixture fixture;
+        struct luks2_header header;
+        struct wla_error err = {0};
+
+        set_up(&fixture, NULL, 0, 5000);
+        ck_assert_int_eq(mkdir(file_path(&fixture, ".img.header"), 0700), 0);
+        ck_assert_int_eq(convert(&fixture, &err), -1);
+        ck_assert_int_eq(err.code, WLA_E_SYSTEM);
+        ck_assert_uint_eq(inode_of(&fixture, ".img"), 0);
+        ck_assert_uint_eq(count_files(&fixture), 1);
+
+        ck_assert_int_eq(rmdir(file_path(&fixture, ".img.header")), 0);
+        ck_assert_int_eq(convert(&fixture, &err), 0);
+        free(open_converted(&fixture, &header));
+        tear_down(&fixture);
+}
+END_TEST
+
 /* Wherever it is killed, nothing stands under the final names that is not whole. */
 START_TEST(killed_while_it_converts) {
         struct fixture fixture;
@@ -357,7 +377,7 @@ START_TEST(killed_while_it_converts) {
                 (void)usleep(i * 2000);
                 (void)kill(child, SIGKILL);
                 ck_assert_int_eq(waitpid(child, NULL, 0), child);
-                if (inode_of(&fixture, ".img.header") != 0)
+                if (inode_of(&fixture, ".img") != 0)
                         free(open_converted(&fixture, &header));
         }
         ck_assert_int_eq(convert(&fixture, &err), 0);
@@ -424,5 +444,5 @@ SUITE_MAIN("isecl_convert", raw_disks_of_many_sizes, a_qcow2_keeps_its_size,
            what_is_not_genuine_leaves_nothing, a_conversion_that_exists_is_kept,
            a_conversion_made_again_is_the_same, another_image_is_another_conversion,
            partial_files_of_the_dead_are_removed, processes_convert_it_once,
-           killed_while_it_converts, a_disk_that_is_full, a_directory_that_is_none,
-           failed_allocations_are_errors)
+           the_ciphertext_gets_its_name_last, killed_while_it_converts, a_disk_that_is_full,
+           a_directory_that_is_none, failed_allocations_are_errors)
