@@ -119,7 +119,8 @@ def show(result):
     print("On this machine, milliseconds:")
     print(f"  /bin/true {hook['true_ms']}, the hook of an unprotected domain {hook['hook_ms']} (99 %: {hook['hook_p99_ms']}): "
           f"{hook['added_ms']} more; with wlagentd down {hook['agent_down_added_ms']} more")
-    print("\nIn the test VM, which is emulated, milliseconds:")
+    print()
+    print("In the test VM, which is emulated, milliseconds:")
     for mode, stages in vm["stages_ms"].items():
         show_steps(f"  prepare of a new VM, mode {mode}", stages)
     show_steps("  prepare with a layer", vm["starts"])
@@ -134,6 +135,7 @@ def show(result):
     for name in ("first", "second"):
         show_steps(f"  replay of the predecessor, {replay['image_mib']} MiB image, {name} start, "
                    f"{replay[name]['all_ms']}", replay[name]["steps_ms"])
-    print("\nTimes faster here:")
+    print()
+    print("Times faster here:")
     for name, ratio in result["ratios"].items():
         print(f"  {name:38} {ratio:>10}")
