@@ -11,7 +11,7 @@ import subprocess
 import uuid
 
 import host
-from host import INSTANCES, output, run
+from host import INSTANCES, output, run, virsh
 from running import poll
 
 MARKER = "text of the image from Glance"
@@ -166,6 +166,20 @@ class Nova(host.VmTest):
         self.left_nothing()
         return done.stderr
 
+    def test_instance_starts_and_stops(self):
+        image = self.encrypt()
+        instance = self.instance(image)
+        instance.make_disk()
+        instance.define()
+        for kept in ("", f"disk 0: kept {MARKER}\n"):
+            instance.start()
+            self.assertEqual(instance.wait_until_up(), f"disk 0: {MARKER}\n{kept}disk 0: written\nup\n")
+            self.assertEqual(instance.backing(), (self.mapping(image), "raw"))
+            instance.destroy()
+            self.assert_off(instance)
+        # The layer is plaintext on Nova's file system; the image is nowhere.
+        self.assertEqual(self.host.plaintext(MARKER), [f"/srv{INSTANCES}/{instance.uuid}/disk"])
+
     def test_compact_image(self):
         image = self.encrypt("image", MARKER, 64 * MIB, "--compact")
         instance = self.instance(image)
@@ -173,6 +187,62 @@ class Nova(host.VmTest):
         instance.define().start()
         self.assertIn(f"disk 0: {MARKER}\ndisk 0: written\n", instance.wait_until_up())
         self.assertEqual(instance.backing(), (self.mapping(image), "qcow2"))
+        instance.destroy()
+        self.assert_off(instance)
+
+    def test_other_disks_of_the_instance(self):
+        """F-28: a config drive, an ephemeral disk over a base of its own and swap are Nova's."""
+        image = self.encrypt()
+        instance = self.instance(image)
+        instance.make_disk()
+        drive, swap = (os.path.join(instance.directory, name) for name in ("disk.config", "disk.swap"))
+        ephemeral_base = os.path.join(INSTANCES, "_base", "ephemeral_1_40d1d2c")
+        self.addCleanup(os.unlink, ephemeral_base)
+        host.write_disk(ephemeral_base, "an ephemeral disk")
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-b", ephemeral_base, "-F", "raw",
+            os.path.join(instance.directory, "disk.eph0"), "1M")
+        host.write_disk(drive, "a config drive")
+        host.write_disk(swap, "swap")
+        instance.more("disk.eph0", "qcow2", "vdb")
+        instance.more("disk.swap", "raw", "vdc")
+        instance.more("disk.config", "raw", "sda", "cdrom", "sata")
+        instance.define().start()
+        self.assertIn(MARKER, instance.wait_until_up())
+        used = virsh("domblklist", instance.name).stdout.split()
+        for name in ("disk", "disk.eph0", "disk.swap", "disk.config"):
+            self.assertIn(os.path.join(instance.directory, name), used)
+        self.assertEqual(self.host.mappings(), [os.path.basename(self.mapping(image))])
+        instance.destroy()
+        self.assert_off(instance)
+
+    def test_two_instances_share_the_image(self):
+        image = self.encrypt()
+        first = self.instance(image, name="instance-1")
+        second = self.instance(image, name="instance-2")
+        for instance in (first, second):
+            instance.make_disk()
+            instance.define().start()
+        for instance in (first, second):
+            self.assertIn(MARKER, instance.wait_until_up())
+        self.assertEqual(self.host.mappings(), [os.path.basename(self.mapping(image))])
+        first.destroy()
+        self.assertEqual(first.backing(), (first.base, "raw"))
+        self.assertEqual(second.backing(), (self.mapping(image), "raw"))
+        self.assertEqual(second.state(), "running")
+        second.destroy()
+        self.assert_off(second)
+
+    def test_resize_of_the_flavor(self):
+        """F-10: Nova makes the disk larger between two starts; what the guest wrote is still there."""
+        instance = self.instance(self.encrypt())
+        instance.make_disk()
+        instance.define().start()
+        instance.wait_until_up()
+        instance.destroy()
+        run("qemu-img", "resize", "-q", instance.path, "16M")
+        instance.start()
+        self.assertIn(f"disk 0: kept {MARKER}\n", instance.wait_until_up())
+        self.assertIn("16777216", virsh("domblkinfo", instance.name, "vda").stdout)
         instance.destroy()
         self.assert_off(instance)
 
