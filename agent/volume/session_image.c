@@ -6,6 +6,8 @@
 
 #include "base/file.h"
 #include "image/isecl_image.h"
+#include "image/disk_content.h"
+#include "image/sector_cipher.h"
 #include "image/volume_key.h"
 #include "volume/crypt_volume.h"
 #include "volume/direct_record.h"
@@ -176,6 +178,46 @@ static struct mapping_plan plan_of(const struct session *session) {
         };
 }
 
+static int read_first_sector(const struct session *session, const struct wla_secret *volume_key,
+                             struct wla_secret **ret, struct wla_error *err) {
+        _cleanup_sector_cipher_ struct sector_cipher *cipher = NULL;
+        _cleanup_secret_ struct wla_secret *sector = NULL;
+        uint32_t size = session->header.sector_size;
+
+        if (sector_cipher_new(volume_key, size, SECTOR_DECRYPT, &cipher, err) < 0 ||
+            wla_secret_new(size, &sector, err) < 0)
+                return -1;
+        ssize_t got = pread(session->image.fd, wla_secret_fill(sector), size, 0);
+        if (got < 0)
+                return wla_fail_errno(err, errno, "reading the image");
+        if ((size_t)got != size)
+                return wla_fail(err, WLA_E_INPUT, "the image has become shorter");
+        if (sector_cipher_run(cipher, 0, wla_secret_fill(sector), size, err) < 0)
+                return -1;
+
+        *ret = TAKE_PTR(sector);
+        return 0;
+}
+
+/* libvirt and QEMU follow the backing file that a qcow2 names, whoever has encrypted it.  A raw image is
+ * given to them as raw. */
+static int judge_content(const struct session *session, const struct wla_secret *volume_key,
+                         struct wla_error *err) {
+        const struct image_token *token = &session->header.image;
+        _cleanup_secret_ struct wla_secret *sector = NULL;
+        struct disk_content content;
+
+        if (!is_ours(session) || token->content != IMAGE_CONTENT_QCOW2)
+                return 0;
+        if (read_first_sector(session, volume_key, &sector, err) < 0 ||
+            disk_content_check(wla_secret_view(sector).data, DISK_CONTENT_HEAD, token->size,
+                               &content, err) < 0)
+                return wla_wrap(err, "the disk inside");
+        if (content.content != IMAGE_CONTENT_QCOW2 || content.virtual_size != token->virtual_size)
+                return wla_fail(err, WLA_E_INPUT, "the disk inside is not what the header says");
+        return 0;
+}
+
 int session_open_image(struct session *session, struct session_step *step, struct wla_error *err) {
         _cleanup_mapping_ struct mapping mapping = MAPPING_NONE;
         _cleanup_secret_ struct wla_secret *own = NULL;
@@ -186,7 +228,7 @@ int session_open_image(struct session *session, struct session_step *step, struc
             find_volume_key(session, step->key, &own, &volume_key, err) < 0 ||
             (is_ours(session) &&
              image_probe_check(volume_key, &session->header, session->image.fd, err) < 0) ||
-            claim_file(session, false, err) < 0)
+            judge_content(session, volume_key, err) < 0 || claim_file(session, false, err) < 0)
                 return -1;
 
         plan.name.kind = VOLUME_IMAGE;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* sample_image OUT SIZE VIRTUAL-SIZE KEY-ID CONTENT: makes an encrypted image as wlagent image encrypt
- * does, of random bytes, under the 32-byte key on standard input.  Prints the UUID of its header. */
+/* sample_image OUT SIZE VIRTUAL-SIZE KEY-ID CONTENT [DISK]: makes an encrypted image as wlagent image
+ * encrypt does, under the 32-byte key on standard input: of random bytes, or of a disk that the command
+ * would not take.  Prints the UUID of its header. */
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 
 #include "base/file.h"
 #include "image/header_writer.h"
+#include "image/sector_cipher.h"
 #include "image/volume_key.h"
 
 static int read_key(struct wla_secret **ret, struct wla_error *err) {
@@ -33,6 +35,25 @@ static int make_data(const char *path, uint64_t size, int *ret_fd, struct wla_er
                 if (getrandom(block, sizeof(block), 0) != (ssize_t)sizeof(block) ||
                     pwrite(fd, block, sizeof(block), (off_t)at) != (ssize_t)sizeof(block))
                         return wla_fail(err, WLA_E_SYSTEM, "cannot fill %s", path);
+        return 0;
+}
+
+/* The first sector is that of the disk. */
+static int put_disk(const char *disk, const struct wla_secret *key, int to_fd,
+                    struct wla_error *err) {
+        _cleanup_sector_cipher_ struct sector_cipher *cipher = NULL;
+        _cleanup_close_ int fd = disk ? open(disk, O_RDONLY | O_CLOEXEC) : -1;
+        uint8_t sector[IMAGE_SECTOR_SIZE] = {0};
+
+        if (!disk)
+                return 0;
+        if (fd < 0 || read(fd, sector, sizeof(sector)) <= 0)
+                return wla_fail(err, WLA_E_INPUT, "cannot read %s", disk);
+        if (sector_cipher_new(key, sizeof(sector), SECTOR_ENCRYPT, &cipher, err) < 0 ||
+            sector_cipher_run(cipher, 0, sector, sizeof(sector), err) < 0)
+                return -1;
+        if (pwrite(to_fd, sector, sizeof(sector), 0) != (ssize_t)sizeof(sector))
+                return wla_fail(err, WLA_E_SYSTEM, "cannot write the disk");
         return 0;
 }
 
@@ -64,6 +85,7 @@ static int make(char **argv, struct wla_error *err) {
         if (key_id_parse(argv[4], strlen(argv[4]), &token.key_id, err) < 0 ||
             read_key(&kek, err) < 0 || volume_key_generate(&key, err) < 0 ||
             uuid_generate(&content.uuid, err) < 0 || make_data(argv[1], token.size, &fd, err) < 0 ||
+            put_disk(argv[6], key, fd, err) < 0 ||
             image_probe(key, &content.uuid, fd, token.size, token.probe, err) < 0 ||
             image_key_wrap(kek, &content.uuid, key, &token, err) < 0 ||
             image_token_write(&token, &json, err) < 0)
@@ -78,7 +100,7 @@ static int make(char **argv, struct wla_error *err) {
 int main(int argc, char **argv) {
         struct wla_error err = {0};
 
-        if (argc != 6)
+        if (argc != 6 && argc != 7)
                 return 2;
         if (wla_secret_heap_init(true, &err) < 0 || make(argv, &err) < 0) {
                 (void)fprintf(stderr, "sample_image: %s\n", wla_error_text(&err));
