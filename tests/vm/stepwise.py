@@ -15,6 +15,7 @@ cat >/dev/null
 [ -e {0}/$1-$2 ] || exit 0
 : >{0}/$1-$2.reached
 while [ -e {0}/$1-$2 ]; do sleep 0.05; done
+[ ! -e {0}/$1-$2.refused ]
 """
 
 
@@ -43,6 +44,12 @@ class Command:
         """Returns the exit code and what it said."""
         said, _ = self.process.communicate(timeout=seconds)
         return self.process.returncode, said
+
+
+def refuse(guest, operation):
+    """Has the second hook refuse where it waits now."""
+    with open(os.path.join(PAUSES, f"{guest.name}-{operation}.refused"), "w", encoding="ascii"):
+        pass
 
 
 @contextlib.contextmanager

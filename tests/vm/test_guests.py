@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an operator does with VMs that have encrypted disks, and what then must stay secret or start again."""
 
-import concurrent.futures
 import os
 import signal
 
@@ -109,17 +108,6 @@ class Lifecycle(GuestsTest):
         self.assertEqual(guest.wait_until_up(), BOOTED)
         guest.destroy()
         self.gone()
-
-    def test_eight_at_once(self):
-        image = self.image(TEXT)
-        guests = [self.protected(f"web{number}", image=image) for number in range(8)]
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            for done in pool.map(lambda guest: guest.start(), guests):
-                self.assertEqual(done.returncode, 0)
-        for guest in guests:
-            self.assertEqual(guest.wait_until_up(120), BOOTED)
-        self.assertEqual(len(self.host.mappings()), 9)
-
 
 class Refused(GuestsTest):
     def test_key_refused(self):

@@ -2,7 +2,6 @@
 """Protected VMs from start to end: libvirt with the hook, wlagentd, wlagent-volumed, dm-crypt and QEMU."""
 
 import os
-import signal
 
 import host
 from host import virsh
@@ -125,60 +124,6 @@ class Refusals(LaunchTest):
         guest.disk(host.write_disk(os.path.join(self.directory, "plain.raw"), "plain"))
         guest.define()
         self.refused(guest, "disk vda is protected, but its source is not")
-
-
-class Crashes(LaunchTest):
-    def test_of_the_agent_while_a_guest_runs(self):
-        guest = self.protected("agent", "layer")
-        guest.start()
-        guest.wait_until_up()
-        before = self.vms()["agent"]
-        self.host.agent.stop(signal.SIGKILL)
-        self.host.agent.start()
-        self.assertEqual(self.vms()["agent"], before)
-        self.assertEqual(guest.state(), "running")
-        guest.destroy()
-        self.gone(guest)
-
-    def test_of_the_agent_before_the_guest_ends(self):
-        guest = self.protected("unseen", "layer")
-        guest.start()
-        guest.wait_until_up()
-        self.host.agent.stop(signal.SIGKILL)
-        guest.destroy()
-        self.left_nothing()
-        self.host.agent.start()
-        self.gone(guest)
-
-    def test_of_volumed_while_a_guest_runs(self):
-        guest = self.protected("volumed", "layer")
-        guest.start()
-        guest.wait_until_up()
-        self.host.volumed.stop(signal.SIGKILL)
-        self.host.volumed.start()
-        self.assertEqual(guest.state(), "running")
-        guest.destroy()
-        self.gone(guest)
-
-    def test_of_qemu(self):
-        guest = self.protected("qemu", "layer")
-        guest.start()
-        guest.wait_until_up()
-        os.kill(guest.pid, signal.SIGKILL)
-        self.gone(guest)
-
-    def test_of_libvirtd(self):
-        guest = self.protected("libvirtd", "layer")
-        guest.start()
-        guest.wait_until_up()
-        self.host.libvirt.restart(signal.SIGKILL)
-        self.assertEqual(guest.state(), "running")
-        self.assertEqual(self.vms()["libvirtd"]["state"], "running")
-        self.host.libvirt.stop(signal.SIGKILL)
-        os.kill(guest.pid, signal.SIGKILL)
-        self.left_nothing()
-        self.host.libvirt.start()
-        poll(lambda: "libvirtd" not in self.vms(), "the guest to be forgotten")
 
 
 class HotPlug(LaunchTest):

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several at once, one after the other in a hurry, disks inside images, and a host that is full."""
+
+import concurrent.futures
+import contextlib
+import os
+import subprocess
+
+import host
+import running
+import stepwise
+from host import run, virsh
+from running import poll
+
+TEXT = "what all of them may see"
+
+
+class Many(host.VmTest):
+    def test_eight_start_at_once(self):
+        image = self.image(TEXT)
+        guests = [self.guest(f"herd{number}").protected_disk(image, "ephemeral" if number % 2 else "layer").define()
+                  for number in range(8)]
+        stepwise.install()
+        self.addCleanup(stepwise.remove)
+        # QEMU starts slowly here, so most of them go no further than this.
+        with contextlib.ExitStack() as all_paused, concurrent.futures.ThreadPoolExecutor(8) as pool:
+            pauses = [stepwise.paused(guest, "prepare", "start", guest.name) for guest in guests]
+            starts = list(pool.map(all_paused.enter_context, pauses))
+            # One mapping of the image, one of each layer.
+            self.assertEqual(len(self.host.mappings()), 9, self.host.mappings())
+            for guest in guests[2:]:
+                stepwise.refuse(guest, "prepare")
+        for number, start in enumerate(starts):
+            code, said = start.finish()
+            self.assertEqual(code == 0, number < 2, said)
+        for guest in guests[:2]:
+            self.assertIn(f"disk 0: {TEXT}\n", guest.wait_until_up(120))
+        poll(lambda: len(self.host.mappings()) == 3, "the layers of those that were refused to go")
+        guests[1].destroy()
+        poll(lambda: len(self.host.mappings()) == 2, "the layer of the one that ended to go")
+        self.assertEqual(guests[0].state(), "running")
+        guests[0].destroy()
+        self.left_nothing()
+        self.assertEqual(self.host.plaintext(TEXT), [])
+
+    def test_start_while_it_stops(self):
+        guest = self.guest("hasty").protected_disk(self.image(TEXT)).define()
+        stepwise.install()
+        self.addCleanup(stepwise.remove)
+        guest.start()
+        guest.wait_until_up()
+        with stepwise.paused(guest, "release", "destroy", "hasty") as destroy:
+            again = stepwise.Command("start", "hasty")
+        self.assertEqual(destroy.finish()[0], 0)
+        code, said = again.finish()
+        self.assertTrue(code == 0 or "already active" in said, said)
+        if code:
+            guest.start()
+        self.assertIn(f"disk 0: {TEXT}\n", guest.wait_until_up())
+        guest.destroy()
+        guest.start()
+
+
+class DiskInside(host.VmTest):
+    """A qcow2 inside an image is QEMU's to read: it may not lead to files of the host."""
+
+    def test_compact(self):
+        plain = host.write_disk(os.path.join(host.PLAIN, "disk"), TEXT, 64 << 20)
+        image = os.path.join(self.directory, "compact")
+        self.host.agent.run("image", "encrypt", "--compact", plain, image, "--key", host.KEY_NAME)
+        os.unlink(plain)
+        self.assertLess(os.stat(image).st_size, 1 << 20)
+        guest = self.guest("compact").protected_disk(image).define()
+        guest.start()
+        self.assertIn(f"disk 0: {TEXT}\n", guest.wait_until_up())
+
+    def test_backing_file(self):
+        disk = os.path.join(self.directory, "disk.qcow2")
+        image = os.path.join(self.directory, "hostile")
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-u", "-b", "/etc/shadow", "-F", "raw", disk, "1M")
+        subprocess.run([os.path.join(running.BUILD, "tests", "doubles", "sample_image"), image, "1048576", "1048576",
+                        f"local:///{host.KEY_NAME}", "qcow2", disk], input=host.KEY, capture_output=True, check=True)
+        guest = self.guest("hostile").protected_disk(image).define()
+        done = guest.start(check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, "the disk inside: .*backing file")
+        self.left_nothing()
+
+
+class Room(host.VmTest):
+    def test_room_for_the_layer(self):
+        """The disk below is full while the guest writes: it hears of it, and loses nothing that it has."""
+        image = self.image(TEXT)
+        guest = self.guest("cramped").protected_disk(image)
+        small = os.path.join("/srv", "small")
+        run("truncate", "-s", "24M", small)
+        run("mkfs.ext4", "-q", "-m", "0", small)
+        run("mount", "-o", "loop", small, host.LAYERS)
+        os.chmod(host.LAYERS, 0o700)
+        try:
+            guest.define().start()
+            self.assertIn(f"disk 0: {TEXT}\n", guest.wait_until_up())
+            guest.destroy()
+            poll(lambda: not self.host.mappings(), "the mappings to go")
+            run("dd", "if=/dev/zero", f"of={host.LAYERS}/filler", "bs=4096", check=False)
+            guest.start()
+            self.assertIn(f"disk 0: kept {TEXT}\n", guest.wait_until_up())
+            guest.destroy()
+            second = self.guest("late").protected_disk(image).define()
+            done = second.start(check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("No space left on device", done.stderr)
+            os.unlink(f"{host.LAYERS}/filler")
+            second.start()
+            self.assertIn(f"disk 0: {TEXT}\n", second.wait_until_up())
+            second.destroy()
+            poll(lambda: not self.host.mappings(), "the mappings to go")
+        finally:
+            for name in ("cramped", "late"):
+                virsh("destroy", name, check=False)
+            poll(lambda: not self.host.mappings(), "the mappings to go")
+            run("umount", host.LAYERS)
+            os.unlink(small)
