@@ -35,7 +35,7 @@ struct launch_disk {
         uint64_t size;                /* of its file, bytes */
         struct luks2_header header;   /* of the image; not with VOLUMED_FORMAT_ISECL */
         bool has_layer;               /* it was there before */
-        bool pointed;                 /* DISK_NOVA: the disk names the mapping since this launch */
+        bool pointed; /* DISK_NOVA: the disk names the mapping since this launch, or may */
         struct luks2_header layer_header;
         struct key_id key_id;
         /* Between unlock and open: the image's volume key, or for other formats the key itself. */

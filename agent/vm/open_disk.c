@@ -102,14 +102,19 @@ static struct nova_target target_of(const struct launch_disk *disk, bool to_mapp
         };
 }
 
+/* Without an answer, or when writing fails, nobody knows how far it has come. */
+static bool may_have_happened(const struct wla_error *err) {
+        return err->code == WLA_E_TIMEOUT || err->code == WLA_E_UNAVAILABLE ||
+               err->code == WLA_E_SYSTEM;
+}
+
 static int point_nova(struct launch_disk *disk, const struct launch_place *place,
                       struct wla_error *err) {
         const struct nova_target target = target_of(disk, /* to_mapping= */ true);
 
-        if (nova_point(&target, place, err) < 0)
-                return -1;
-        disk->pointed = true;
-        return 0;
+        int outcome = nova_point(&target, place, err);
+        disk->pointed = outcome == 0 || may_have_happened(err);
+        return outcome;
 }
 
 static int open_once(struct launch_disk *disk, const struct launch_place *place,
@@ -193,9 +198,14 @@ void launch_disk_undo(struct launch_disk *disk, const struct launch_place *place
                 return;
         deadline_init(&deadline, clock_now_usec() + UNDO_TIME);
         anew.deadline = &deadline;
-        if (nova_point(&target, &anew, &err) < 0)
-                log_line(LOG_WARNING, "the disk of instance %s still names a mapping: %s",
-                         place->vm->text, wla_error_text(&err));
+        uint64_t begun_usec = clock_now_usec();
+        /* Busy: who has not answered may still be at it. */
+        while (nova_point(&target, &anew, &err) < 0)
+                if (!launch_disk_try_again(&anew, begun_usec, &err)) {
+                        log_line(LOG_WARNING, "the disk of instance %s still names a mapping: %s",
+                                 place->vm->text, wla_error_text(&err));
+                        break;
+                }
         disk->pointed = false;
 }
 

@@ -9,7 +9,8 @@
  *   DIRECTORY/leases/NAME.PID     held by the session that PID serves
  *   DIRECTORY/qemu/NAME           made by a test: somebody else has the mapping open
  *   DIRECTORY/order               a line for each request, and one for each lease that ends
- *   DIRECTORY/fault               made by a test: "OPERATION hang|die|busy|refuse [COUNT]"
+ *   DIRECTORY/fault               made by a test: "OPERATION hang|die|busy|refuse [COUNT]"; late, and
+ *                                 lost: as hang and die, when it is done
  *
  * A mapping exists as long as there is a lease on it, or a file in qemu.
  */
@@ -63,6 +64,8 @@ static struct {
         int header_fd;
         struct volume_name name; /* of the layer */
         char lease[4096];        /* path; "" without one */
+        bool late;               /* what is asked is done, and not answered */
+        bool lost;
 } session = {.header_fd = -1};
 
 static void die(const char *what) {
@@ -414,6 +417,10 @@ static int inject(const char *operation, struct wla_error *err) {
                 hang();
         if (strcmp(action, "die") == 0)
                 _exit(EXIT_FAILURE);
+        session.late = strcmp(action, "late") == 0;
+        session.lost = strcmp(action, "lost") == 0;
+        if (session.late || session.lost)
+                return 0;
         if (strcmp(action, "busy") == 0)
                 return wla_fail(err, WLA_E_BUSY, "the mapping is there already");
         return wla_fail(err, WLA_E_DENIED, "refused by the test");
@@ -436,6 +443,10 @@ static void answer(const struct volumed_request *wire) {
         int header_before = session.header_fd;
         if (outcome == 0)
                 outcome = serve(&request, wire, &reply, &err);
+        if (session.late)
+                hang();
+        if (session.lost)
+                _exit(EXIT_FAILURE);
         if (outcome < 0) {
                 reply = (struct volumed_reply){.operation = wire->operation,
                                                .code = (uint16_t)err.code};

@@ -32,7 +32,8 @@ class Instance(Domain):
 
     def backing(self):
         found = subprocess.run(["qemu-img", "info", "-U", "--output=json", self.path], capture_output=True, check=True)
-        return json.loads(found.stdout)["backing-filename"]
+        # None: it was read while it was changed.
+        return json.loads(found.stdout).get("backing-filename")
 
     def xml(self, below="", root="image"):
         return (f"<domain type='kvm'><name>instance-1</name><uuid>{self.uuid}</uuid><metadata>"
@@ -135,6 +136,21 @@ class Nova(VmTest):
         self.starts()
         self.assertEqual(self.volumed.order()[:3], ["INSPECT_IMAGE", "OPEN_IMAGE", "REBASE"])
         self.assertEqual(release.answer().code, "timeout")
+        self.stops()
+
+    def test_what_was_done_without_an_answer_is_undone(self):
+        self.volumed.fault("REBASE", "late", 1)
+        start = self.ask("prepare", self.instance)
+        harness.poll(lambda: self.instance.backing() == self.mapping, "the disk to name the mapping")
+        start.hang_up()
+        self.nothing_is_left(self.instance)
+        self.assertEqual(self.instance.backing(), self.instance.base)
+
+        self.volumed.fault("REBASE", "lost", 1)
+        self.refused_start("prepare", self.instance, "unavailable", "hung up")
+        self.assertEqual(self.instance.backing(), self.instance.base)
+        self.nothing_is_left(self.instance)
+        self.starts()
         self.stops()
 
     def test_volumed_refuses_in_between(self):
