@@ -11,11 +11,13 @@
 
 #define FILE_MODE 0600 /* plaintext */
 
-enum { KEY_FILE, HEADER, FORCE };
+enum { KEY_FILE, HEADER, CHANGED, FORCE };
 
 static const struct command_option options[] = {
         [KEY_FILE] = {"key-file", "FILE", "the key itself: 32 raw bytes, \"-\" for standard input"},
         [HEADER] = {"header", "FILE", "the header, when it is not IN.header"},
+        [CHANGED] = {"changed", NULL,
+                     "a VM has written to IN in the mode direct: take it as it is"},
         [FORCE] = {"force", NULL, "replace OUT"},
         {0},
 };
@@ -62,6 +64,7 @@ static enum outcome run(struct invocation *invocation, const struct arguments *a
                 .image = arguments->operand,
                 .header = arguments->option[HEADER],
                 .key_file = arguments->option[KEY_FILE],
+                .changed = arguments->option[CHANGED] != NULL,
         };
 
         if (image_prove(invocation, &what, &proof, err) < 0 || open_disk(&proof, &disk, err) < 0 ||

@@ -2,7 +2,7 @@
 #pragma once
 
 /* An image whose header, key, size, probe and seal have been checked: what 'image verify' tells of and
- * 'image decrypt' begins with.
+ * 'image decrypt' begins with.  Probe and seal hold as long as nobody has written to the image.
  *
  * Ownership: image_proof_done() ends it; source is for reading ciphertext.
  */
@@ -15,6 +15,7 @@ struct image_proof_options {
         const char *image;
         const char *header;   /* NULL: image + ".header" */
         const char *key_file; /* NULL: wlagentd opens the key */
+        bool changed;         /* it has been written to: only header, key and size count */
 };
 
 struct image_proof {

@@ -272,6 +272,15 @@ class ImageTest(unittest.TestCase):
                        "the seal does not match|the header is not of this image")
             content[at] ^= 1
         self.assertFalse(os.path.exists(self.path("back")))
+
+        # What a VM has written is the owner's, too.
+        content[0] ^= 1
+        self.write("out", content)
+        self.run_image("decrypt", "--changed", self.out, self.path("back"), "--key-file", self.key)
+        self.assertEqual(self.read("back")[4096:], self.read("disk")[4096:])
+        self.assertNotEqual(self.read("back")[:4096], self.read("disk")[:4096])
+        content[0] ^= 1
+
         swapped = content[:MIB] + content[2 * MIB:3 * MIB] + content[MIB:2 * MIB] + content[3 * MIB:]
         self.write("out", swapped)
         self.fails(self.run_image("verify", self.out, "--key-file", self.key, check=False), "the seal does not match")
