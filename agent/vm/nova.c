@@ -21,6 +21,10 @@ static int add_line(struct domain *domain, struct wla_error *err) {
         if (domain->disk_count == DOMAIN_DISKS_MAX)
                 return wla_fail(err, WLA_E_INPUT, "more than %u protected disks", DOMAIN_DISKS_MAX);
 
+        for (size_t i = 0; i < domain->disk_count; i++)
+                if (strcmp(domain->disks[i].target, nova->target) == 0)
+                        return wla_fail(err, WLA_E_INPUT, "disk %s is there twice", nova->target);
+
         struct protected_disk *line = &domain->disks[domain->disk_count];
         *line = (struct protected_disk){.mode = DISK_NOVA, .nova_image = nova->image};
         memcpy(line->target, nova->target, sizeof(line->target));

@@ -107,6 +107,12 @@ class Nova(VmTest):
         plain = self.instance.xml
         self.instance.xml = lambda: plain().replace(self.instance.path, "/dev/disk")
         self.refused_start("prepare", self.instance, "unsupported", "not a file of this instance")
+        self.instance.xml = lambda: plain().replace("</metadata>", (
+            '<w:protected xmlns:w="urn:wlagent:domain:1"><w:disk target="vda" mode="layer" '
+            f'image="{self.instance.base}"/></w:protected></metadata>')).replace("</devices>", (
+                f"<disk type='block'><driver type='qcow2'/><source dev='/dev/mapper/{self.instance.mapping()}'/>"
+                "<target dev='vda'/></disk></devices>"))
+        self.refused_start("prepare", self.instance, "input", "disk vda is there twice")
         self.assertEqual(self.instance.backing(), self.instance.base)
 
     def test_the_agent_is_restarted_while_it_runs(self):
