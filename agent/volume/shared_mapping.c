@@ -17,6 +17,10 @@ static const char hint_other[] =
         "'dmsetup table' and 'losetup' show what it is; close it, or whatever "
         "has made it";
 
+static const char hint_copy[] =
+        "a VM has a copy of this image open; let both use one file, or make an image of its own of "
+        "the copy with 'wlagent image'";
+
 static int fail_other(const char *what, struct wla_error *err) {
         return wla_fail_hint(err, WLA_E_DENIED, hint_other, "a mapping of that name %s", what);
 }
@@ -45,7 +49,8 @@ static int judge_file(const struct mapping_plan *plan, const struct crypt_table 
                 return -1;
         if (backing.device != status.st_dev || backing.inode != status.st_ino ||
             backing.offset != 0 || backing.size_limit != 0 || backing.read_only == plan->writable)
-                return fail_other("shows another file", err);
+                return wla_fail_hint(err, WLA_E_DENIED, hint_copy,
+                                     "a mapping of that name shows another file");
         return 0;
 }
 
