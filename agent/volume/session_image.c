@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -156,6 +157,17 @@ static int find_volume_key(const struct session *session, const struct wla_secre
         return crypt_volume_check_key(volume, key, err);
 }
 
+/* What is written to a file without a name is lost when the VM stops. */
+static int refuse_nameless(const struct session *session, struct wla_error *err) {
+        struct stat status;
+
+        if (fstat(session->image.fd, &status) < 0)
+                return wla_fail_errno(err, errno, "looking at the image");
+        if (status.st_nlink == 0)
+                return wla_fail(err, WLA_E_BUSY, "the image has just been replaced or removed");
+        return 0;
+}
+
 /* A file that a VM writes to is nobody else's, and one that VMs read stays as it is: by the mappings that
  * there are, and by a lock while there is none yet. */
 static int claim_file(struct session *session, bool writable, struct wla_error *err) {
@@ -164,7 +176,8 @@ static int claim_file(struct session *session, bool writable, struct wla_error *
         (void)snprintf(file, sizeof(file), "%ju:%ju", (uintmax_t)session->image.device,
                        (uintmax_t)session->image.inode);
         if (layer_store_open(session->config->volumes.layer_directory, &session->store, err) < 0 ||
-            layer_store_lock(&session->store, "file", file, !writable, err) < 0)
+            layer_store_lock(&session->store, "file", file, !writable, err) < 0 ||
+            (writable && refuse_nameless(session, err) < 0))
                 return -1;
         return used_file_refuse(session->image.device, session->image.inode, !writable, err);
 }

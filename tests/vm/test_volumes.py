@@ -414,6 +414,15 @@ class Disks(VolumesTest):
             self.assertRegex(self.session("image", copy, "direct", VM, "vda", self.key).refused(), "^denied: ")
         self.assertEqual(self.host.plaintext(WRITTEN.decode()), [])
 
+    def test_a_replaced_disk_is_not_written_to(self):
+        """What a VM writes to a file that has lost its name would be gone when it stops."""
+        session = self.session("image", self.image, "wait", "direct", VM, "vda", self.key)
+        session.wait(b"waiting\n")
+        shutil.copy(self.image, self.image + ".new")
+        os.rename(self.image + ".new", self.image)
+        self.assertRegex(session.go_on().refused(), "^busy: .*replaced or removed")
+        self.left_nothing()
+
     def test_a_name_that_goes_away_is_waited_for(self):
         session = self.session("image", self.image, "direct", VM, "vda", self.key)
         session.opened()
