@@ -258,7 +258,7 @@ class Guest:
 
     def xml(self):
         return (f"<domain type='qemu'><name>{self.name}</name><uuid>{self.uuid}</uuid>"
-                f"<metadata>{self.metadata}</metadata>"
+                f"{'<metadata>' + self.metadata + '</metadata>' if self.metadata else ''}"
                 "<memory unit='MiB'>32</memory><vcpu>1</vcpu>"
                 "<os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features>"
                 f"<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{''.join(self.disks)}"
