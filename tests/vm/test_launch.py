@@ -4,7 +4,6 @@
 import os
 
 import host
-from host import virsh
 from running import poll
 
 
@@ -124,22 +123,3 @@ class Refusals(LaunchTest):
         guest.disk(host.write_disk(os.path.join(self.directory, "plain.raw"), "plain"))
         guest.define()
         self.refused(guest, "disk vda is protected, but its source is not")
-
-
-class HotPlug(LaunchTest):
-    def test_a_disk_is_plugged_in_and_out(self):
-        guest = self.protected("plug", "layer")
-        guest.start()
-        guest.wait_until_up()
-        image = self.image("marker of a plugged disk", "plugged")
-        device = self.host.agent.output("volume", "open", "--vm", guest.uuid, "--disk", "vdb", "--image", image,
-                                        "--mode", "direct", "--hold", "60").strip()
-        self.assertEqual(device, guest.volume("vdb"))
-        virsh("attach-disk", guest.name, guest.volume("vdb"), "vdb", "--driver", "qemu", "--subdriver", "raw",
-              "--sourcetype", "block")
-        virsh("detach-disk", guest.name, "vdb")
-        poll(lambda: "vdb" not in virsh("domblklist", guest.name).stdout, "the disk to be unplugged")
-        self.host.agent.run("volume", "close", os.path.basename(device))
-        self.assertEqual(len(self.host.mappings()), 2)
-        guest.destroy()
-        self.gone(guest)
