@@ -12,6 +12,8 @@
 
 #define BACKING_SIZE (sizeof(VOLUME_DEVICE_ROOT) + VOLUME_NAME_SIZE)
 
+static const char hint_full[] =
+        "the file system of LayerDirectory= may be full: 'df' tells, else the kernel's log";
 static const char hint_layer[] =
         "it was copied from another VM or disk; remove it with 'wlagent volume' "
         "if it is not needed";
@@ -151,8 +153,12 @@ static int write_content(const struct mapping *mapping, const struct layer_reque
         if (image_file_reopen(mapping->fd, &fd, err) < 0 ||
             qcow2_write_empty(fd, layer->virtual_size, &backing, err) < 0)
                 return -1;
-        if (fsync(fd) < 0)
-                return wla_fail_errno(err, errno, "writing the empty layer");
+        if (fsync(fd) < 0) {
+                /* A loop device has no other error for a full disk. */
+                (void)wla_fail_errno(err, errno, "writing the empty layer");
+                err->hint = hint_full;
+                return -1;
+        }
         return 0;
 }
 
