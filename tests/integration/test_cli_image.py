@@ -251,7 +251,7 @@ class ImageTest(unittest.TestCase):
         for text, words in (("needs a backing file", ("create", "-f", "qcow2", "-F", "raw", "-b", disk)),
                             ("features that are not known", ("create", "-f", "qcow2", "-o", f"data_file={self.path('data')}")),
                             ("encrypted already", ("create", "-f", "qcow2", "--object", "secret,id=s,data=x",
-                                                   "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10")),
+                                                   "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=100")),
                             ("features that are not known", ("create", "-f", "qcow2", "-o", "extended_l2=on"))):
             image = self.path("disk.qcow2")
             size = () if "-b" in words else ("10M",)

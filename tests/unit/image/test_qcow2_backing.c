@@ -310,7 +310,7 @@ START_TEST(real_images_that_are_never_changed) {
         expect_refusal(WLA_E_UNSUPPORTED, "external data file");
 
         RUN("qemu-img", "create", "-q", "-f", "qcow2", "--object", "secret,id=s,data=secret", "-o",
-            "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", disk, "8M");
+            "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=100", disk, "8M");
         load();
         expect_refusal(WLA_E_UNSUPPORTED, "encrypted by QEMU");
 
