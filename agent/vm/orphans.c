@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -14,6 +15,9 @@
 #define FILE_NAME "orphans.json"
 #define FILE_MAX  (8u * 1024u * 1024u)
 
+/* Between two reviews the clock may be put forward this far without a layer being the older for it. */
+#define CLOCK_SLACK_SEC 60u
+
 struct orphan {
         char name[VOLUME_NAME_SIZE];
         uint64_t since_sec;
@@ -21,6 +25,9 @@ struct orphan {
 
 struct orphans {
         char *directory;
+        /* The last review, by the clock on the wall and by the one that nobody sets; 0: none yet. */
+        uint64_t reviewed_sec;
+        uint64_t reviewed_usec;
         size_t count;
         struct orphan *list;
 };
@@ -171,9 +178,24 @@ static int judge_layer(struct orphans *orphans, const struct orphans_review *rev
         return 0;
 }
 
+/* A host that boots with its clock far back puts it forward later: that is no time that has passed. */
+static bool discount_jump(struct orphans *orphans, uint64_t now_sec) {
+        uint64_t now_usec = clock_now_usec();
+        uint64_t passed_sec = (now_usec - orphans->reviewed_usec) / USEC_PER_SEC;
+        uint64_t latest_sec = orphans->reviewed_sec + passed_sec + CLOCK_SLACK_SEC;
+        bool jumped = orphans->reviewed_usec != 0 && now_sec > latest_sec;
+
+        for (size_t i = 0; jumped && i < orphans->count; i++)
+                orphans->list[i].since_sec += now_sec - latest_sec;
+        orphans->reviewed_sec = now_sec;
+        orphans->reviewed_usec = now_usec;
+        return jumped;
+}
+
 int orphans_judge(struct orphans *orphans, const struct orphans_review *review,
                   struct volume_list *ret, struct wla_error *err) {
-        bool changed = drop_others(orphans, review);
+        bool jumped = discount_jump(orphans, review->now_sec);
+        bool changed = drop_others(orphans, review) || jumped;
         struct volume_list old = {0};
         int outcome = 0;
 

@@ -5,7 +5,8 @@
  *
  * StateDirectory/orphans.json keeps this over reboots: {"layers": [{"name": NAME, "since": SECONDS}]}.
  * Only what libvirt has said counts: a layer becomes an orphan by one complete list of domains, and is
- * removed by another one, at least so much later.
+ * removed by another one, at least so much later.  A clock that is put forward between two lists makes no
+ * layer older; one that is put back makes them live longer.
  *
  * Ownership: names are copied.
  * Threads:   the loop thread.
