@@ -166,6 +166,7 @@ static void run_workers(struct sweep_state *state, struct sweep_worker *workers,
         wait_for_all(state);
         for (size_t i = 0; i < started; i++)
                 (void)pthread_join(workers[i].thread, NULL);
+        show(state); /* the end too, when it came before the first wait */
 }
 
 static int init_state(struct sweep_state *state, struct wla_error *err) {
