@@ -5,10 +5,18 @@
 #include <libdevmapper.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ipc.h>
+#include <sys/sem.h>
+#include <time.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
+#include "base/log.h"
 
 #define NAMES_MAX (1024u * 1024u)
+
+#define UDEV_PATIENCE_USEC (5 * USEC_PER_SEC)
+#define UDEV_PAUSE_NSEC    2000000
 
 static const char hint_module[] =
         "'modprobe dm-crypt' loads what is needed; systemd does so at boot "
@@ -117,6 +125,27 @@ static int fail_remove(const char *name, int errno_value, struct wla_error *err)
         return wla_fail_errno(err, errno_value, "removing %s", name);
 }
 
+/* dm_udev_wait() has no limit, and waits for ever when a cookie is lost.  By now the device is gone, its link
+ * is udev's affair; whoever meets a link that has been left is told (volume/held_device.h).  A udev that was
+ * silent once is not waited for again by this process. */
+static void wait_for_udev(uint32_t cookie) {
+        static uint64_t patience_usec = UDEV_PATIENCE_USEC;
+        const struct timespec pause = {.tv_nsec = UDEV_PAUSE_NSEC};
+        uint64_t give_up_usec = clock_now_usec() + patience_usec;
+        int ready = 0;
+
+        while (dm_udev_wait_immediate(cookie, &ready) && !ready) {
+                if (clock_now_usec() >= give_up_usec) {
+                        log_line(LOG_WARNING,
+                                 "udev does not answer: 'systemctl status systemd-udevd'");
+                        (void)semctl(semget((key_t)cookie, 1, 0), 0, IPC_RMID);
+                        patience_usec = 0;
+                        return;
+                }
+                (void)nanosleep(&pause, NULL);
+        }
+}
+
 int dm_device_remove(const char *name, bool at_last_close, struct wla_error *err) {
         _cleanup_task_ struct dm_task *task = NULL;
         uint32_t cookie = 0;
@@ -131,7 +160,7 @@ int dm_device_remove(const char *name, bool at_last_close, struct wla_error *err
 
         bool done = dm_task_run(task);
         int errno_value = dm_task_get_errno(task);
-        (void)dm_udev_wait(cookie);
+        wait_for_udev(cookie);
         return done ? 0 : fail_remove(name, errno_value, err);
 }
 

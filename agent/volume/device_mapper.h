@@ -30,7 +30,8 @@ struct dm_device {
 
 int dm_device_find(const char *name, struct dm_device *ret, struct wla_error *err) _must_check_;
 
-/* Removes it, at once or, with at_last_close, as soon as nobody has it open. */
+/* Removes it, at once or, with at_last_close, as soon as nobody has it open.  udev has 5 seconds to take the
+ * link away. */
 int dm_device_remove(const char *name, bool at_last_close, struct wla_error *err) _must_check_;
 
 /* Calls each() for every device of wlagent, until that fails. */

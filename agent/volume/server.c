@@ -91,12 +91,15 @@ static int on_child(sd_event_source *source, const struct signalfd_siginfo *info
         (void)info;
         while (waitpid(-1, &status, WNOHANG) > 0) {
                 server->children--;
-                killed = killed || WIFSIGNALED(status);
+                if (!WIFSIGNALED(status))
+                        continue;
+                killed = true;
+                log_line(LOG_WARNING, "a session %s; what it has left is tidied up",
+                         WTERMSIG(status) == SIGALRM ? "waited for a device in vain"
+                                                     : "was killed");
         }
-        if (killed) {
-                log_line(LOG_WARNING, "a session was killed; what it has left is tidied up");
+        if (killed)
                 sweep(server);
-        }
         return 0;
 }
 

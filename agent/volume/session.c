@@ -9,6 +9,18 @@
 #include "base/log.h"
 #include "volume/packet.h"
 #include "volume/receive_request.h"
+#include "volume/watchdog.h"
+
+/* Work on whole files takes as long as they are large, and touches no device. */
+static bool takes_long(enum volumed_operation operation) {
+        return operation == VOLUMED_CONVERT_IMAGE || operation == VOLUMED_ADOPT_VOLUME;
+}
+
+/* wlagentd waits no longer than this for all that a start needs; so the reason reaches it before it gives
+ * up. */
+static uint64_t time_limit_usec(const struct config *config) {
+        return config->libvirt.launch_timeout_usec / 4 * 3;
+}
 
 /* The other side reads what it has asked for. */
 #define SEND_USEC (10 * USEC_PER_SEC)
@@ -65,7 +77,12 @@ static int take_step(struct session *session, struct session_step *step, struct 
         if (!steps[operation])
                 return wla_fail(err, WLA_E_UNSUPPORTED, "operation %d is not known here",
                                 (int)operation);
-        return steps[operation](session, step, err);
+
+        if (!takes_long(operation))
+                watchdog_start(session->fd, operation, time_limit_usec(session->config));
+        int outcome = steps[operation](session, step, err);
+        watchdog_stop();
+        return outcome;
 }
 
 /* The reason goes to the other side, which logs it; here it is for whoever looks for it. */
