@@ -165,41 +165,73 @@ static int take_error(const struct control_header *header, const struct buf *pay
         return wla_fail(err, (enum wla_code)header->code, "%s", text);
 }
 
-static int receive_reply(const struct control_call *call, const struct deadline *deadline, int fd,
-                         struct buf *reply, struct wla_error *err) {
+/* Connects and asks; what follows the reply's header is left to be received. */
+static int ask(const struct control_call *call, struct wla_bytes request,
+               const struct deadline *deadline, struct control_header *ret, int *ret_fd,
+               struct wla_error *err) {
+        const struct control_header header = {
+                .magic = CONTROL_MAGIC,
+                .command = (uint16_t)call->command,
+                .size = (uint32_t)request.size,
+        };
+        _cleanup_close_ int fd = -1;
+
+        if (connect_to(call, deadline, &fd, err) < 0 ||
+            send_all(call, deadline, fd, &header, sizeof(header), err) < 0 ||
+            send_all(call, deadline, fd, request.data, request.size, err) < 0 ||
+            receive_all(call, deadline, fd, ret, sizeof(*ret), err) < 0 ||
+            check_header(call, ret, err) < 0)
+                return -1;
+
+        *ret_fd = TAKE_FD(fd);
+        return 0;
+}
+
+/* Appends it, or fails with it when it is a refusal. */
+static int receive_payload(const struct control_call *call, const struct deadline *deadline, int fd,
+                           const struct control_header *header, struct buf *reply,
+                           struct wla_error *err) {
         _cleanup_buf_ struct buf payload = BUF_WITH_LIMIT(CONTROL_PAYLOAD_MAX);
-        struct control_header header;
 
-        if (receive_all(call, deadline, fd, &header, sizeof(header), err) < 0 ||
-            check_header(call, &header, err) < 0)
+        uint8_t *to = buf_extend(&payload, header->size, err);
+        if (!to || receive_all(call, deadline, fd, to, header->size, err) < 0)
                 return -1;
 
-        uint8_t *to = buf_extend(&payload, header.size, err);
-        if (!to || receive_all(call, deadline, fd, to, header.size, err) < 0)
-                return -1;
-
-        if (header.code != WLA_OK)
-                return take_error(&header, &payload, err);
+        if (header->code != WLA_OK)
+                return take_error(header, &payload, err);
 
         return buf_append(reply, payload.data, payload.size, err);
 }
 
 int control_call(const struct control_call *call, struct buf *reply, struct wla_error *err) {
-        const struct buf nothing = {0};
-        const struct buf *request = call->request ? call->request : &nothing;
-        const struct control_header header = {
-                .magic = CONTROL_MAGIC,
-                .command = (uint16_t)call->command,
-                .size = (uint32_t)request->size,
-        };
+        struct wla_bytes request = {0};
+        struct control_header header;
+        struct deadline deadline;
+        _cleanup_close_ int fd = -1;
+
+        if (call->request)
+                request = (struct wla_bytes){call->request->data, call->request->size};
+        deadline_init(&deadline, clock_now_usec() + call->timeout_usec);
+        if (ask(call, request, &deadline, &header, &fd, err) < 0)
+                return -1;
+        return receive_payload(call, &deadline, fd, &header, reply, err);
+}
+
+int control_call_secret(const struct control_call *call, const struct wla_secret *request,
+                        struct wla_secret *reply, struct wla_error *err) {
+        struct buf nothing = {0};
+        struct control_header header;
         struct deadline deadline;
         _cleanup_close_ int fd = -1;
 
         deadline_init(&deadline, clock_now_usec() + call->timeout_usec);
-        if (connect_to(call, &deadline, &fd, err) < 0 ||
-            send_all(call, &deadline, fd, &header, sizeof(header), err) < 0 ||
-            send_all(call, &deadline, fd, request->data, request->size, err) < 0)
+        if (ask(call, wla_secret_view(request), &deadline, &header, &fd, err) < 0)
                 return -1;
-
-        return receive_reply(call, &deadline, fd, reply, err);
+        if (header.code != WLA_OK)
+                return receive_payload(call, &deadline, fd, &header, &nothing, err);
+        if (header.size != wla_secret_view(reply).size)
+                return wla_fail_hint(err, WLA_E_INPUT, hint_version,
+                                     "wlagentd answers with %u bytes, not %zu", header.size,
+                                     wla_secret_view(reply).size);
+        return receive_all(call, &deadline, fd, wla_secret_fill(reply), header.size, err);
 }

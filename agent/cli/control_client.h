@@ -11,6 +11,7 @@
  */
 
 #include "base/buf.h"
+#include "base/secret.h"
 #include "wlagent/control.h"
 
 struct control_call {
@@ -24,3 +25,8 @@ struct control_call {
 
 int control_call(const struct control_call *call, struct buf *reply,
                  struct wla_error *err) _must_check_;
+
+/* The same in locked memory, for what carries keys.  call->request: NULL; the answer has to be as long as
+ * reply. */
+int control_call_secret(const struct control_call *call, const struct wla_secret *request,
+                        struct wla_secret *reply, struct wla_error *err) _must_check_;

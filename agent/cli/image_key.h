@@ -3,7 +3,7 @@
 
 /* The key-encryption key of an image: the owner's, from a file, or one that wlagentd opens on this host.
  *
- * With wlagentd the volume key crosses its control socket, in wiping buffers on either side.
+ * With wlagentd the volume key crosses its control socket, in locked memory on either side.
  * Failure: as input.h and control_client.h; WLA_E_DENIED when a key does not open.
  */
 

@@ -4,13 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/secret.h"
 
 struct control_connection {
         struct control_connection_options options;
         uint64_t accepted_usec;
         uint64_t deadline_usec;
-        struct buf request; /* header and payload */
+        struct buf request;                /* header and payload */
+        struct wla_secret *secret_request; /* the payload instead */
+        size_t secret_received;
         struct buf reply;
         struct wla_secret *secret_reply; /* follows reply; from a service */
         size_t secret_sent;
@@ -56,6 +59,7 @@ struct control_connection *control_connection_free(struct control_connection *co
 
         cancel_call(connection);
         wla_secret_free(connection->secret_reply);
+        wla_secret_free(connection->secret_request);
         buf_clear(&connection->request);
         buf_clear(&connection->reply);
         free(connection);
@@ -189,6 +193,7 @@ static void begin_service(struct control_connection *connection,
         const struct control_request request = {
                 .command = connection->command,
                 .payload = &connection->request,
+                .secret_payload = TAKE_PTR(connection->secret_request),
                 .peer = connection->options.peer,
                 .deadline_usec = connection->deadline_usec,
         };
@@ -245,8 +250,15 @@ static void handle_request(struct control_connection *connection) {
                 finish_reply(connection, WLA_OK);
 }
 
+static bool carries_key(uint16_t command) {
+        return command == CONTROL_IMAGE_WRAP || command == CONTROL_IMAGE_UNWRAP;
+}
+
 /* What a peer may make us keep depends on who it is, and what it asks for. */
 static uint32_t payload_max(const struct control_connection *connection, uint16_t command) {
+        if (carries_key(command))
+                return sizeof(struct control_image_key);
+
         bool large = command == CONTROL_DOMAIN || command == CONTROL_DOMAINS;
 
         return large && connection->options.may_administer ? CONTROL_DOMAIN_PAYLOAD_MAX
@@ -265,6 +277,21 @@ static int judge_header(struct control_connection *connection, struct control_he
 
 static size_t smaller(size_t a, size_t b) {
         return a < b ? a : b;
+}
+
+static int take_payload(struct control_connection *connection, const struct control_header *header,
+                        const uint8_t *data, size_t size, struct wla_error *err) {
+        if (!carries_key(header->command))
+                return buf_append(&connection->request, data, size, err);
+        if (size == 0)
+                return 0;
+        if (!connection->secret_request &&
+            wla_secret_new(header->size, &connection->secret_request, err) < 0)
+                return -1;
+        memcpy(wla_secret_fill(connection->secret_request) + connection->secret_received, data,
+               size);
+        connection->secret_received += size;
+        return 0;
 }
 
 int control_connection_feed(struct control_connection *connection, const uint8_t *data, size_t size,
@@ -288,12 +315,13 @@ int control_connection_feed(struct control_connection *connection, const uint8_t
         if (judge_header(connection, &header, err) < 0)
                 return -1;
 
-        size_t whole = sizeof(header) + header.size;
-        if (size > whole - connection->request.size)
+        size_t received = connection->request.size + connection->secret_received;
+        size_t missing = sizeof(header) + header.size - received;
+        if (size > missing)
                 return wla_fail(err, WLA_E_INPUT, "bytes behind the control request");
-        if (buf_append(&connection->request, data, size, err) < 0)
+        if (take_payload(connection, &header, data, size, err) < 0)
                 return wla_wrap(err, "reading a control request");
-        if (connection->request.size < whole)
+        if (size < missing)
                 return 0;
 
         connection->command = header.command;

@@ -4,7 +4,8 @@
 /* The daemon's half of include/wlagent/control.h for one connection, without a socket: bytes in, bytes
  * out.  One request, one reply, then the connection is finished.
  *
- * Ownership: handlers belong to the caller and outlive the connection; payloads are in wiping buffers.
+ * Ownership: handlers belong to the caller and outlive the connection; payloads are in wiping buffers, those
+ *            of CONTROL_IMAGE_WRAP and CONTROL_IMAGE_UNWRAP in locked memory.
  * Threads:   the loop thread.
  * Failure:   a request that cannot be served is answered with a code and a line of text; bytes that
  *            are no request at all close the connection.
@@ -19,7 +20,8 @@ struct control_connection;
 
 struct control_request {
         uint16_t command;
-        struct buf *payload; /* the service may take it; it is wiped in any case */
+        struct buf *payload;               /* the service may take it; it is wiped in any case */
+        struct wla_secret *secret_payload; /* instead, when it was locked; the service's */
         struct key_peer peer;
         uint64_t deadline_usec; /* CLOCK_MONOTONIC; for the answer to be there */
 };

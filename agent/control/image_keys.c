@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
-#include "base/wiping_alloc.h"
 #include "image/volume_key.h"
 
 _Static_assert(CONTROL_IMAGE_IDENTITY_SIZE == IMAGE_IDENTITY_MAX, "an identity fits");
@@ -25,7 +25,8 @@ struct image_keys {
 
 struct image_key_call {
         uint16_t command;
-        struct control_image_key request; /* may hold a volume key: wiping memory */
+        struct wla_secret *payload;
+        const struct control_image_key *request; /* in payload */
         struct key_id id;
         struct key_peer peer;
         control_done_fn done;
@@ -59,6 +60,12 @@ static void log_end(const struct image_key_call *call, const char *outcome, cons
                           reason);
 }
 
+static struct image_key_call *call_free(struct image_key_call *call) {
+        call->payload = wla_secret_free(call->payload);
+        free(call);
+        return NULL;
+}
+
 static void end_call(struct image_key_call *call, struct wla_secret *reply,
                      const struct wla_error *err) {
         const struct control_result result = {.secret = reply, .err = reply ? NULL : err};
@@ -69,14 +76,14 @@ static void end_call(struct image_key_call *call, struct wla_secret *reply,
         if (!reply)
                 wla_error_format(err, reason, sizeof(reason));
         log_end(call, wla_code_token(reply ? WLA_OK : err->code), reply ? NULL : reason);
-        wiping_free(call);
+        (void)call_free(call);
         done(userdata, &result);
 }
 
 static struct wla_bytes identity_of(const struct image_key_call *call) {
         return (struct wla_bytes){
-                .data = call->request.identity,
-                .size = call->request.identity_size,
+                .data = call->request->identity,
+                .size = call->request->identity_size,
         };
 }
 
@@ -88,7 +95,7 @@ static int wrap(const struct image_key_call *call, const struct wla_secret *kek,
 
         if (wla_secret_new(VOLUME_KEY_SIZE, &volume_key, err) < 0)
                 return -1;
-        memcpy(wla_secret_fill(volume_key), call->request.key, VOLUME_KEY_SIZE);
+        memcpy(wla_secret_fill(volume_key), call->request->key, VOLUME_KEY_SIZE);
         if (volume_key_wrap(kek, identity_of(call), volume_key, &wrapped, err) < 0)
                 return -1;
 
@@ -102,8 +109,8 @@ static int unwrap(const struct image_key_call *call, const struct wla_secret *ke
         _cleanup_secret_ struct wla_secret *volume_key = NULL;
         struct wrapped_volume_key wrapped;
 
-        memcpy(wrapped.nonce, call->request.nonce, sizeof(wrapped.nonce));
-        memcpy(wrapped.bytes, call->request.key, sizeof(wrapped.bytes));
+        memcpy(wrapped.nonce, call->request->nonce, sizeof(wrapped.nonce));
+        memcpy(wrapped.bytes, call->request->key, sizeof(wrapped.bytes));
         if (volume_key_unwrap(kek, identity_of(call), &wrapped, &volume_key, err) < 0) {
                 if (err->code == WLA_E_DENIED)
                         err->hint = "the key is not the one that encrypted this image, or its "
@@ -124,9 +131,9 @@ static int answer(const struct image_key_call *call, const struct wla_secret *ke
                 return -1;
 
         struct control_image_key *reply = (struct control_image_key *)wla_secret_fill(secret);
-        memcpy(reply->key_id, call->request.key_id, sizeof(reply->key_id));
-        memcpy(reply->identity, call->request.identity, sizeof(reply->identity));
-        reply->identity_size = call->request.identity_size;
+        memcpy(reply->key_id, call->request->key_id, sizeof(reply->key_id));
+        memcpy(reply->identity, call->request->identity, sizeof(reply->identity));
+        reply->identity_size = call->request->identity_size;
         int outcome = call->command == CONTROL_IMAGE_WRAP ? wrap(call, kek, reply, err)
                                                           : unwrap(call, kek, reply, err);
         if (outcome < 0)
@@ -154,7 +161,7 @@ static void take_key(void *userdata, const struct wla_secret *key,
 static int check_request(const struct image_keys *keys, struct image_key_call *call,
                          struct wla_error *err) {
         static const char prefix[] = IMAGE_IDENTITY_PREFIX;
-        const struct control_image_key *request = &call->request;
+        const struct control_image_key *request = call->request;
         size_t id_size = strnlen(request->key_id, sizeof(request->key_id));
 
         if (id_size == sizeof(request->key_id) || request->reserved != 0 ||
@@ -178,33 +185,34 @@ static int check_request(const struct image_keys *keys, struct image_key_call *c
         return 0;
 }
 
-static int read_request(const struct buf *payload, struct image_key_call *call,
-                        struct wla_error *err) {
-        if (payload->size != sizeof(call->request))
+static int read_request(struct image_key_call *call, struct wla_error *err) {
+        if (!call->payload || wla_secret_view(call->payload).size != sizeof(*call->request))
                 return wla_fail(err, WLA_E_INPUT, "this is no request for an image's key");
-        memcpy(&call->request, payload->data, sizeof(call->request));
+        call->request = (const void *)wla_secret_view(call->payload).data;
         return 0;
 }
 
 static void begin(void *self, const struct control_request *request, control_done_fn done,
                   void *userdata, void **ret) {
         struct image_keys *keys = self;
-        struct image_key_call *call = wiping_calloc(1, sizeof(*call));
+        struct image_key_call *call = calloc(1, sizeof(*call));
         struct key_ticket *ticket = NULL;
         struct wla_error err = {0};
 
         *ret = NULL;
         if (!call) {
+                (void)wla_secret_free(request->secret_payload);
                 (void)wla_fail(&err, WLA_E_BUSY, "out of memory");
                 done(userdata, &(struct control_result){.err = &err});
                 return;
         }
 
         call->command = request->command;
+        call->payload = request->secret_payload;
         call->peer = request->peer;
         call->done = done;
         call->userdata = userdata;
-        if (read_request(request->payload, call, &err) < 0 || check_request(keys, call, &err) < 0) {
+        if (read_request(call, &err) < 0 || check_request(keys, call, &err) < 0) {
                 end_call(call, NULL, &err);
                 return;
         }
@@ -229,7 +237,7 @@ static void cancel(void *self, void *userdata) {
         if (call->ticket)
                 key_ticket_cancel(call->ticket);
         log_end(call, "cancelled", "the client has gone, or the time limit has passed");
-        wiping_free(call);
+        (void)call_free(call);
 }
 
 static uint64_t timeout_usec(void *self, uint16_t command, const struct buf *payload) {

@@ -126,9 +126,9 @@ static enum progress send_all(struct connection *connection, uint64_t now_usec,
  * back. */
 static enum progress receive(struct connection *connection, uint64_t now_usec,
                              struct wla_error *err) {
-        uint8_t *in = connection->set->in;
+        uint8_t *in = wla_secret_fill(connection->set->in);
 
-        ssize_t size = recv(connection->fd, in, CONNECTION_READ_SIZE, 0);
+        ssize_t size = recv(connection->fd, in, CONNECTION_PIECE, 0);
         if (size < 0)
                 return errno == EAGAIN || errno == EINTR ? PROGRESS_OK : PROGRESS_GONE;
         if (size == 0)
@@ -262,7 +262,7 @@ int connection_new(struct connection_set *set, int fd, const struct ucred *peer,
         connection->set = set;
         connection->fd = TAKE_FD(socket_fd);
         connection->peer = *peer;
-        connection->unsent.limit = CONNECTION_OUTPUT_MAX;
+        connection->unsent.limit = CONNECTION_PIECE;
         LIST_INSERT_HEAD(&set->connections, connection, entry);
         set->count++;
         *ret = connection;

@@ -7,7 +7,8 @@
  * A set holds all connections of one kind, their limit and their one timer.  After a read the protocol
  * is drained and its output written at once; what the peer does not take is kept, wiped when written,
  * and until then nothing more is read or drained.  A peer that takes nothing for CONNECTION_STALL_USEC
- * is closed.  Buffers are wiped after use: they may hold keys.
+ * is closed.  Buffers are wiped after use, for they may hold keys; what is read and sent is in locked memory,
+ * only what the peer does not take is not.
  *
  * Ownership: the set owns its connections, a connection its socket and its protocol.  A connection
  *            ends by itself: when the peer closes, when the protocol is finished or fails.

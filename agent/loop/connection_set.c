@@ -71,6 +71,18 @@ static int add_sources(struct connection_set *set) {
         return sd_event_source_set_enabled(set->wake, SD_EVENT_OFF);
 }
 
+static int make_buffers(struct connection_set *set, struct wla_error *err) {
+        if (wla_secret_new(CONNECTION_PIECE, &set->in, err) < 0 ||
+            wla_secret_new(CONNECTION_PIECE, &set->out_memory, err) < 0)
+                return -1;
+        set->out = (struct buf){
+                .data = wla_secret_fill(set->out_memory),
+                .allocated = CONNECTION_PIECE,
+                .limit = CONNECTION_PIECE,
+        };
+        return 0;
+}
+
 int connection_set_new(const struct connection_set_options *options, struct connection_set **ret,
                        struct wla_error *err) {
         struct connection_set *set = calloc(1, sizeof(*set));
@@ -80,7 +92,10 @@ int connection_set_new(const struct connection_set_options *options, struct conn
         LIST_INIT(&set->connections);
         set->options = *options;
         set->timer_usec = UINT64_MAX;
-        set->out.limit = CONNECTION_OUTPUT_MAX;
+        if (make_buffers(set, err) < 0) {
+                (void)connection_set_free(set);
+                return -1;
+        }
 
         int r = add_sources(set);
         if (r < 0) {
@@ -101,7 +116,8 @@ struct connection_set *connection_set_free(struct connection_set *set) {
                 connection_close(LIST_FIRST(&set->connections));
         (void)sd_event_source_disable_unref(set->timer);
         (void)sd_event_source_disable_unref(set->wake);
-        buf_clear(&set->out);
+        (void)wla_secret_free(set->in);
+        (void)wla_secret_free(set->out_memory);
         free(set);
         return NULL;
 }

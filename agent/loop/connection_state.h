@@ -5,11 +5,12 @@
 
 #include <sys/queue.h>
 
+#include "base/secret.h"
 #include "loop/connection.h"
 #include "loop/rate_limit.h"
 
-#define CONNECTION_READ_SIZE  (32u * 1024u)
-#define CONNECTION_OUTPUT_MAX (64u * 1024u)
+/* What is read and sent at once.  With its length a secret of this size is one block of the heap. */
+#define CONNECTION_PIECE (8u * 1024u - 64u)
 
 struct connection {
         LIST_ENTRY(connection) entry;
@@ -33,8 +34,9 @@ struct connection_set {
         uint64_t timer_usec; /* UINT64_MAX: off */
         sd_event_source *wake;
         struct rate_limit broken;
-        struct buf out;
-        uint8_t in[CONNECTION_READ_SIZE];
+        struct wla_secret *in;
+        struct wla_secret *out_memory;
+        struct buf out; /* in out_memory, and never larger */
 };
 
 /* Lets the protocol act on the time. */

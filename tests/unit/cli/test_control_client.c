@@ -228,6 +228,48 @@ START_TEST(allocations_may_fail) {
 }
 END_TEST
 
-SUITE_MAIN("control_client", carries_a_request_and_its_reply, hands_on_the_daemons_error,
-           says_that_the_daemon_is_down, a_hung_daemon_is_a_timeout, refuses_what_is_no_reply,
-           half_a_reply_is_none, long_paths_are_refused, allocations_may_fail)
+static int ask_secret(const struct answer *answer, size_t size, struct wla_secret *reply,
+                      struct wla_error *err) {
+        _cleanup_fake_ struct fake fake = {0};
+        _cleanup_secret_ struct wla_secret *request = NULL;
+
+        ck_assert_int_eq(wla_secret_new(5, &request, err), 0);
+        fake_serve(&fake, 5, answer, size);
+        const struct control_call call = {
+                .socket = fake.path, .command = CONTROL_STATUS, .timeout_usec = 5 * USEC_PER_SEC};
+        return control_call_secret(&call, request, reply, err);
+}
+
+START_TEST(carries_secrets) {
+        _cleanup_secret_ struct wla_secret *reply = NULL;
+        struct answer answer = make_answer(WLA_OK, "a key");
+        struct wla_error err = {0};
+
+        ck_assert_int_eq(wla_secret_heap_init(true, &err), 0);
+        ck_assert_int_eq(wla_secret_new(5, &reply, &err), 0);
+        ck_assert_int_eq(ask_secret(&answer, sizeof(answer.header) + 5, reply, &err), 0);
+        ck_assert_mem_eq(wla_secret_view(reply).data, "a key", 5);
+
+        /* Nothing but what was agreed is a reply. */
+        for (uint32_t size = 0; size < 10; size++) {
+                if (size == 5)
+                        continue;
+                answer.header.size = size;
+                ck_assert_int_eq(ask_secret(&answer, sizeof(answer.header) + size, reply, &err),
+                                 -1);
+                ck_assert_int_eq(err.code, WLA_E_INPUT);
+        }
+        answer = make_answer(WLA_E_DENIED, "no");
+        ck_assert_int_eq(ask_secret(&answer, sizeof(answer.header) + 2, reply, &err), -1);
+        ck_assert_int_eq(err.code, WLA_E_DENIED);
+        ck_assert_str_eq(wla_error_text(&err), "no");
+        answer = make_answer(WLA_OK, "a key");
+        ck_assert_int_eq(ask_secret(&answer, sizeof(answer.header) + 3, reply, &err), -1);
+        ck_assert_int_eq(err.code, WLA_E_UNAVAILABLE);
+}
+END_TEST
+
+SUITE_MAIN("control_client", carries_secrets, carries_a_request_and_its_reply,
+           hands_on_the_daemons_error, says_that_the_daemon_is_down, a_hung_daemon_is_a_timeout,
+           refuses_what_is_no_reply, half_a_reply_is_none, long_paths_are_refused,
+           allocations_may_fail)

@@ -382,8 +382,97 @@ START_TEST(a_key_without_memory_for_its_header) {
 }
 END_TEST
 
+static struct {
+        struct wla_secret *payload;
+        size_t others;
+        unsigned begun;
+} images;
+
+static uint64_t images_timeout(void *self, uint16_t command, const struct buf *payload) {
+        (void)self;
+        (void)command;
+        (void)payload;
+        return TIMEOUT;
+}
+
+static void images_begin(void *self, const struct control_request *request, control_done_fn done,
+                         void *userdata, void **ret) {
+        struct wla_error err = {0};
+
+        (void)self;
+        images.begun++;
+        images.payload = request->secret_payload;
+        images.others = request->payload->size;
+        (void)wla_fail(&err, WLA_E_BUSY, "not now");
+        done(userdata, &(struct control_result){.err = &err});
+        *ret = NULL;
+}
+
+static const struct control_service images_service = {
+        .timeout_usec = images_timeout, .begin = images_begin, .for_everybody = true};
+
+START_TEST(volume_keys_are_received_in_locked_memory) {
+        const uint16_t commands[] = {CONTROL_IMAGE_WRAP, CONTROL_IMAGE_UNWRAP};
+
+        for (size_t i = 0; i < 2; i++) {
+                struct fixture fixture;
+                struct reply reply;
+
+                memset(&images, 0, sizeof(images));
+                setup(&fixture, false);
+                fixture.handlers.images = &images_service;
+                ck_assert_int_eq(send_request(&fixture, commands[i], "a volume key"), 0);
+                ck_assert_uint_eq(images.begun, 1);
+                ck_assert_uint_eq(images.others, 0);
+                ck_assert_ptr_nonnull(images.payload);
+                ck_assert(CRYPTO_secure_allocated(wla_secret_view(images.payload).data));
+                ck_assert_uint_eq(wla_secret_view(images.payload).size, 12);
+                ck_assert_mem_eq(wla_secret_view(images.payload).data, "a volume key", 12);
+                wla_secret_free(images.payload);
+                read_reply(&fixture, &reply);
+                ck_assert_uint_eq(reply.header.code, WLA_E_BUSY);
+                teardown(&fixture);
+                ck_assert_uint_eq(wla_secret_heap_used(), 0);
+                ck_assert_int_eq(CRYPTO_secure_malloc_done(), 1);
+        }
+}
+END_TEST
+
+START_TEST(volume_keys_that_are_cut_off_are_given_up) {
+        struct control_header header = {
+                .magic = CONTROL_MAGIC, .command = CONTROL_IMAGE_WRAP, .size = 64};
+        struct fixture fixture;
+        struct wla_error err = {0};
+
+        setup(&fixture, true);
+        fixture.handlers.images = &images_service;
+        memset(&images, 0, sizeof(images));
+        ck_assert_int_eq(control_connection_feed(fixture.connection, (const uint8_t *)&header,
+                                                 sizeof(header), &err),
+                         0);
+        ck_assert_int_eq(
+                control_connection_feed(fixture.connection, (const uint8_t *)"half", 4, &err), 0);
+        ck_assert_uint_gt(wla_secret_heap_used(), 0);
+        control_connection_free(fixture.connection);
+        fixture.connection = NULL;
+        ck_assert_uint_eq(wla_secret_heap_used(), 0);
+        ck_assert_uint_eq(images.begun, 0);
+
+        const struct control_connection_options options = {.handlers = &fixture.handlers};
+        ck_assert_int_eq(control_connection_new(&options, START_USEC, &fixture.connection, &err),
+                         0);
+        header.size = sizeof(struct control_image_key) + 1;
+        ck_assert_int_eq(control_connection_feed(fixture.connection, (const uint8_t *)&header,
+                                                 sizeof(header), &err),
+                         -1);
+        ck_assert_int_eq(err.code, WLA_E_INPUT);
+        teardown(&fixture);
+}
+END_TEST
+
 SUITE_MAIN("control_connection", status_is_answered, a_failing_handler_leaves_no_half_reply,
            users_may_only_ask_for_keys, keyprovider_errors_come_back, forget_and_unknown,
            what_is_no_request_closes, time_is_bounded,
            failed_allocations_end_the_connection_cleanly, keys_come_back,
-           a_key_without_memory_for_its_header)
+           a_key_without_memory_for_its_header, volume_keys_are_received_in_locked_memory,
+           volume_keys_that_are_cut_off_are_given_up)

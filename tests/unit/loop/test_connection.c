@@ -2,6 +2,7 @@
 #include "loop/connection.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -29,11 +30,18 @@ struct script {
         struct connection *wake_in_feed;
 };
 
+/* No assertion of Check: it would allocate. */
+static void must_be_locked(const void *bytes) {
+        if (!CRYPTO_secure_allocated(bytes))
+                abort();
+}
+
 static int script_feed(void *self, const uint8_t *data, size_t size, uint64_t now_usec,
                        struct wla_error *err) {
         struct script *script = self;
 
         ck_assert_uint_gt(now_usec, 0);
+        must_be_locked(data);
         ck_assert_int_eq(buf_append(&script->fed, data, size, err), 0);
         if (script->echo)
                 ck_assert_int_eq(buf_append(&script->output, data, size, err), 0);
@@ -47,6 +55,7 @@ static int script_drain(void *self, struct buf *out, struct wla_error *err) {
         size_t size = script->output.size;
 
         script->drains++;
+        must_be_locked(out->data);
         if (size > out->limit - out->size)
                 size = out->limit - out->size;
         if (buf_append(out, script->output.data, size, err) < 0)
@@ -115,6 +124,7 @@ static void start(struct fixture *fixture) {
         struct wla_error err = {0};
 
         *fixture = (struct fixture){0};
+        ck_assert_int_eq(wla_secret_heap_init(true, &err), 0);
         ck_assert_int_ge(sd_event_new(&fixture->event), 0);
         const struct connection_set_options options = {.event = fixture->event,
                                                        .connections_max = 8,
@@ -355,8 +365,6 @@ START_TEST(without_memory_for_what_waits_the_connection_ends) {
         ck_assert_ptr_nonnull(buf_extend(&script.output, SIZE, &err));
         ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
         ck_assert_int_eq(connection_new(fixture.set, fds[0], &peer, &connection, &err), 0);
-        ck_assert_ptr_nonnull(buf_extend(&fixture.set->out, CONNECTION_OUTPUT_MAX, &err));
-        buf_reset(&fixture.set->out);
         (void)fail_allocation_arm(1);
         connection_serve(connection, &script_protocol, &script);
         fail_allocation_disarm();
@@ -527,10 +535,29 @@ START_TEST(a_full_set_refuses_and_closes) {
 }
 END_TEST
 
+START_TEST(without_locked_memory_there_are_no_connections) {
+        struct connection_set_options options = {0};
+        struct wla_secret *taken[64];
+        struct connection_set *set;
+        struct wla_error err = {0};
+        size_t count = 0;
+
+        ck_assert_int_eq(wla_secret_heap_init(true, &err), 0);
+        while (wla_secret_new(CONNECTION_PIECE, &taken[count], &err) == 0)
+                count++;
+        for (int i = 0; i < 2; i++) {
+                ck_assert_int_eq(connection_set_new(&options, &set, &err), -1);
+                ck_assert_int_eq(err.code, WLA_E_BUSY);
+                wla_secret_free(taken[--count]);
+        }
+}
+END_TEST
+
 START_TEST(every_allocation_may_fail) {
         struct fixture fixture;
         struct wla_error err = {0};
 
+        ck_assert_int_eq(wla_secret_heap_init(true, &err), 0);
         ck_assert_int_ge(sd_event_new(&fixture.event), 0);
         const struct connection_set_options options = {.event = fixture.event,
                                                        .connections_max = 1};
@@ -563,4 +590,4 @@ SUITE_MAIN("connection", reads_and_answers_without_a_round_of_the_loop,
            late_output_is_sent_after_a_wake, a_wake_inside_feed_costs_no_round,
            the_protocol_is_ticked_when_its_time_comes, shutdown_lets_protocols_finish,
            a_review_ends_those_who_may_not_stay, a_full_set_refuses_and_closes,
-           every_allocation_may_fail)
+           without_locked_memory_there_are_no_connections, every_allocation_may_fail)

@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/secret.h"
 #include "fail_allocation.h"
 #include "scratch.h"
 #include "suite.h"
@@ -119,7 +120,10 @@ static struct socket_server_options options_of(struct fixture *fixture) {
 }
 
 static void prepare(struct fixture *fixture) {
+        struct wla_error err = {0};
+
         *fixture = (struct fixture){0};
+        ck_assert_int_eq(wla_secret_heap_init(true, &err), 0);
         scratch_make(&fixture->scratch);
         (void)snprintf(fixture->path, sizeof(fixture->path), "%s/s", fixture->scratch.path);
         ck_assert_int_ge(sd_event_new(&fixture->event), 0);
