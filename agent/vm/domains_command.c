@@ -1,32 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What libvirt knows, told by whoever may ask it.  Layers of VMs that it does not know are orphans, and
- * removed when it has not known them for long. */
+/* What libvirt knows, told by whoever may ask it.  Layers of VMs that it does not know are orphans; the answer
+ * names those that it has not known for long, for whoever told it to ask for again (orphans.h). */
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/json_object.h"
-#include "base/log.h"
-#include "vm/report.h"
 #include "vm/service_call.h"
+#include "wlagent/control.h"
 
 struct domains_call {
         struct errand errand; /* first: it is what comes back */
         struct service_call call;
         struct vm_service *service;
-        uint64_t deadline_usec;
         size_t count;
         struct uuid *known; /* sorted */
         struct volume_list layers;
-        struct volume_list old; /* orphans that are to be removed */
-        size_t removed;         /* of them; in order */
+        struct volume_list chosen; /* orphans that are to be removed */
 };
 
 static void free_call(struct domains_call *call) {
         volume_list_clear(&call->layers);
-        volume_list_clear(&call->old);
+        volume_list_clear(&call->chosen);
         free(call->known);
         free(call);
 }
@@ -86,33 +84,6 @@ static int read_domains(const struct buf *payload, struct domains_call *call,
         return 0;
 }
 
-static int remove_work(struct errand *errand, struct wla_error *err) {
-        struct domains_call *call = (struct domains_call *)errand;
-
-        for (; call->removed < call->old.count; call->removed++) {
-                const struct volume_entry *entry = &call->old.entries[call->removed];
-
-                if (layer_remove(vm_service_volume_socket(call->service), &entry->name,
-                                 &errand->deadline, err) < 0 &&
-                    err->code != WLA_E_NOT_FOUND)
-                        return wla_wrap(err, "removing the layer %s", entry->text);
-        }
-        return 0;
-}
-
-static void remove_finish(struct errand *errand, const struct wla_error *err) {
-        struct domains_call *call = (struct domains_call *)errand;
-
-        for (size_t i = 0; i < call->removed; i++) {
-                report_orphan(&call->old.entries[i].name, /* removed= */ true);
-                orphans_forget(vm_service_orphans(call->service), call->old.entries[i].text);
-        }
-        if (err)
-                log_line(LOG_WARNING, "%s", wla_error_text(err));
-        service_call_answer(&call->call, NULL, err);
-        free_call(call);
-}
-
 static int list_work(struct errand *errand, struct wla_error *err) {
         struct domains_call *call = (struct domains_call *)errand;
 
@@ -120,47 +91,56 @@ static int list_work(struct errand *errand, struct wla_error *err) {
                                 &errand->deadline, &call->layers, err);
 }
 
-static int judge(struct domains_call *call, struct wla_error *err) {
+static int write_chosen(const struct domains_call *call, uint64_t review_usec, struct buf *json,
+                        struct wla_error *err) {
+        if (buf_printf(json, err, "{\"review\":%" PRIu64 ",\"orphans\":[", review_usec) < 0)
+                return -1;
+        for (size_t i = 0; i < call->chosen.count; i++) {
+                const struct volume_name *name = &call->chosen.entries[i].name;
+
+                if (buf_printf(json, err, "%s{\"vm\":\"%s\",\"target\":\"%s\"}", i > 0 ? "," : "",
+                               name->uuid.text, name->target) < 0)
+                        return -1;
+        }
+        return buf_append_text(json, "]}", err);
+}
+
+static int judge(struct domains_call *call, struct buf *json, struct wla_error *err) {
         const struct orphans_review review = {
                 .layers = &call->layers,
                 .known = is_known,
                 .userdata = call,
                 .now_sec = (uint64_t)time(NULL),
-                .age_sec = vm_service_orphan_usec(call->service) / USEC_PER_SEC,
+                .now_usec = clock_now_usec(),
+                .age_usec = vm_service_orphan_usec(call->service),
         };
 
-        return orphans_judge(vm_service_orphans(call->service), &review, &call->old, err);
+        if (orphans_judge(vm_service_orphans(call->service), &review, &call->chosen, err) < 0)
+                return -1;
+        return write_chosen(call, review.now_usec, json, err);
 }
 
 static void list_finish(struct errand *errand, const struct wla_error *err) {
         struct domains_call *call = (struct domains_call *)errand;
+        _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(CONTROL_PAYLOAD_MAX);
         struct wla_error own = {0};
 
-        if (!err && judge(call, &own) < 0)
+        if (!err && judge(call, &json, &own) < 0)
                 err = &own;
-        if (!err && call->old.count > 0) {
-                call->errand.work = remove_work;
-                call->errand.finish = remove_finish;
-                if (errand_begin(&call->errand, vm_service_lifecycle(call->service),
-                                 call->deadline_usec, &own) == 0)
-                        return;
-                err = &own;
-        }
-        service_call_answer(&call->call, NULL, err);
+        service_call_answer(&call->call, &json, err);
         free_call(call);
 }
 
 static int begin(const struct service_context *context, struct domains_call *call,
                  struct wla_error *err) {
         call->service = context->service;
-        call->deadline_usec = context->request->deadline_usec;
         call->errand.work = list_work;
         call->errand.finish = list_finish;
         if (read_domains(context->request->payload, call, err) < 0)
                 return wla_wrap(err, "the list of domains");
         lifecycle_look_again(vm_service_lifecycle(context->service));
         return errand_begin(&call->errand, vm_service_lifecycle(context->service),
-                            call->deadline_usec, err);
+                            context->request->deadline_usec, err);
 }
 
 void domains_command(const struct service_context *context) {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Removes the layer of one disk, because somebody has said so. */
+/* Removes the layer of one disk: because somebody has said so, or because it is an orphan (orphans.h). */
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json_object.h"
+#include "vm/report.h"
 #include "vm/service_call.h"
 #include "volume/client.h"
 #include "wlagent/control.h"
@@ -17,10 +18,13 @@ struct remove_call {
         struct service_call call;
         struct vm_service *service;
         struct volume_name name;
+        char text[VOLUME_NAME_SIZE];
+        bool orphan;
+        uint64_t review_usec; /* that has chosen it */
 };
 
-int layer_remove(const char *socket, const struct volume_name *name,
-                 const struct deadline *deadline, struct wla_error *err) {
+static int layer_remove(const char *socket, const struct volume_name *name,
+                        const struct deadline *deadline, struct wla_error *err) {
         struct volumed_request request = {.operation = VOLUMED_REMOVE_LAYER};
         const struct volume_call call = {.request = &request, .header_fd = -1};
         struct volume_session *session;
@@ -45,17 +49,24 @@ static int remove_work(struct errand *errand, struct wla_error *err) {
 static void remove_finish(struct errand *errand, const struct wla_error *err) {
         struct remove_call *call = (struct remove_call *)errand;
 
+        if (call->orphan)
+                orphans_remove_end(vm_service_orphans(call->service), call->text, !err);
+        if (call->orphan && !err)
+                report_orphan(&call->name, /* removed= */ true);
         service_call_answer(&call->call, NULL, err);
         free(call);
 }
 
-static int read_layer(const struct buf *payload, struct volume_name *ret, struct wla_error *err) {
+static int read_layer(const struct buf *payload, struct remove_call *call, struct wla_error *err) {
+        struct volume_name *ret = &call->name;
         struct json_value object;
         struct json_value vm;
         struct json_value target;
+        struct json_value review;
         const struct json_field fields[] = {
                 {"vm", &vm, JSON_STRING, false},
                 {"target", &target, JSON_STRING, false},
+                {"review", &review, JSON_NUMBER, true},
         };
         char text[UUID_TEXT_SIZE];
 
@@ -67,7 +78,10 @@ static int read_layer(const struct buf *payload, struct volume_name *ret, struct
                 return -1;
         if (!disk_target_valid(ret->target, strlen(ret->target)))
                 return wla_fail(err, WLA_E_INPUT, "the target is no device name");
-        return 0;
+        ret->kind = VOLUME_DISK;
+        volume_name_write(ret, call->text);
+        call->orphan = review.type != JSON_ABSENT;
+        return call->orphan ? json_unsigned(&review, INT64_MAX, &call->review_usec, err) : 0;
 }
 
 static int remove_begin(const struct service_context *context, struct remove_call *call,
@@ -75,8 +89,7 @@ static int remove_begin(const struct service_context *context, struct remove_cal
         struct lifecycle *lifecycle = vm_service_lifecycle(context->service);
 
         call->service = context->service;
-        call->name.kind = VOLUME_DISK;
-        if (read_layer(context->request->payload, &call->name, err) < 0)
+        if (read_layer(context->request->payload, call, err) < 0)
                 return wla_wrap(err, "the layer to remove");
         /* It may be about to open the layer; volumed itself refuses only what is mapped. */
         const struct volume_name vm = {.kind = VOLUME_DISK, .uuid = call->name.uuid};
@@ -84,9 +97,16 @@ static int remove_begin(const struct service_context *context, struct remove_cal
                 return wla_fail_hint(err, WLA_E_BUSY, hint_open,
                                      "VM %s starts, runs, or has a disk open", vm.uuid.text);
 
+        if (call->orphan && orphans_remove_begin(vm_service_orphans(call->service), call->text,
+                                                 call->review_usec, clock_now_usec(), err) < 0)
+                return -1;
+
         call->errand.work = remove_work;
         call->errand.finish = remove_finish;
-        return errand_begin(&call->errand, lifecycle, context->request->deadline_usec, err);
+        int outcome = errand_begin(&call->errand, lifecycle, context->request->deadline_usec, err);
+        if (outcome < 0 && call->orphan)
+                orphans_remove_end(vm_service_orphans(call->service), call->text, false);
+        return outcome;
 }
 
 void layer_remove_command(const struct service_context *context) {

@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -15,22 +15,30 @@
 #define FILE_NAME "orphans.json"
 #define FILE_MAX  (8u * 1024u * 1024u)
 
-/* Between two reviews the clock may be put forward this far without a layer being the older for it. */
-#define CLOCK_SLACK_SEC 60u
+enum stage {
+        KEPT,
+        CHOSEN,
+        REMOVING,
+};
 
 struct orphan {
         char name[VOLUME_NAME_SIZE];
+        struct uuid vm;
         uint64_t since_sec;
+        uint64_t age_usec; /* at the last review */
+        enum stage stage;
 };
 
 struct orphans {
         char *directory;
-        /* The last review, by the clock on the wall and by the one that nobody sets; 0: none yet. */
-        uint64_t reviewed_sec;
-        uint64_t reviewed_usec;
+        uint64_t reviewed_usec; /* the last review; CLOCK_MONOTONIC, perhaps of a former boot */
         size_t count;
         struct orphan *list;
 };
+
+static const char hint_again[] = "run 'wlagent vm reconcile' again";
+static const char hint_removed[] = "libvirt had not known the VM for OrphanSeconds=; if it starts "
+                                   "again, it starts with the unchanged image";
 
 static struct orphan *find(const struct orphans *orphans, const char *name) {
         for (size_t i = 0; i < orphans->count; i++)
@@ -39,16 +47,13 @@ static struct orphan *find(const struct orphans *orphans, const char *name) {
         return NULL;
 }
 
-static int add(struct orphans *orphans, const char *name, uint64_t since_sec,
-               struct wla_error *err) {
+static int add(struct orphans *orphans, const struct orphan *orphan, struct wla_error *err) {
         struct orphan *list = realloc(orphans->list, (orphans->count + 1) * sizeof(*list));
 
         if (!list)
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
         orphans->list = list;
-        struct orphan *orphan = &list[orphans->count++];
-        *orphan = (struct orphan){.since_sec = since_sec};
-        (void)snprintf(orphan->name, sizeof(orphan->name), "%s", name);
+        list[orphans->count++] = *orphan;
         return 0;
 }
 
@@ -56,15 +61,17 @@ static int take_entry(struct orphans *orphans, const struct json_value *entry,
                       struct wla_error *err) {
         const struct json_value name = json_member(entry, "name");
         const struct json_value since = json_member(entry, "since");
+        const struct json_value age = json_member(entry, "age_usec");
+        struct orphan orphan = {.stage = KEPT};
         struct volume_name parsed;
-        char text[VOLUME_NAME_SIZE];
-        uint64_t since_sec;
 
-        if (json_string_copy(&name, text, sizeof(text), err) < 0 ||
-            volume_name_parse(text, &parsed, err) < 0 ||
-            json_unsigned(&since, INT64_MAX, &since_sec, err) < 0)
+        if (json_string_copy(&name, orphan.name, sizeof(orphan.name), err) < 0 ||
+            volume_name_parse(orphan.name, &parsed, err) < 0 ||
+            json_unsigned(&since, INT64_MAX, &orphan.since_sec, err) < 0 ||
+            json_unsigned(&age, INT64_MAX, &orphan.age_usec, err) < 0)
                 return -1;
-        return find(orphans, text) ? 0 : add(orphans, text, since_sec, err);
+        orphan.vm = parsed.uuid;
+        return find(orphans, orphan.name) ? 0 : add(orphans, &orphan, err);
 }
 
 static int parse(struct orphans *orphans, const struct buf *json, struct wla_error *err) {
@@ -73,7 +80,10 @@ static int parse(struct orphans *orphans, const struct buf *json, struct wla_err
 
         if (json_check((const char *)json->data, json->size, &object, err) < 0)
                 return -1;
+        const struct json_value reviewed = json_member(&object, "reviewed_usec");
         const struct json_value layers = json_member(&object, "layers");
+        if (json_unsigned(&reviewed, INT64_MAX, &orphans->reviewed_usec, err) < 0)
+                return -1;
         for (size_t at = 0; json_next_element(&layers, &at, &entry);)
                 if (take_entry(orphans, &entry, err) < 0)
                         return -1;
@@ -119,21 +129,41 @@ struct orphans *orphans_free(struct orphans *orphans) {
         return NULL;
 }
 
+static int write_json(const struct orphans *orphans, struct buf *json, struct wla_error *err) {
+        if (buf_printf(json, err, "{\"reviewed_usec\":%" PRIu64 ",\"layers\":[",
+                       orphans->reviewed_usec) < 0)
+                return -1;
+        for (size_t i = 0; i < orphans->count; i++) {
+                const struct orphan *orphan = &orphans->list[i];
+
+                if (buf_printf(json, err,
+                               "%s{\"name\":\"%s\",\"since\":%" PRIu64 ",\"age_usec\":%" PRIu64 "}",
+                               i > 0 ? "," : "", orphan->name, orphan->since_sec,
+                               orphan->age_usec) < 0)
+                        return -1;
+        }
+        return buf_append_text(json, "]}\n", err);
+}
+
 static int save(const struct orphans *orphans, struct wla_error *err) {
         _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(FILE_MAX);
         _cleanup_close_ int fd = -1;
 
-        if (buf_append_text(&json, "{\"layers\":[", err) < 0)
+        if (file_open_directory(orphans->directory, /* create= */ false, 0, &fd, err) < 0)
                 return -1;
-        for (size_t i = 0; i < orphans->count; i++)
-                if (buf_printf(&json, err, "%s{\"name\":\"%s\",\"since\":%" PRIu64 "}",
-                               i > 0 ? "," : "", orphans->list[i].name,
-                               orphans->list[i].since_sec) < 0)
-                        return -1;
-        if (buf_append_text(&json, "]}\n", err) < 0 ||
-            file_open_directory(orphans->directory, /* create= */ false, 0, &fd, err) < 0)
-                return -1;
-        return file_write(fd, FILE_NAME, json.data, json.size, 0600, /* replace= */ true, err);
+        if (write_json(orphans, &json, err) == 0 &&
+            file_write(fd, FILE_NAME, json.data, json.size, 0600, /* replace= */ true, err) == 0)
+                return 0;
+        /* Without the file all of them count anew: what it says is too old to be kept. */
+        (void)unlinkat(fd, FILE_NAME, 0);
+        return -1;
+}
+
+static void save_or_tell(const struct orphans *orphans) {
+        struct wla_error err = {0};
+
+        if (save(orphans, &err) < 0)
+                log_line(LOG_WARNING, "%s", wla_error_text(&err));
 }
 
 uint64_t orphans_since(const struct orphans *orphans, const char *name) {
@@ -142,87 +172,145 @@ uint64_t orphans_since(const struct orphans *orphans, const char *name) {
         return orphan ? orphan->since_sec : 0;
 }
 
+static uint64_t time_passed(const struct orphans *orphans, uint64_t now_usec) {
+        return now_usec >= orphans->reviewed_usec ? now_usec - orphans->reviewed_usec : now_usec;
+}
+
+static void grow_older(struct orphans *orphans, uint64_t now_usec) {
+        for (size_t i = 0; i < orphans->count; i++) {
+                struct orphan *orphan = &orphans->list[i];
+
+                orphan->age_usec += time_passed(orphans, now_usec);
+                if (orphan->stage == CHOSEN)
+                        orphan->stage = KEPT;
+        }
+        orphans->reviewed_usec = now_usec;
+}
+
 /* Those that have a VM again, or are gone. */
-static bool drop_others(struct orphans *orphans, const struct orphans_review *review) {
+static void drop_others(struct orphans *orphans, const struct orphans_review *review) {
         size_t kept = 0;
 
         for (size_t i = 0; i < orphans->count; i++) {
-                const struct volume_entry *entry = volume_list_find(review->layers,
-                                                                    orphans->list[i].name);
+                const struct orphan *orphan = &orphans->list[i];
 
-                if (entry && !review->known(review->userdata, &entry->name.uuid))
-                        orphans->list[kept++] = orphans->list[i];
+                if (orphan->stage == REMOVING || (volume_list_find(review->layers, orphan->name) &&
+                                                  !review->known(review->userdata, &orphan->vm)))
+                        orphans->list[kept++] = *orphan;
         }
-        bool changed = kept != orphans->count;
         orphans->count = kept;
-        return changed;
+}
+
+static int begin_orphan(struct orphans *orphans, const struct orphans_review *review,
+                        const struct volume_entry *entry, struct wla_error *err) {
+        struct orphan orphan = {.vm = entry->name.uuid, .since_sec = review->now_sec};
+
+        memcpy(orphan.name, entry->text, sizeof(orphan.name));
+        report_orphan(&entry->name, /* removed= */ false);
+        return add(orphans, &orphan, err);
 }
 
 static int judge_layer(struct orphans *orphans, const struct orphans_review *review,
-                       const struct volume_entry *entry, struct volume_list *old, bool *changed,
+                       const struct volume_entry *entry, struct volume_list *chosen,
                        struct wla_error *err) {
         struct orphan *orphan = find(orphans, entry->text);
 
-        if (!orphan) {
-                *changed = true;
-                report_orphan(&entry->name, /* removed= */ false);
-                return add(orphans, entry->text, review->now_sec, err);
-        }
-        if (orphan->since_sec > review->now_sec) {
+        if (!orphan)
+                return begin_orphan(orphans, review, entry, err);
+        if (orphan->since_sec > review->now_sec)
                 /* The clock was wrong then, or is now. */
                 orphan->since_sec = review->now_sec;
-                *changed = true;
-        }
-        if (review->now_sec - orphan->since_sec >= review->age_sec)
-                return volume_list_add(old, entry, err);
-        return 0;
+        if (orphan->age_usec < review->age_usec || orphan->stage == REMOVING ||
+            chosen->count == ORPHAN_CHOICE_MAX)
+                return 0;
+        orphan->stage = CHOSEN;
+        return volume_list_add(chosen, entry, err);
 }
 
-/* A host that boots with its clock far back puts it forward later: that is no time that has passed. */
-static bool discount_jump(struct orphans *orphans, uint64_t now_sec) {
-        uint64_t now_usec = clock_now_usec();
-        uint64_t passed_sec = (now_usec - orphans->reviewed_usec) / USEC_PER_SEC;
-        uint64_t latest_sec = orphans->reviewed_sec + passed_sec + CLOCK_SLACK_SEC;
-        bool jumped = orphans->reviewed_usec != 0 && now_sec > latest_sec;
-
-        for (size_t i = 0; jumped && i < orphans->count; i++)
-                orphans->list[i].since_sec += now_sec - latest_sec;
-        orphans->reviewed_sec = now_sec;
-        orphans->reviewed_usec = now_usec;
-        return jumped;
+static void choose_none(struct orphans *orphans) {
+        for (size_t i = 0; i < orphans->count; i++)
+                if (orphans->list[i].stage == CHOSEN)
+                        orphans->list[i].stage = KEPT;
 }
 
 int orphans_judge(struct orphans *orphans, const struct orphans_review *review,
                   struct volume_list *ret, struct wla_error *err) {
-        bool jumped = discount_jump(orphans, review->now_sec);
-        bool changed = drop_others(orphans, review) || jumped;
-        struct volume_list old = {0};
+        bool had_some = orphans->count > 0;
+        struct volume_list chosen = {0};
         int outcome = 0;
 
+        grow_older(orphans, review->now_usec);
+        drop_others(orphans, review);
         for (size_t i = 0; i < review->layers->count && outcome == 0; i++) {
                 const struct volume_entry *entry = &review->layers->entries[i];
 
                 if (entry->name.kind == VOLUME_DISK &&
                     !review->known(review->userdata, &entry->name.uuid))
-                        outcome = judge_layer(orphans, review, entry, &old, &changed, err);
+                        outcome = judge_layer(orphans, review, entry, &chosen, err);
         }
-        if (outcome == 0 && changed)
+        if (outcome == 0 && (had_some || orphans->count > 0))
                 outcome = save(orphans, err);
         if (outcome < 0) {
-                volume_list_clear(&old);
+                choose_none(orphans);
+                volume_list_clear(&chosen);
                 return -1;
         }
-        *ret = old;
+        *ret = chosen;
         return 0;
 }
 
-void orphans_forget(struct orphans *orphans, const char *name) {
+static bool is_chosen(const struct orphans *orphans, const struct orphan *orphan,
+                      uint64_t now_usec) {
+        return orphan->stage == CHOSEN && now_usec - orphans->reviewed_usec < ORPHAN_CHOICE_USEC;
+}
+
+bool orphans_leaving(const struct orphans *orphans, const char *name, uint64_t now_usec) {
+        const struct orphan *orphan = find(orphans, name);
+
+        return orphan && (orphan->stage == REMOVING || is_chosen(orphans, orphan, now_usec));
+}
+
+int orphans_claim(struct orphans *orphans, const struct uuid *vm, struct wla_error *err) {
+        size_t kept = 0;
+
+        for (size_t i = 0; i < orphans->count; i++)
+                if (orphans->list[i].stage == REMOVING && uuid_equal(&orphans->list[i].vm, vm))
+                        return wla_fail_hint(err, WLA_E_BUSY, hint_removed,
+                                             "the layer %s is just being removed",
+                                             orphans->list[i].name);
+        for (size_t i = 0; i < orphans->count; i++)
+                if (!uuid_equal(&orphans->list[i].vm, vm))
+                        orphans->list[kept++] = orphans->list[i];
+        if (kept < orphans->count) {
+                orphans->count = kept;
+                save_or_tell(orphans);
+        }
+        return 0;
+}
+
+int orphans_remove_begin(struct orphans *orphans, const char *name, uint64_t review_usec,
+                         uint64_t now_usec, struct wla_error *err) {
         struct orphan *orphan = find(orphans, name);
-        struct wla_error err = {0};
+
+        if (!orphan || review_usec != orphans->reviewed_usec ||
+            !is_chosen(orphans, orphan, now_usec))
+                return wla_fail_hint(err, WLA_E_BUSY, hint_again,
+                                     "the layer %s is not to be removed any more: its VM was "
+                                     "started, or wlagentd has another list of domains by now",
+                                     name);
+        orphan->stage = REMOVING;
+        return 0;
+}
+
+void orphans_remove_end(struct orphans *orphans, const char *name, bool removed) {
+        struct orphan *orphan = find(orphans, name);
 
         if (!orphan)
                 return;
+        if (!removed) {
+                orphan->stage = KEPT;
+                return;
+        }
         *orphan = orphans->list[--orphans->count];
-        if (save(orphans, &err) < 0)
-                log_line(LOG_WARNING, "%s", wla_error_text(&err));
+        save_or_tell(orphans);
 }

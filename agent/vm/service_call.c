@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/file.h"
+#include "vm/report.h"
 
 /* volumed and key sources give up this much before whoever asks does, so that their reason gets there. */
 #define REASON_MARGIN (250 * USEC_PER_MSEC)
@@ -73,19 +74,32 @@ static uint64_t deadline_with_margin(const struct control_request *request) {
         return request->deadline_usec - (margin_usec < REASON_MARGIN ? margin_usec : REASON_MARGIN);
 }
 
+static void refuse(const struct service_context *context, const struct vm_order *order,
+                   const struct wla_error *err) {
+        for (size_t i = 0; order->header_fds && i < order->disk_count; i++) {
+                int fd = order->header_fds[i];
+
+                file_closep(&fd);
+        }
+        report_refused(&order->uuid, order->name, err);
+        service_answer(context, -1, err);
+}
+
 void service_open(const struct service_context *context, struct vm_order *order,
                   const char *device) {
-        struct opening_call *call = calloc(1, sizeof(*call));
+        struct orphans *orphans = vm_service_orphans(context->service);
+        struct opening_call *call;
         struct vm_call *opening;
         struct wla_error err = {0};
 
+        if (orphans_claim(orphans, &order->uuid, &err) < 0) {
+                refuse(context, order, &err);
+                return;
+        }
+        call = calloc(1, sizeof(*call));
         if (!call) {
-                for (size_t i = 0; order->header_fds && i < order->disk_count; i++) {
-                        int fd = order->header_fds[i];
-
-                        file_closep(&fd);
-                }
-                service_answer(context, wla_fail(&err, WLA_E_BUSY, "out of memory"), &err);
+                (void)wla_fail(&err, WLA_E_BUSY, "out of memory");
+                refuse(context, order, &err);
                 return;
         }
         call->call = (struct service_call){

@@ -52,10 +52,6 @@ void service_open(const struct service_context *context, struct vm_order *order,
 /* Takes a call that goes on by itself when it is cancelled, and frees itself. */
 void service_stay(const struct service_context *context, struct service_call *call);
 
-/* On a worker: asks volumed. */
-int layer_remove(const char *socket, const struct volume_name *name,
-                 const struct deadline *deadline, struct wla_error *err) _must_check_;
-
 void volume_open_command(const struct service_context *context);
 void volume_close_command(const struct service_context *context);
 void volumes_command(const struct service_context *context);

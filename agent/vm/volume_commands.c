@@ -258,6 +258,24 @@ static int write_layer(const struct list_call *list, const struct volume_entry *
                          : buf_append_text(json, "null}", err);
 }
 
+/* What is leaving is not shown: nobody shall count on it any more. */
+static int write_layers(const struct list_call *list, struct buf *json, struct wla_error *err) {
+        const struct orphans *orphans = vm_service_orphans(list->service);
+        const char *separator = "";
+
+        for (size_t i = 0; i < list->layers.count; i++) {
+                const struct volume_entry *entry = &list->layers.entries[i];
+
+                if (orphans_leaving(orphans, entry->text, clock_now_usec()))
+                        continue;
+                if (buf_append_text(json, separator, err) < 0 ||
+                    write_layer(list, entry, json, err) < 0)
+                        return -1;
+                separator = ",";
+        }
+        return buf_append_text(json, "]}", err);
+}
+
 static int write_all(const struct list_call *list, struct buf *json, struct wla_error *err) {
         if (buf_append_text(json, "{\"volumes\":[", err) < 0)
                 return -1;
@@ -267,11 +285,7 @@ static int write_all(const struct list_call *list, struct buf *json, struct wla_
                         return -1;
         if (buf_append_text(json, "],\"layers\":[", err) < 0)
                 return -1;
-        for (size_t i = 0; i < list->layers.count; i++)
-                if ((i > 0 && buf_append_text(json, ",", err) < 0) ||
-                    write_layer(list, &list->layers.entries[i], json, err) < 0)
-                        return -1;
-        return buf_append_text(json, "]}", err);
+        return write_layers(list, json, err);
 }
 
 static void list_finish(struct errand *errand, const struct wla_error *err) {

@@ -26,11 +26,13 @@
  *                        "open_count": NUMBER, "writable": BOOL}, ...], "layers": [{"name": NAME that its
  *                        volume has when it is open, "vm": UUID, "target": TEXT, "size": BYTES,
  *                        "allocated": BYTES, "orphan_since": seconds since 1970, or null}, ...]}
- *   CONTROL_LAYER_REMOVE request: JSON {"vm": UUID, "target": TEXT}
+ *   CONTROL_LAYER_REMOVE request: JSON {"vm": UUID, "target": TEXT, and optional "review": NUMBER, for
+ *                        what CONTROL_DOMAINS has named and libvirt still does not know}
  *                        reply: nothing; what was written to that disk is gone
  *   CONTROL_DOMAINS      request: JSON {"domains": [{"uuid": UUID, "active": BOOL}, ...]}: every
  *                        domain that libvirt knows; layers of others are orphans from now on
- *                        reply: nothing
+ *                        reply: JSON {"review": NUMBER, "orphans": [{"vm": UUID, "target": TEXT}, ...]}:
+ *                        layers to remove if libvirt, asked once more, does not know their VM
  *   CONTROL_VOLUME_PREPARE
  *   CONTROL_VOLUME_ADOPT request: JSON {"path": PATH, "key": KEY ID}; may take hours
  *                        reply: JSON {"done": TEXT}

@@ -12,7 +12,7 @@ import tempfile
 import unittest
 
 import running
-from fake_control import CONTROL_DOMAINS, FakeControl
+from fake_control import CONTROL_DOMAINS, CONTROL_LAYER_REMOVE, FakeControl
 
 UUID = "6f0b6f6e-1d5e-4f3f-9d53-0123456789ab"
 VOLUME = f"/dev/mapper/wlagent-{UUID}-vda"
@@ -183,19 +183,47 @@ class Session(VmCommands):
         self.vm("list", "--connect", SESSION)
 
 
+NO_ORPHANS = json.dumps({"review": 1, "orphans": []}).encode()
+
+
 class Reconcile(VmCommands):
-    def reconcile(self, reply=b"", code=0):
-        control = FakeControl(self.path("control.sock"), reply, code)
+    KNOWN = "6695eb01-f6a4-8304-79aa-97f2502e193f"
+
+    def reconcile(self, reply=NO_ORPHANS, code=0, more=()):
+        control = FakeControl(self.path("control.sock"), reply, code, more)
         done = self.vm("reconcile", "--connect", TEST_DRIVER, check=False)
         control.finish()
         return control, done
+
+    def chosen(self, *vms):
+        return json.dumps({"review": 7, "orphans": [{"vm": vm, "target": "vda"} for vm in vms]}).encode()
 
     def test_all_domains_are_told_of(self):
         control, done = self.reconcile()
         self.assertEqual((done.returncode, done.stdout), (0, "wlagentd knows of 1 domains.\n"), done.stderr)
         self.assertEqual(control.command, CONTROL_DOMAINS)
-        self.assertEqual(control.payload, {"domains": [
-            {"uuid": "6695eb01-f6a4-8304-79aa-97f2502e193f", "active": True}]})
+        self.assertEqual(control.payload, {"domains": [{"uuid": self.KNOWN, "active": True}]})
+
+    def test_libvirt_is_asked_again_before_a_layer_goes(self):
+        """As if the domain had been defined after the list was made."""
+        control, done = self.reconcile(self.chosen(self.KNOWN, UUID), more=[(0, b"")])
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(control.later, [(CONTROL_LAYER_REMOVE, {"vm": UUID, "target": "vda", "review": 7})])
+        self.assertEqual(done.stdout.splitlines()[1:], [f"The layer of disk vda of VM {UUID} is removed."])
+
+    def test_one_layer_that_stays_is_not_in_the_way(self):
+        other = UUID.replace("6", "7")
+        control, done = self.reconcile(self.chosen(UUID, other), more=[(5, b"it starts"), (0, b"")])
+        self.assertEqual([payload["vm"] for _, payload in control.later], [UUID, other])
+        self.assertEqual((done.returncode, done.stderr),
+                         (1, f"wlagent: the layer of disk vda of VM {UUID}: it starts\n"))
+
+    def test_an_answer_that_is_not_understood(self):
+        for reply in (b"", b"{", b'{"orphans":[]}', self.chosen("x"),
+                      json.dumps({"review": 7, "orphans": [{"vm": UUID, "target": "../a"}]}).encode()):
+            control, done = self.reconcile(reply)
+            self.assertEqual((done.returncode, control.later), (1, []), reply)
+            self.assertIn("wlagent: the answer of wlagentd: ", done.stderr)
 
     def test_a_refusal_is_told(self):
         _, done = self.reconcile(b"not now", code=5)
@@ -210,7 +238,7 @@ class Reconcile(VmCommands):
         """Least of all that there are no domains."""
         with open(self.path("faulty.xml"), "w", encoding="utf-8") as out:
             out.write("<node><domain/></node>")
-        control = FakeControl(self.path("control.sock"))
+        control = FakeControl(self.path("control.sock"), NO_ORPHANS)
         self.addCleanup(control.finish)
         for uri in ("test:///nonexistent.xml", f"test://{self.path('faulty.xml')}", "qemu+unix:///system?socket=/none"):
             done = self.vm("reconcile", "--connect", uri, check=False)
