@@ -137,6 +137,7 @@ static int copy_label(int from, int to, struct wla_error *err) {
         return 0;
 }
 
+/* The owner comes last: only he may change the rest. */
 static int take_over_owner(int from, int to, const struct stat *status, struct wla_error *err) {
         struct stat own;
 
@@ -144,12 +145,12 @@ static int take_over_owner(int from, int to, const struct stat *status, struct w
                 return wla_fail_errno(err, errno, "looking at the new volume");
         if (fchmod(to, status->st_mode & 0777) < 0)
                 return wla_fail_errno(err, errno, "giving the new volume the old one's mode");
+        if (copy_label(from, to, err) < 0)
+                return -1;
         if ((own.st_uid != status->st_uid || own.st_gid != status->st_gid) &&
             fchown(to, status->st_uid, status->st_gid) < 0)
-                return wla_fail_hint(err, WLA_E_UNSUPPORTED,
-                                     "run 'chown root:root' on it, and back when it is adopted",
-                                     "it does not belong to root");
-        return copy_label(from, to, err);
+                return wla_fail_errno(err, errno, "giving the new volume the old one's owner");
+        return 0;
 }
 
 static int make_file(const struct volume_adoption *adoption, const struct stat *status, int *ret_fd,

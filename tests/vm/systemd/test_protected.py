@@ -14,7 +14,7 @@ CONFIG = "/etc/workload-agent/wlagent.conf"
 TEXT = "text that only the guest may see"
 BOOTED = f"disk 0: {TEXT}\ndisk 0: written\nup\n"
 AGAIN = f"disk 0: {TEXT}\ndisk 0: kept {TEXT}\ndisk 0: written\nup\n"
-CAPABILITIES = 1 << 21 | 1 << 1  # CAP_SYS_ADMIN, CAP_DAC_OVERRIDE
+CAPABILITIES = 1 << 21 | 1 << 1 | 1 << 0  # CAP_SYS_ADMIN, CAP_DAC_OVERRIDE, CAP_CHOWN
 
 
 class Protected(units.UnitTest):

@@ -2,6 +2,7 @@
 """The installed units of wlagent-volumed: its sandbox lets it do what it has to, and no more."""
 
 import os
+import pwd
 import re
 import subprocess
 import tempfile
@@ -93,9 +94,31 @@ class Volumed(units.UnitTest):
         pid = output("systemctl", "show", "-P", "MainPID", "wlagent-volumed.service").strip()
         with open(f"/proc/{pid}/status", encoding="ascii") as file:
             status = file.read()
-        # CAP_SYS_ADMIN and CAP_DAC_OVERRIDE.
-        self.assertEqual(set(re.findall(r"Cap(?:Prm|Eff|Bnd):\s+(\w+)\n", status)), {f"{1 << 21 | 1 << 1:016x}"})
+        # CAP_SYS_ADMIN, CAP_DAC_OVERRIDE and CAP_CHOWN.
+        self.assertEqual(set(re.findall(r"Cap(?:Prm|Eff|Bnd):\s+(\w+)\n", status)), {f"{1 << 21 | 1 << 1 | 1:016x}"})
         self.assertRegex(status, r"Seccomp:\s+2\n")
+
+    def test_a_volume_of_another_user_is_adopted(self):
+        volume = os.path.join(self.directory, "volume")
+        key = os.path.join(self.directory, "key")
+        empty = os.path.join(self.directory, "empty")
+        with open(empty, "wb"):
+            pass
+        with open(volume, "wb") as file:
+            file.truncate(20 << 20)
+        run("cryptsetup", "luksFormat", "--batch-mode", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000",
+            "--key-file", empty, volume)
+        with open(key, "wb") as file:
+            file.write(os.urandom(32))
+        owner = pwd.getpwnam("libvirt-qemu")
+        os.chown(volume, owner.pw_uid, owner.pw_gid)
+        os.chmod(volume, 0o640)
+        before = os.stat(volume)
+        self.opened("image", volume, "adopt", key).communicate()
+        after = os.stat(volume)
+        self.assertNotEqual(after.st_ino, before.st_ino)
+        self.assertEqual((after.st_uid, after.st_gid, after.st_mode), (before.st_uid, before.st_gid, before.st_mode))
+        run("cryptsetup", "open", "--test-passphrase", "--key-file", key, volume)
 
     def test_others_are_kept_out(self):
         lines, process = self.session("list", user="daemon")
