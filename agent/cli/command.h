@@ -28,7 +28,7 @@ enum operand {
         OPERAND_IMAGE,     /* the UUID of an image in Glance */
         OPERAND_DOMAIN,    /* a domain of libvirt, by name or UUID */
         OPERAND_VOLUME,    /* a volume that is open, by its name below /dev/mapper */
-        OPERAND_LAYER,     /* a layer, by the name that its volume has when it is open */
+        OPERAND_LAYER,     /* a layer or converted image, by the name of its volume */
         OPERAND_WORDS,     /* any number of words, taken as they are */
 };
 

@@ -24,6 +24,6 @@ int volume_ask(struct invocation *invocation, enum control_command command,
 /* A name as it is listed, or the path below /dev/mapper. */
 int volume_take_name(const char *word, struct volume_name *ret, struct wla_error *err) _must_check_;
 
-/* Prints the names that there are, a line each: mappings, or with layers those of layers. */
-int volume_print_names(struct invocation *invocation, bool layers,
+/* Prints the names that there are, a line each: mappings, or with removable layers and converted images. */
+int volume_print_names(struct invocation *invocation, bool removable,
                        struct wla_error *err) _must_check_;

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "cli/volume.h"
 
@@ -90,6 +91,38 @@ static void print_layer(const struct json_value *layer, const struct json_value 
                      allocated_text);
 }
 
+/* As in "2026-03-01"; "-" when it is not known. */
+static void write_day(const struct json_value *value, char ret[SIZE_TEXT]) {
+        struct wla_error ignored = {0};
+        uint64_t sec = 0;
+        struct tm day;
+
+        bool known = json_unsigned(value, UINT64_MAX >> 1, &sec, &ignored) == 0;
+        time_t at = (time_t)sec;
+        if (!known || !localtime_r(&at, &day) || strftime(ret, SIZE_TEXT, "%F", &day) == 0)
+                (void)snprintf(ret, SIZE_TEXT, "-");
+}
+
+static void print_conversion(const struct json_value *conversion) {
+        const struct json_value allocated = json_member(conversion, "allocated");
+        const struct json_value layers = json_member(conversion, "layers");
+        const struct json_value used = json_member(conversion, "last_used");
+        char key[KEY_ID_TEXT_MAX + 1];
+        const struct json_value id = json_member(conversion, "key");
+        struct wla_error ignored = {0};
+        char name[VOLUME_NAME_SIZE];
+        char size[SIZE_TEXT];
+        char day[SIZE_TEXT];
+
+        read_name(conversion, name);
+        write_size(&allocated, size);
+        write_day(&used, day);
+        if (json_string_copy(&id, key, sizeof(key), &ignored) < 0)
+                (void)snprintf(key, sizeof(key), "?");
+        (void)printf("%-*s  %-10s  %10s  %6.*s  %s\n", NAME_WIDTH, name, day, size,
+                     (int)layers.size, layers.text, key);
+}
+
 static void print_text(const struct json_value *object) {
         const struct json_value volumes = json_member(object, "volumes");
         const struct json_value layers = json_member(object, "layers");
@@ -102,23 +135,40 @@ static void print_text(const struct json_value *object) {
         (void)printf("\n%-*s  %-9s  %10s  %10s\n", NAME_WIDTH, "LAYER", "STATE", "SIZE", "ON DISK");
         for (size_t at = 0; json_next_element(&layers, &at, &element);)
                 print_layer(&element, &volumes);
+
+        const struct json_value conversions = json_member(object, "conversions");
+        size_t begin = 0;
+        if (!json_next_element(&conversions, &begin, &element))
+                return;
+        (void)printf("\n%-*s  %-10s  %10s  %6s  %s\n", NAME_WIDTH, "CONVERTED IMAGE", "LAST USED",
+                     "ON DISK", "LAYERS", "KEY");
+        for (size_t at = 0; json_next_element(&conversions, &at, &element);)
+                print_conversion(&element);
 }
 
-int volume_print_names(struct invocation *invocation, bool layers, struct wla_error *err) {
-        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(CONTROL_PAYLOAD_MAX);
-        struct json_value object;
+static void print_names(const struct json_value *list) {
         struct json_value element;
 
-        if (volume_ask(invocation, CONTROL_VOLUMES, NULL, &text, &object, err) < 0)
-                return -1;
-
-        const struct json_value list = json_member(&object, layers ? "layers" : "volumes");
-        for (size_t at = 0; json_next_element(&list, &at, &element);) {
+        for (size_t at = 0; json_next_element(list, &at, &element);) {
                 char name[VOLUME_NAME_SIZE];
 
                 read_name(&element, name);
                 (void)puts(name);
         }
+}
+
+int volume_print_names(struct invocation *invocation, bool removable, struct wla_error *err) {
+        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(CONTROL_PAYLOAD_MAX);
+        struct json_value object;
+
+        if (volume_ask(invocation, CONTROL_VOLUMES, NULL, &text, &object, err) < 0)
+                return -1;
+
+        const struct json_value list = json_member(&object, removable ? "layers" : "volumes");
+        const struct json_value conversions = json_member(&object, "conversions");
+        print_names(&list);
+        if (removable)
+                print_names(&conversions);
         return 0;
 }
 
@@ -139,7 +189,7 @@ static enum outcome run(struct invocation *invocation, const struct arguments *a
 
 const struct command command_volume_list = {
         .name = "list",
-        .summary = "List the volumes that are open, and the layers of VMs",
+        .summary = "List the volumes that are open, the layers of VMs, and converted images",
         .operand = OPERAND_NONE,
         .options = options,
         .run = run,

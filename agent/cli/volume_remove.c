@@ -15,6 +15,15 @@ static int ask(const struct volume_name *name, struct wla_error *err) {
         char question[256];
         char kept[128];
 
+        if (name->kind == VOLUME_IMAGE) {
+                (void)snprintf(question, sizeof(question),
+                               "Remove the converted image %s?  Whoever needs it again needs the "
+                               "image that it was made of.",
+                               name->uuid.text);
+                (void)snprintf(kept, sizeof(kept), "the converted image %s is still there",
+                               name->uuid.text);
+                return confirm(question, kept, err);
+        }
         (void)snprintf(question, sizeof(question),
                        "Remove the layer of disk %s of VM %s?  All that the VM has written to that "
                        "disk is gone.",
@@ -33,28 +42,32 @@ static enum outcome run(struct invocation *invocation, const struct arguments *a
 
         if (volume_take_name(arguments->operand, &name, err) < 0)
                 return OUTCOME_USAGE;
-        if (name.kind != VOLUME_DISK) {
-                (void)wla_fail(err, WLA_E_INPUT, "'%.80s' is an image, which has no layer",
-                               arguments->operand);
-                return OUTCOME_USAGE;
-        }
         if (!arguments->option[FORCE] && ask(&name, err) < 0)
                 return OUTCOME_FAILED;
 
         json_open_object(&request, NULL);
-        json_put_text(&request, "vm", name.uuid.text);
-        json_put_text(&request, "target", name.target);
+        if (name.kind == VOLUME_IMAGE) {
+                json_put_text(&request, "image", name.uuid.text);
+        } else {
+                json_put_text(&request, "vm", name.uuid.text);
+                json_put_text(&request, "target", name.target);
+        }
         json_close_object(&request);
         if (volume_ask(invocation, CONTROL_LAYER_REMOVE, &request, &text, &nothing, err) < 0)
                 return OUTCOME_FAILED;
 
-        (void)printf("The layer of disk %s of VM %s is removed.\n", name.target, name.uuid.text);
+        if (name.kind == VOLUME_IMAGE)
+                (void)printf("The converted image %s is removed.\n", name.uuid.text);
+        else
+                (void)printf("The layer of disk %s of VM %s is removed.\n", name.target,
+                             name.uuid.text);
         return OUTCOME_OK;
 }
 
 const struct command command_volume_remove = {
         .name = "remove",
-        .summary = "Remove the layer of a VM's disk, with what the VM has written to it",
+        .summary = "Remove the layer of a VM's disk, with what the VM has written to it, or a "
+                   "converted image",
         .operand = OPERAND_LAYER,
         .options = options,
         .run = run,

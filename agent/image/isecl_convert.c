@@ -71,15 +71,22 @@ static bool still_named(int directory_fd, const char *name, int fd) {
                named.st_ino == opened.st_ino;
 }
 
-/* Partial files that nobody has locked are those of killed processes. */
-static void remove_abandoned(int directory_fd) {
+/* NULL with errno. */
+static DIR *open_list(int directory_fd) {
         int list_fd = openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         DIR *directory = list_fd < 0 ? NULL : fdopendir(list_fd);
 
-        if (!directory) {
+        if (!directory)
                 file_closep(&list_fd);
+        return directory;
+}
+
+/* Partial files that nobody has locked are those of killed processes. */
+static void remove_abandoned(int directory_fd) {
+        DIR *directory = open_list(directory_fd);
+
+        if (!directory)
                 return;
-        }
         for (struct dirent *entry = readdir(directory); entry; entry = readdir(directory)) {
                 size_t length = strlen(entry->d_name);
                 size_t suffix = strlen(PARTIAL_SUFFIX);
@@ -297,4 +304,60 @@ int isecl_convert(const struct isecl_conversion *what, struct wla_error *err) {
         if (outcome < 0)
                 remove_partial(what, HEADER_SUFFIX PARTIAL_SUFFIX);
         return outcome < 0 ? wla_wrap(err, "converting the image") : 0;
+}
+
+/* Whether the name is that of a conversion's ciphertext; then ret is its identity. */
+static bool is_conversion(const char *name, struct uuid *ret) {
+        const char *suffix = strchr(name, '.');
+        struct wla_error ignored = {0};
+
+        return suffix && strcmp(suffix, DATA_SUFFIX) == 0 &&
+               uuid_parse(name, (size_t)(suffix - name), ret, &ignored) == 0 &&
+               strcmp(name, name_of(ret, DATA_SUFFIX).text) == 0;
+}
+
+int isecl_converted_each(int directory_fd,
+                         int (*each)(const struct uuid *identity, void *userdata,
+                                     struct wla_error *err),
+                         void *userdata, struct wla_error *err) {
+        DIR *directory = open_list(directory_fd);
+        int outcome = 0;
+
+        if (!directory)
+                return wla_fail_errno(err, errno, "listing the converted images");
+        for (struct dirent *entry = readdir(directory); entry && outcome == 0;
+             entry = readdir(directory)) {
+                struct uuid identity;
+
+                if (is_conversion(entry->d_name, &identity))
+                        outcome = each(&identity, userdata, err);
+        }
+        (void)closedir(directory);
+        return outcome;
+}
+
+/* The ciphertext first: a header alone is no conversion, and the next one replaces it. */
+static int remove_both(int directory_fd, const struct uuid *identity, struct wla_error *err) {
+        if (unlinkat(directory_fd, name_of(identity, DATA_SUFFIX).text, 0) < 0) {
+                if (errno == ENOENT)
+                        return wla_fail(err, WLA_E_NOT_FOUND, "the image has not been converted");
+                return wla_fail_errno(err, errno, "removing the converted image");
+        }
+        if (unlinkat(directory_fd, name_of(identity, HEADER_SUFFIX).text, 0) < 0 ||
+            fsync(directory_fd) < 0)
+                return wla_fail_errno(err, errno, "removing the converted image's header");
+        return 0;
+}
+
+int isecl_converted_remove(int directory_fd, const struct uuid *identity, struct wla_error *err) {
+        struct conversion_name partial = name_of(identity, DATA_SUFFIX PARTIAL_SUFFIX);
+        _cleanup_close_ int fd = -1;
+
+        /* Whoever converts it has this locked, and would find half of it gone. */
+        if (open_partial(directory_fd, partial, &fd, err) < 0)
+                return -1;
+        int outcome = remove_both(directory_fd, identity, err);
+        if (still_named(directory_fd, partial.text, fd))
+                (void)unlinkat(directory_fd, partial.text, 0);
+        return outcome;
 }

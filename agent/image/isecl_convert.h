@@ -40,3 +40,13 @@ int isecl_convert(const struct isecl_conversion *what, struct wla_error *err) _m
 /* A conversion that exists: ciphertext and header, for reading.  WLA_E_NOT_FOUND without one. */
 int isecl_converted_open(int directory_fd, const struct uuid *identity, int *ret_data_fd,
                          int *ret_header_fd, struct wla_error *err) _must_check_;
+
+/* Calls each() for every conversion, until that fails. */
+int isecl_converted_each(int directory_fd,
+                         int (*each)(const struct uuid *identity, void *userdata,
+                                     struct wla_error *err),
+                         void *userdata, struct wla_error *err) _must_check_;
+
+/* WLA_E_NOT_FOUND without one.  Nobody may have it open, or open it meanwhile. */
+int isecl_converted_remove(int directory_fd, const struct uuid *identity,
+                           struct wla_error *err) _must_check_;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Removes the layer of one disk: because somebody has said so, or because it is an orphan (orphans.h). */
+/* Removes the layer of one disk, because somebody has said so, or because it is an orphan (orphans.h); or a
+ * converted image. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -30,8 +31,13 @@ static int layer_remove(const char *socket, const struct volume_name *name,
         struct volume_session *session;
         struct volumed_reply reply;
 
-        memcpy(request.vm, name->uuid.text, sizeof(request.vm));
-        memcpy(request.target, name->target, sizeof(request.target));
+        if (name->kind == VOLUME_IMAGE) {
+                request.operation = VOLUMED_REMOVE_CONVERSION;
+                volume_name_write(name, request.name);
+        } else {
+                memcpy(request.vm, name->uuid.text, sizeof(request.vm));
+                memcpy(request.target, name->target, sizeof(request.target));
+        }
         if (volume_session_open(socket, deadline, &session, err) < 0)
                 return -1;
         int outcome = volume_session_call(session, &call, deadline, &reply, err);
@@ -57,29 +63,50 @@ static void remove_finish(struct errand *errand, const struct wla_error *err) {
         free(call);
 }
 
-static int read_layer(const struct buf *payload, struct remove_call *call, struct wla_error *err) {
-        struct volume_name *ret = &call->name;
-        struct json_value object;
-        struct json_value vm;
-        struct json_value target;
-        struct json_value review;
-        const struct json_field fields[] = {
-                {"vm", &vm, JSON_STRING, false},
-                {"target", &target, JSON_STRING, false},
-                {"review", &review, JSON_NUMBER, true},
-        };
+static int read_uuid(const struct json_value *value, struct uuid *ret, struct wla_error *err) {
         char text[UUID_TEXT_SIZE];
 
-        if (json_check((const char *)payload->data, payload->size, &object, err) < 0 ||
-            json_read_object(&object, fields, sizeof(fields) / sizeof(fields[0]), err) < 0 ||
-            json_string_copy(&vm, text, sizeof(text), err) < 0 ||
-            uuid_parse(text, strlen(text), &ret->uuid, err) < 0 ||
-            json_string_copy(&target, ret->target, sizeof(ret->target), err) < 0)
+        if (json_string_copy(value, text, sizeof(text), err) < 0)
+                return -1;
+        return uuid_parse(text, strlen(text), ret, err);
+}
+
+static int read_disk(const struct json_value *vm, const struct json_value *target,
+                     struct volume_name *ret, struct wla_error *err) {
+        if (read_uuid(vm, &ret->uuid, err) < 0 ||
+            json_string_copy(target, ret->target, sizeof(ret->target), err) < 0)
                 return -1;
         if (!disk_target_valid(ret->target, strlen(ret->target)))
                 return wla_fail(err, WLA_E_INPUT, "the target is no device name");
         ret->kind = VOLUME_DISK;
-        volume_name_write(ret, call->text);
+        return 0;
+}
+
+static int read_name(const struct buf *payload, struct remove_call *call, struct wla_error *err) {
+        struct json_value object;
+        struct json_value vm;
+        struct json_value target;
+        struct json_value image;
+        struct json_value review;
+        const struct json_field fields[] = {
+                {"vm", &vm, JSON_STRING, true},
+                {"target", &target, JSON_STRING, true},
+                {"image", &image, JSON_STRING, true},
+                {"review", &review, JSON_NUMBER, true},
+        };
+
+        if (json_check((const char *)payload->data, payload->size, &object, err) < 0 ||
+            json_read_object(&object, fields, sizeof(fields) / sizeof(fields[0]), err) < 0)
+                return -1;
+        bool disk = vm.type != JSON_ABSENT && target.type != JSON_ABSENT;
+        if (disk == (image.type != JSON_ABSENT) || (!disk && review.type != JSON_ABSENT))
+                return wla_fail(err, WLA_E_INPUT, "it names neither a disk nor an image");
+
+        call->name.kind = VOLUME_IMAGE;
+        if (disk ? read_disk(&vm, &target, &call->name, err) < 0
+                 : read_uuid(&image, &call->name.uuid, err) < 0)
+                return -1;
+        volume_name_write(&call->name, call->text);
         call->orphan = review.type != JSON_ABSENT;
         return call->orphan ? json_unsigned(&review, INT64_MAX, &call->review_usec, err) : 0;
 }
@@ -89,11 +116,11 @@ static int remove_begin(const struct service_context *context, struct remove_cal
         struct lifecycle *lifecycle = vm_service_lifecycle(context->service);
 
         call->service = context->service;
-        if (read_layer(context->request->payload, call, err) < 0)
-                return wla_wrap(err, "the layer to remove");
+        if (read_name(context->request->payload, call, err) < 0)
+                return wla_wrap(err, "what is to be removed");
         /* It may be about to open the layer; volumed itself refuses only what is mapped. */
         const struct volume_name vm = {.kind = VOLUME_DISK, .uuid = call->name.uuid};
-        if (lifecycle_knows(lifecycle, &vm))
+        if (call->name.kind == VOLUME_DISK && lifecycle_knows(lifecycle, &vm))
                 return wla_fail_hint(err, WLA_E_BUSY, hint_open,
                                      "VM %s starts, runs, or has a disk open", vm.uuid.text);
 

@@ -208,6 +208,7 @@ struct list_call {
         struct vm_service *service;
         struct volume_list mappings;
         struct volume_list layers;
+        struct volume_list conversions;
 };
 
 static int list_work(struct errand *errand, struct wla_error *err) {
@@ -216,7 +217,11 @@ static int list_work(struct errand *errand, struct wla_error *err) {
 
         if (volume_list_read(socket, VOLUMED_LIST, &errand->deadline, &list->mappings, err) < 0)
                 return -1;
-        return volume_list_read(socket, VOLUMED_LIST_LAYERS, &errand->deadline, &list->layers, err);
+        if (volume_list_read(socket, VOLUMED_LIST_LAYERS, &errand->deadline, &list->layers, err) <
+            0)
+                return -1;
+        return volume_list_read(socket, VOLUMED_LIST_CONVERSIONS, &errand->deadline,
+                                &list->conversions, err);
 }
 
 static int write_name(const struct volume_entry *entry, struct buf *json, struct wla_error *err) {
@@ -273,7 +278,18 @@ static int write_layers(const struct list_call *list, struct buf *json, struct w
                         return -1;
                 separator = ",";
         }
-        return buf_append_text(json, "]}", err);
+        return 0;
+}
+
+static int write_conversion(const struct volume_entry *entry, struct buf *json,
+                            struct wla_error *err) {
+        if (write_name(entry, json, err) < 0 || buf_append_text(json, ",\"key\":", err) < 0 ||
+            json_write_string(json, entry->key_id, strlen(entry->key_id), err) < 0)
+                return -1;
+        return buf_printf(json, err,
+                          ",\"size\":%" PRIu64 ",\"allocated\":%" PRIu64 ",\"layers\":%" PRIu32
+                          ",\"last_used\":%" PRIu64 "}",
+                          entry->size, entry->allocated, entry->open_count, entry->used_sec);
 }
 
 static int write_all(const struct list_call *list, struct buf *json, struct wla_error *err) {
@@ -283,9 +299,14 @@ static int write_all(const struct list_call *list, struct buf *json, struct wla_
                 if ((i > 0 && buf_append_text(json, ",", err) < 0) ||
                     write_mapping(list, &list->mappings.entries[i], json, err) < 0)
                         return -1;
-        if (buf_append_text(json, "],\"layers\":[", err) < 0)
+        if (buf_append_text(json, "],\"layers\":[", err) < 0 || write_layers(list, json, err) < 0 ||
+            buf_append_text(json, "],\"conversions\":[", err) < 0)
                 return -1;
-        return write_layers(list, json, err);
+        for (size_t i = 0; i < list->conversions.count; i++)
+                if ((i > 0 && buf_append_text(json, ",", err) < 0) ||
+                    write_conversion(&list->conversions.entries[i], json, err) < 0)
+                        return -1;
+        return buf_append_text(json, "]}", err);
 }
 
 static void list_finish(struct errand *errand, const struct wla_error *err) {
@@ -298,6 +319,7 @@ static void list_finish(struct errand *errand, const struct wla_error *err) {
         service_call_answer(&list->call, &json, err);
         volume_list_clear(&list->mappings);
         volume_list_clear(&list->layers);
+        volume_list_clear(&list->conversions);
         free(list);
 }
 

@@ -30,6 +30,18 @@ int volume_list_add(struct volume_list *list, const struct volume_entry *entry,
         return 0;
 }
 
+static int take_key_id(const struct volumed_reply *reply, struct volume_entry *entry,
+                       struct wla_error *err) {
+        struct key_id id;
+
+        if (reply->operation != VOLUMED_LIST_CONVERSIONS)
+                return 0;
+        if (key_id_parse(reply->text, strlen(reply->text), &id, err) < 0)
+                return wla_wrap(err, "the key of %s", reply->name);
+        memcpy(entry->key_id, id.text, sizeof(entry->key_id));
+        return 0;
+}
+
 static int take_reply(struct volume_list *list, const struct volumed_reply *reply,
                       struct wla_error *err) {
         struct volume_entry entry = {
@@ -37,10 +49,12 @@ static int take_reply(struct volume_list *list, const struct volumed_reply *repl
                 .size = reply->size,
                 .allocated = reply->allocated,
                 .writable = reply->writable != 0,
+                .used_sec = reply->used_sec,
         };
 
         memcpy(entry.text, reply->name, sizeof(entry.text));
-        if (volume_name_parse(reply->name, &entry.name, err) < 0)
+        if (volume_name_parse(reply->name, &entry.name, err) < 0 ||
+            take_key_id(reply, &entry, err) < 0)
                 return -1;
         return volume_list_add(list, &entry, err);
 }

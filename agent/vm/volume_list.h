@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What volumed says there is: mappings of ours, or layers.
+/* What volumed says there is: mappings of ours, layers, or converted images.
  *
  * Ownership: the caller's; volume_list_clear() is safe on {0}.
  * Threads:   any; blocks until the deadline.
@@ -16,10 +16,13 @@
 struct volume_entry {
         struct volume_name name;
         char text[VOLUME_NAME_SIZE];
-        uint32_t open_count;
+        uint32_t open_count; /* conversions: of the layers that stand on it */
         uint64_t size;
         uint64_t allocated;
         bool writable;
+        /* Conversions: */
+        uint64_t used_sec; /* since 1970 */
+        char key_id[KEY_ID_TEXT_MAX + 1];
 };
 
 struct volume_list {
@@ -28,7 +31,7 @@ struct volume_list {
         struct volume_entry *entries;
 };
 
-/* operation: VOLUMED_LIST or VOLUMED_LIST_LAYERS. */
+/* operation: VOLUMED_LIST, VOLUMED_LIST_LAYERS or VOLUMED_LIST_CONVERSIONS. */
 int volume_list_read(const char *socket, enum volumed_operation operation,
                      const struct deadline *deadline, struct volume_list *ret,
                      struct wla_error *err) _must_check_;

@@ -16,6 +16,8 @@
  *   new        CLOSE                                                               new
  *   new        REMOVE_LAYER                                                        new
  *   new        REBASE                                                              new
+ *   new        LIST_CONVERSIONS      one reply a conversion, then one without name new
+ *   new        REMOVE_CONVERSION                                                   new
  *   image      OPEN_IMAGE   + key    the mapping, read-only                        open
  *   image      OPEN_DIRECT  + key    the mapping, writable                         open
  *   image      CONVERT_IMAGE + key   header, sizes, memfd of the conversion        image
@@ -28,7 +30,8 @@
  * device open and has asked the kernel to remove it at its last close.  When the connection ends, for
  * whatever reason, the mapping lives on only as long as somebody else (QEMU) has it open.
  *
- * A reply with code other than WLA_OK has a line for people in text, and ends the session.
+ * A reply with code other than WLA_OK has a line for people in text, and ends the session.  LIST_CONVERSIONS
+ * has the key id there.
  *
  * An ISecL-VMC image is converted once (image/isecl_convert.h); from then on INSPECT_IMAGE finds the
  * conversion and answers as for an image of ours.  CONVERT_IMAGE is for such images alone, ADOPT_VOLUME
@@ -63,6 +66,8 @@ enum volumed_operation {
         VOLUMED_REBASE = 11,        /* path of a Nova disk, name, nova fields; refused while open */
         VOLUMED_CONVERT_IMAGE = 12, /* key, and the id that names it */
         VOLUMED_ADOPT_VOLUME = 13,  /* key */
+        VOLUMED_LIST_CONVERSIONS = 14,
+        VOLUMED_REMOVE_CONVERSION = 15, /* name; refused while it is open, or layers stand on it */
         _VOLUMED_OPERATION_MAX,
 };
 
@@ -105,15 +110,18 @@ struct volumed_reply {
         uint16_t operation;
         uint16_t code;        /* enum wla_code */
         uint32_t format;      /* enum volumed_format; 0: a layer that does not exist */
-        uint32_t open_count;  /* LIST */
+        uint32_t open_count;  /* LIST; LIST_CONVERSIONS: layers that stand on it */
         uint64_t size;        /* of the data file, bytes */
         uint64_t allocated;   /* of it on the disk, bytes */
         uint64_t data_device; /* st_dev and st_ino of the data file */
         uint64_t data_inode;
+        uint64_t used_sec;     /* LIST_CONVERSIONS: opened last, seconds since 1970 */
         uint32_t device_major; /* of the mapping */
         uint32_t device_minor;
         uint8_t writable;
-        char name[VOLUME_NAME_SIZE]; /* of the mapping; LIST_LAYERS: of the one it would have */
+        char name
+                [VOLUME_NAME_SIZE]; /* of the mapping; LIST_LAYERS and LIST_CONVERSIONS: of the one it
+                                      * would have */
         char text[VOLUMED_TEXT_SIZE];
 };
 

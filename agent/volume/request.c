@@ -33,6 +33,8 @@ static const struct {
         [VOLUMED_REBASE] = {FIELD_NAME | FIELD_PATH | FIELD_NOVA, IN(SESSION_NEW)},
         [VOLUMED_CONVERT_IMAGE] = {FIELD_KEY | FIELD_KEY_ID, IN(SESSION_IMAGE)},
         [VOLUMED_ADOPT_VOLUME] = {FIELD_KEY, IN(SESSION_IMAGE)},
+        [VOLUMED_LIST_CONVERSIONS] = {0, IN(SESSION_NEW)},
+        [VOLUMED_REMOVE_CONVERSION] = {FIELD_NAME, IN(SESSION_NEW)},
 };
 
 bool session_permits(enum session_state state, enum volumed_operation operation) {

@@ -42,6 +42,8 @@ static const session_step_function steps[_VOLUMED_OPERATION_MAX] = {
         [VOLUMED_REBASE] = session_rebase,
         [VOLUMED_CONVERT_IMAGE] = session_convert_image,
         [VOLUMED_ADOPT_VOLUME] = session_adopt_volume,
+        [VOLUMED_LIST_CONVERSIONS] = session_list_conversions,
+        [VOLUMED_REMOVE_CONVERSION] = session_remove_conversion,
 };
 
 int session_send(struct session *session, const struct volumed_reply *reply, int attached_fd,

@@ -60,6 +60,14 @@ int session_judge_image(struct session *session, struct session_step *step,
 int session_find_conversion(struct session *session, struct wla_error *err) _must_check_;
 int session_convert_image(struct session *session, struct session_step *step,
                           struct wla_error *err) _must_check_;
+int session_list_conversions(struct session *session, struct session_step *step,
+                             struct wla_error *err) _must_check_;
+int session_remove_conversion(struct session *session, struct session_step *step,
+                              struct wla_error *err) _must_check_;
+
+/* When the image is a conversion: it is in use now. */
+void session_note_use(const struct session *session);
+
 int session_adopt_volume(struct session *session, struct session_step *step,
                          struct wla_error *err) _must_check_;
 
@@ -82,6 +90,10 @@ int session_close(struct session *session, struct session_step *step,
 
 int session_rebase(struct session *session, struct session_step *step,
                    struct wla_error *err) _must_check_;
+
+/* Keeps other sessions away from a file until this one ends; without writable, those that write to it. */
+int session_claim(struct session *session, dev_t device, ino_t inode, bool writable,
+                  struct wla_error *err) _must_check_;
 
 /* The mapping that has been opened becomes the lease. */
 void session_hold(struct session *session, const struct mapping_plan *plan, struct mapping *mapping,

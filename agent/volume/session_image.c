@@ -168,15 +168,20 @@ static int refuse_nameless(const struct session *session, struct wla_error *err)
         return 0;
 }
 
+int session_claim(struct session *session, dev_t device, ino_t inode, bool writable,
+                  struct wla_error *err) {
+        char file[64];
+
+        (void)snprintf(file, sizeof(file), "%ju:%ju", (uintmax_t)device, (uintmax_t)inode);
+        return layer_store_lock(&session->store, "file", file, !writable, err);
+}
+
 /* A file that a VM writes to is nobody else's, and one that VMs read stays as it is: by the mappings that
  * there are, and by a lock while there is none yet. */
 static int claim_file(struct session *session, bool writable, struct wla_error *err) {
-        char file[64];
-
-        (void)snprintf(file, sizeof(file), "%ju:%ju", (uintmax_t)session->image.device,
-                       (uintmax_t)session->image.inode);
         if (layer_store_open(session->config->volumes.layer_directory, &session->store, err) < 0 ||
-            layer_store_lock(&session->store, "file", file, !writable, err) < 0 ||
+            session_claim(session, session->image.device, session->image.inode, writable, err) <
+                    0 ||
             (writable && refuse_nameless(session, err) < 0))
                 return -1;
         return used_file_refuse(session->image.device, session->image.inode, !writable, err);
@@ -248,6 +253,7 @@ int session_open_image(struct session *session, struct session_step *step, struc
         plan.name.uuid = session->header.uuid;
         if (mapping_make_or_share(&plan, volume_key, &mapping, err) < 0)
                 return -1;
+        session_note_use(session);
         session_hold(session, &plan, &mapping, step);
         return 0;
 }

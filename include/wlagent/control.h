@@ -25,10 +25,14 @@
  *                        UUID, "target": TEXT and "known": BOOL, "device": PATH, "size": BYTES,
  *                        "open_count": NUMBER, "writable": BOOL}, ...], "layers": [{"name": NAME that its
  *                        volume has when it is open, "vm": UUID, "target": TEXT, "size": BYTES,
- *                        "allocated": BYTES, "orphan_since": seconds since 1970, or null}, ...]}
+ *                        "allocated": BYTES, "orphan_since": seconds since 1970, or null}, ...],
+ *                        "conversions": [{"name": NAME, "image": UUID, "key": KEY ID, "size": BYTES,
+ *                        "allocated": BYTES, "layers": NUMBER that stand on it, "last_used": seconds
+ *                        since 1970}, ...]}
  *   CONTROL_LAYER_REMOVE request: JSON {"vm": UUID, "target": TEXT, and optional "review": NUMBER, for
- *                        what CONTROL_DOMAINS has named and libvirt still does not know}
- *                        reply: nothing; what was written to that disk is gone
+ *                        what CONTROL_DOMAINS has named and libvirt still does not know}, or {"image":
+ *                        UUID} of a conversion
+ *                        reply: nothing; what was written to that disk, or the conversion, is gone
  *   CONTROL_DOMAINS      request: JSON {"domains": [{"uuid": UUID, "active": BOOL}, ...]}: every
  *                        domain that libvirt knows; layers of others are orphans from now on
  *                        reply: JSON {"review": NUMBER, "orphans": [{"vm": UUID, "target": TEXT}, ...]}:

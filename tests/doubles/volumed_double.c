@@ -49,6 +49,8 @@ static const char *const operation_names[_VOLUMED_OPERATION_MAX] = {
         [VOLUMED_CREATE_LAYER] = "CREATE_LAYER",
         [VOLUMED_LIST] = "LIST",
         [VOLUMED_LIST_LAYERS] = "LIST_LAYERS",
+        [VOLUMED_LIST_CONVERSIONS] = "LIST_CONVERSIONS",
+        [VOLUMED_REMOVE_CONVERSION] = "REMOVE_CONVERSION",
         [VOLUMED_CLOSE] = "CLOSE",
         [VOLUMED_REMOVE_LAYER] = "REMOVE_LAYER",
         [VOLUMED_REBASE] = "REBASE",
@@ -302,6 +304,11 @@ static void list_names(const char *folder, uint16_t operation) {
                 reply.size = 1048576;
                 reply.allocated = 4096;
                 reply.writable = 1;
+                if (operation == VOLUMED_LIST_CONVERSIONS) {
+                        reply.used_sec = 1767225600;
+                        reply.open_count = 1;
+                        (void)snprintf(reply.text, sizeof(reply.text), "https://kms/isecl");
+                }
                 send_reply(&reply, -1);
         }
         (void)closedir(entries);
@@ -314,6 +321,15 @@ static int close_volume(const struct volume_request *request, struct wla_error *
         if (count_open(name) > 0)
                 return wla_fail(err, WLA_E_BUSY, "%s is in use", name);
         return wla_fail(err, WLA_E_NOT_FOUND, "%s is not open", name);
+}
+
+static int remove_conversion(const struct volume_request *request, struct wla_error *err) {
+        char text[VOLUME_NAME_SIZE];
+
+        volume_name_write(&request->name, text);
+        if (unlink(path_of("conversions", text, "")) < 0)
+                return wla_fail(err, WLA_E_NOT_FOUND, "there is no conversion %s", text);
+        return 0;
 }
 
 static int remove_layer(const struct volume_request *request, struct wla_error *err) {
@@ -373,6 +389,11 @@ static int serve(const struct volume_request *request, const struct volumed_requ
         case VOLUMED_LIST_LAYERS:
                 list_names("layers", VOLUMED_LIST_LAYERS);
                 return 0;
+        case VOLUMED_LIST_CONVERSIONS:
+                list_names("conversions", VOLUMED_LIST_CONVERSIONS);
+                return 0;
+        case VOLUMED_REMOVE_CONVERSION:
+                return remove_conversion(request, err);
         case VOLUMED_CLOSE:
                 return close_volume(request, err);
         case VOLUMED_REMOVE_LAYER:
@@ -524,7 +545,7 @@ static void reap(void) {
 }
 
 int main(int argc, char **argv) {
-        static const char *const folders[] = {"layers", "leases", "qemu"};
+        static const char *const folders[] = {"layers", "leases", "qemu", "conversions"};
 
         if (argc != 5 || strcmp(argv[1], "--listen") != 0 || strcmp(argv[3], "--directory") != 0)
                 return 2;

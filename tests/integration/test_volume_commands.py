@@ -26,7 +26,10 @@ VOLUMES = {
                 "orphan_since": 1790000000},
                {"name": f"wlagent-{VM}-vdc", "vm": VM, "target": "vdc", "size": None, "allocated": 0,
                 "orphan_since": None}],
+    "conversions": [],
 }
+CONVERSION = {"name": BASE, "image": IMAGE, "key": "https://kms.example/keys/1", "size": 1 << 30, "allocated": 3 << 20,
+              "layers": 2, "last_used": 1767225600}
 
 
 class Volumes(unittest.TestCase):
@@ -70,6 +73,16 @@ class Volumes(unittest.TestCase):
 
         done = self.ask("list", "--json", reply=json.dumps(VOLUMES).encode())
         self.assertEqual(json.loads(done.stdout), VOLUMES)
+
+        unknown = {**CONVERSION, "last_used": None}
+        done = self.ask("list", reply=json.dumps({**VOLUMES, "conversions": [CONVERSION, unknown]}).encode(),
+                        env={**os.environ, "TZ": "UTC"})
+        self.assertEqual([line.split() for line in done.stdout.splitlines()][-4:], [
+            [],
+            ["CONVERTED", "IMAGE", "LAST", "USED", "ON", "DISK", "LAYERS", "KEY"],
+            [BASE, "2026-01-01", "3.0", "MiB", "2", "https://kms.example/keys/1"],
+            [BASE, "-", "3.0", "MiB", "2", "https://kms.example/keys/1"]])
+
         done = self.ask("list", reply=b"x")
         self.assertEqual((done.returncode, done.stdout), (1, ""))
         self.assertIn("wlagent: the answer of wlagentd: ", done.stderr)
@@ -131,9 +144,11 @@ class Volumes(unittest.TestCase):
         self.assertIsNone(self.asked)
         self.expect(done, "", 1, f"wlagent: the layer of disk vda of VM {VM} is still there: there is no terminal to ask "
                                  "on\nhint: add --force to remove it without a question\n")
-        done = self.ask("remove", "--force", BASE)
+        self.expect(self.ask("remove", "--force", BASE), f"The converted image {IMAGE} is removed.\n")
+        self.assertEqual(self.asked, (fake_control.CONTROL_LAYER_REMOVE, {"image": IMAGE}))
+        done = self.ask("remove", BASE)
         self.assertIsNone(self.asked)
-        self.assertEqual(done.returncode, 2)
+        self.assertIn(f"wlagent: the converted image {IMAGE} is still there", done.stderr)
 
     def test_remove_asks_first(self):
         for answer, code in (("y\n", 0), ("n\n", 1), ("\n", 1)):

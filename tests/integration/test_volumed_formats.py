@@ -9,6 +9,7 @@ import struct
 import subprocess
 import tempfile
 import unittest
+import uuid
 
 import foreign_formats
 from running import BUILD, poll
@@ -110,6 +111,17 @@ class Isecl(Formats):
         self.assertIn(f"format=1 size={before.st_size} ", self.ask())
         self.assertIn("is not in Intel's format", self.refused("convert", self.key, KEY_ID))
         self.assertEqual(os.stat(os.path.join(self.converted, names[0])).st_ino, before.st_ino)
+
+    def test_conversions_are_listed(self):
+        self.ask("convert", self.key, KEY_ID)
+        name = self.conversions()[0].removesuffix(".img")
+        status = os.stat(os.path.join(self.converted, name + ".img"))
+        self.write("layers/converted/rubbish.img", b"")
+        self.write("layers/converted/" + str(uuid.uuid4()) + ".img", b"")
+        done = self.volumed.ask("conversions")
+        self.assertEqual(len(done.stdout.splitlines()), 2, done.stdout)
+        self.assertRegex(done.stdout, f"^name=wlagent-image-{name} format=3 size={status.st_size} "
+                                      f"allocated={status.st_blocks * 512} .* inode={status.st_ino} .* open=0\n")
 
     def test_a_replaced_image_is_another_one(self):
         self.ask("convert", self.key, KEY_ID)

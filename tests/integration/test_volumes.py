@@ -158,6 +158,19 @@ class Listing(VolumeTest):
         self.assertEqual(volumes[domain.mapping()]["device"], f"/dev/mapper/{domain.mapping()}")
         self.assertEqual([(layer["vm"], layer["target"], layer["orphan_since"]) for layer in found["layers"]],
                          [(domain.uuid, "vda", None)])
+        self.assertEqual(found["conversions"], [])
+
+    def test_converted_images(self):
+        image = str(uuid.uuid4())
+        name = f"wlagent-image-{image}"
+        with open(os.path.join(self.volumed.directory, "conversions", name), "wb"):
+            pass
+        self.assertEqual(self.done("volumes")["conversions"], [
+            {"name": name, "image": image, "key": "https://kms/isecl", "size": 1048576, "allocated": 4096,
+             "layers": 1, "last_used": 1767225600}])
+        self.assertIsNone(self.done("layer-remove", {"image": image}))
+        self.assertEqual(self.done("volumes")["conversions"], [])
+        self.refused_command("layer-remove", {"image": image}, "not-found", "there is no conversion")
 
 
 class Removal(VolumeTest):
@@ -196,9 +209,11 @@ class Removal(VolumeTest):
     def test_faulty_requests(self):
         for layer in ({"vm": str(uuid.uuid4())}, {"vm": "x", "target": "vda"},
                       {"vm": str(uuid.uuid4()), "target": "../vda"},
+                      {"image": "x"}, {"image": str(uuid.uuid4()), "vm": str(uuid.uuid4()), "target": "vda"},
+                      {"image": str(uuid.uuid4()), "review": 1}, {"target": "vda"}, {},
                       {"vm": str(uuid.uuid4()), "target": "vda", "force": True},
                       {"vm": str(uuid.uuid4()), "target": "vda", "review": -1}):
-            self.refused_command("layer-remove", layer, "input", "the layer to remove: ")
+            self.refused_command("layer-remove", layer, "input", "what is to be removed: ")
 
 
 class Orphans(VolumeTest):

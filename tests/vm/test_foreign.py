@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """VMs on disks in formats that others made: images of Intel SecL, ordinary LUKS2 volumes, volumes of Intel's agent."""
 
+import json
 import os
+import time
 
 import foreign_formats
 import host
@@ -77,6 +79,50 @@ class Isecl(Foreign):
         first.wait_until_up()
         self.assertEqual(self.made(), made)
         self.assert_no_plaintext()
+
+    def test_a_conversion_is_removed_when_nothing_needs_it(self):
+        image = self.isecl()
+        guest = self.protected("isecl-removed", image)
+        passing = self.protected("isecl-passing", image, "ephemeral")
+        guest.start()
+        guest.wait_until_up()
+        files = [os.path.join(CONVERTED, name) for name in self.made()]
+        os.utime(files[1], (1, 1))
+        name = "wlagent-image-" + os.path.basename(files[0]).removesuffix(".img")
+
+        def listed():
+            found = json.loads(self.host.agent.output("volume", "list", "--json"))["conversions"]
+            return next((entry for entry in found if entry["name"] == name), None)
+
+        def refused(reason):
+            done = self.host.agent.run("volume", "remove", "--force", name, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(reason, done.stderr)
+
+        self.assertEqual((listed()["layers"], listed()["key"], listed()["last_used"]), (1, KEY_ID, 1))
+        refused(b"use")
+        guest.destroy()
+        self.left_nothing()
+        refused(b"1 layers of VMs stand on it")
+        self.assertTrue(all(os.path.exists(path) for path in files))
+
+        guest.start()
+        guest.wait_until_up()
+        self.assertAlmostEqual(listed()["last_used"], time.time(), delta=100)
+        guest.destroy()
+        self.left_nothing()
+        self.host.agent.run("volume", "remove", "--force", f"wlagent-{guest.uuid}-vda")
+        passing.start()
+        refused(b"use")
+        passing.destroy()
+        self.left_nothing()
+        self.assertEqual(listed()["layers"], 0)
+        self.host.agent.run("volume", "remove", "--force", name)
+        self.assertIsNone(listed())
+        self.assertEqual(self.made(), [])
+        refused(b"has not been converted")
+        guest.start()
+        self.assertIn(f"disk 0: {MARKER}", guest.wait_until_up())
 
     def test_a_changed_image_does_not_start(self):
         image = self.isecl()

@@ -13,7 +13,7 @@
  *     direct VM TARGET KEYFILE
  *     convert KEYFILE KEY-ID | adopt KEYFILE
  *     create IMAGE-UUID SIZE raw|qcow2 KEYFILE kept|ephemeral
- *     list | layers | close NAME | remove VM TARGET
+ *     list | layers | conversions | close NAME | remove VM TARGET | remove-conversion NAME
  *     rebase DISK GLANCE-UUID NAME base | ... mapping raw|qcow2 SIZE
  *     wait                                             says "waiting" and waits for a line
  *
@@ -231,8 +231,8 @@ static void list(struct state *state, enum volumed_operation operation) {
         }
 }
 
-static void close_it(struct state *state) {
-        struct volumed_request request = {.operation = VOLUMED_CLOSE};
+static void with_name(struct state *state, enum volumed_operation operation) {
+        struct volumed_request request = {.operation = (uint16_t)operation};
 
         put(request.name, sizeof(request.name), next(state));
         struct volumed_reply reply = call(state, &request, NULL, -1);
@@ -284,8 +284,12 @@ static void step(struct state *state, const char *word, bool *layer) {
                 list(state, VOLUMED_LIST);
         else if (strcmp(word, "layers") == 0)
                 list(state, VOLUMED_LIST_LAYERS);
+        else if (strcmp(word, "conversions") == 0)
+                list(state, VOLUMED_LIST_CONVERSIONS);
         else if (strcmp(word, "close") == 0)
-                close_it(state);
+                with_name(state, VOLUMED_CLOSE);
+        else if (strcmp(word, "remove-conversion") == 0)
+                with_name(state, VOLUMED_REMOVE_CONVERSION);
         else if (strcmp(word, "remove") == 0)
                 with_disk(state, VOLUMED_REMOVE_LAYER, false);
         else if (strcmp(word, "rebase") == 0)

@@ -406,6 +406,74 @@ START_TEST(a_disk_that_is_full) {
 }
 END_TEST
 
+static int note(const struct uuid *identity, void *userdata, struct wla_error *err) {
+        struct uuid *seen = userdata;
+
+        if (uuid_equal(identity, seen))
+                return wla_fail(err, WLA_E_BUSY, "twice");
+        *seen = *identity;
+        return 0;
+}
+
+START_TEST(conversions_are_found_and_removed) {
+        static const char *const others[] = {"rubbish.img", "rubbish", ".img"};
+        struct fixture fixture;
+        struct luks2_header header;
+        struct uuid seen = {0};
+        struct wla_error err = {0};
+
+        set_up(&fixture, "", 0, 4096);
+        for (size_t i = 0; i < 3; i++)
+                (void)close(openat(fixture.directory_fd, others[i], O_CREAT | O_WRONLY, 0600));
+        ck_assert_int_eq(
+                isecl_converted_remove(fixture.directory_fd, &fixture.image.identity, &err), -1);
+        ck_assert_int_eq(err.code, WLA_E_NOT_FOUND);
+        ck_assert_int_eq(isecl_converted_each(fixture.directory_fd, note, &seen, &err), 0);
+        ck_assert_uint_eq(seen.text[0], 0);
+
+        for (int i = 0; i < 2; i++) {
+                ck_assert_int_eq(convert(&fixture, &err), 0);
+                free(open_converted(&fixture, &header));
+                memset(&seen, 0, sizeof(seen));
+                ck_assert_int_eq(isecl_converted_each(fixture.directory_fd, note, &seen, &err), 0);
+                ck_assert(uuid_equal(&seen, &fixture.image.identity));
+                ck_assert_int_eq(isecl_converted_each(fixture.directory_fd, note, &seen, &err), -1);
+                ck_assert_int_eq(
+                        isecl_converted_remove(fixture.directory_fd, &fixture.image.identity, &err),
+                        0);
+                ck_assert_uint_eq(count_files(&fixture), 2);
+        }
+        for (size_t i = 0; i < 3; i++)
+                (void)unlinkat(fixture.directory_fd, others[i], 0);
+        tear_down(&fixture);
+}
+END_TEST
+
+/* As it is left when it was killed between the two, or there was no header. */
+START_TEST(half_a_conversion_is_no_obstacle) {
+        static const char *const lost[] = {".img", ".img.header"};
+
+        for (size_t i = 0; i < 2; i++) {
+                struct fixture fixture;
+                struct luks2_header header;
+                struct wla_error err = {0};
+
+                set_up(&fixture, "", 0, 4096);
+                ck_assert_int_eq(convert(&fixture, &err), 0);
+                ck_assert_int_eq(unlink(file_path(&fixture, lost[i])), 0);
+                ck_assert_int_eq(
+                        isecl_converted_remove(fixture.directory_fd, &fixture.image.identity, &err),
+                        -1);
+                ck_assert_uint_eq(count_files(&fixture), i == 0 ? 1 : 0);
+                ck_assert_int_eq(convert(&fixture, &err), 0);
+                free(open_converted(&fixture, &header));
+                (void)unlink(file_path(&fixture, ".img"));
+                (void)unlink(file_path(&fixture, ".img.header"));
+                tear_down(&fixture);
+        }
+}
+END_TEST
+
 START_TEST(a_directory_that_is_none) {
         struct fixture fixture;
         struct wla_error err = {0};
@@ -440,9 +508,9 @@ START_TEST(failed_allocations_are_errors) {
 }
 END_TEST
 
-SUITE_MAIN("isecl_convert", raw_disks_of_many_sizes, a_qcow2_keeps_its_size,
-           what_is_not_genuine_leaves_nothing, a_conversion_that_exists_is_kept,
-           a_conversion_made_again_is_the_same, another_image_is_another_conversion,
-           partial_files_of_the_dead_are_removed, processes_convert_it_once,
-           the_ciphertext_gets_its_name_last, killed_while_it_converts, a_disk_that_is_full,
-           a_directory_that_is_none, failed_allocations_are_errors)
+SUITE_MAIN("isecl_convert", conversions_are_found_and_removed, half_a_conversion_is_no_obstacle,
+           raw_disks_of_many_sizes, a_qcow2_keeps_its_size, what_is_not_genuine_leaves_nothing,
+           a_conversion_that_exists_is_kept, a_conversion_made_again_is_the_same,
+           another_image_is_another_conversion, partial_files_of_the_dead_are_removed,
+           processes_convert_it_once, the_ciphertext_gets_its_name_last, killed_while_it_converts,
+           a_disk_that_is_full, a_directory_that_is_none, failed_allocations_are_errors)

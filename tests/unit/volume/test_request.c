@@ -45,6 +45,7 @@ static struct volumed_request request_of(enum volumed_operation operation) {
                 wire.layer.wrapped.nonce[3] = 1;
                 break;
         case VOLUMED_CLOSE:
+        case VOLUMED_REMOVE_CONVERSION:
                 put(wire.name, "wlagent-image-" UUID);
                 break;
         case VOLUMED_REBASE:
@@ -314,9 +315,9 @@ END_TEST
 
 START_TEST(the_permit_table_is_that_of_the_protocol) {
         static const char *const permitted[_SESSION_STATE_MAX] = {
-                [SESSION_NEW] = "1100001111100",   [SESSION_IMAGE] = "0011000000011",
-                [SESSION_LAYER] = "0000100000000", [SESSION_NO_LAYER] = "0000010000000",
-                [SESSION_OPEN] = "0000000000000",
+                [SESSION_NEW] = "110000111110011",   [SESSION_IMAGE] = "001100000001100",
+                [SESSION_LAYER] = "000010000000000", [SESSION_NO_LAYER] = "000001000000000",
+                [SESSION_OPEN] = "000000000000000",
         };
 
         for (int state = 0; state < _SESSION_STATE_MAX; state++)

@@ -5,107 +5,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/file.h"
-#include "image/isecl_convert.h"
-#include "volume/layer_directory.h"
 #include "volume/loop_device.h"
 #include "volume/session.h"
 #include "volume/volume_adopt.h"
 
-/* In LayerDirectory=; no UUID, so never a VM's. */
-#define CONVERTED_DIRECTORY "converted"
-
-#define ALLOCATED_UNIT 512u /* of st_blocks; stat(3type) */
-
 static const char hint_detach[] = "close it first: umount, 'cryptsetup close', 'losetup -d'";
 static const char hint_inline[] =
         "only volumes with their header in front of their data are adopted";
-
-static int open_converted_directory(struct session *session, int *ret_fd, struct wla_error *err) {
-        if (layer_store_open(session->config->volumes.layer_directory, &session->store, err) < 0)
-                return -1;
-        return layer_directory_make(session->store.fd, CONVERTED_DIRECTORY, ret_fd, err);
-}
-
-/* From here on the conversion is what the session serves. */
-static int take_conversion(struct session *session, int *data_fd, int *header_fd,
-                           struct wla_error *err) {
-        struct stat status;
-
-        if (fstat(*data_fd, &status) < 0)
-                return wla_fail_errno(err, errno, "looking at the converted image");
-        if (sealed_header_copy(*header_fd, true, &session->sealed, err) < 0)
-                return wla_wrap(err, "the converted image");
-
-        image_file_close(&session->image);
-        session->image = (struct image_file){
-                .fd = TAKE_FD(*data_fd),
-                .header_fd = TAKE_FD(*header_fd),
-                .device = status.st_dev,
-                .inode = status.st_ino,
-                .size = (uint64_t)status.st_size,
-                .allocated = (uint64_t)status.st_blocks * ALLOCATED_UNIT,
-        };
-        session->format = VOLUMED_FORMAT_OURS;
-        session->converted = true;
-        return 0;
-}
-
-static int find_in(struct session *session, int directory_fd, const struct isecl_image *image,
-                   struct wla_error *err) {
-        _cleanup_close_ int data_fd = -1;
-        _cleanup_close_ int header_fd = -1;
-
-        if (isecl_converted_open(directory_fd, &image->identity, &data_fd, &header_fd, err) == 0)
-                return take_conversion(session, &data_fd, &header_fd, err);
-        if (err->code != WLA_E_NOT_FOUND)
-                return -1;
-        *err = (struct wla_error){0};
-        return 0;
-}
-
-int session_find_conversion(struct session *session, struct wla_error *err) {
-        _cleanup_close_ int directory_fd = -1;
-        struct isecl_image image;
-
-        if (isecl_image_read(session->image.fd, &image, err) < 0 ||
-            open_converted_directory(session, &directory_fd, err) < 0)
-                return -1;
-        return find_in(session, directory_fd, &image, err);
-}
-
-static int convert(struct session *session, const struct session_step *step,
-                   struct wla_error *err) {
-        _cleanup_close_ int directory_fd = -1;
-        struct isecl_image image;
-        struct isecl_conversion conversion = {
-                .image_fd = session->image.fd,
-                .image = &image,
-                .key = step->key,
-                .key_id = &step->request->key_id,
-        };
-
-        if (isecl_image_read(session->image.fd, &image, err) < 0 ||
-            open_converted_directory(session, &directory_fd, err) < 0)
-                return -1;
-        conversion.directory_fd = directory_fd;
-        if (isecl_convert(&conversion, err) < 0)
-                return -1;
-        return find_in(session, directory_fd, &image, err);
-}
-
-int session_convert_image(struct session *session, struct session_step *step,
-                          struct wla_error *err) {
-        if (session->format != VOLUMED_FORMAT_ISECL)
-                return wla_fail(err, WLA_E_INPUT, "the image is not in Intel's format");
-        if (convert(session, step, err) < 0)
-                return -1;
-        if (session->format != VOLUMED_FORMAT_OURS)
-                return wla_fail(err, WLA_E_SYSTEM, "the converted image has gone");
-        return session_judge_image(session, step, err);
-}
 
 /* N of /sys/block/loopN. */
 static bool loop_number(const char *name, uint32_t *ret) {
