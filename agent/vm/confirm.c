@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "vm/errand.h"
 #include "vm/lifecycle_state.h"
+#include "vm/nova_return.h"
 #include "vm/volume_list.h"
 
 #define TIMER_ACCURACY (50 * USEC_PER_MSEC)
@@ -29,31 +30,65 @@ static bool is_open(const struct vm_disk *disk, const struct volume_list *list) 
         return entry && entry->open_count > 0;
 }
 
+static void no_more(struct vm *vm) {
+        if (vm->disk_count == 0)
+                log_line(LOG_NOTICE, "nothing of VM %s is open any more", vm->uuid.text);
+}
+
+/* Without an answer it is asked again, by and by. */
+static void heard_of_nova(struct vm *vm, const struct wla_error *err) {
+        bool unheard = err && (err->code == WLA_E_TIMEOUT || err->code == WLA_E_UNAVAILABLE);
+
+        vm->runs = err && err->code == WLA_E_BUSY;
+        if (vm->runs || unheard)
+                lifecycle_confirm_in(vm->lifecycle, unheard ? LONGEST_PAUSE : 0);
+        for (size_t i = vm->disk_count; !vm->runs && !unheard && i > 0; i--)
+                if (vm->disks[i - 1]->mode == DISK_NOVA)
+                        vm_remove_disk(vm, vm->disks[i - 1]);
+        no_more(vm);
+        lifecycle_go_on(vm);
+}
+
+/* The mapping of an image may be open for other instances of it. */
+static bool ask_for_nova(struct vm_disk *disk) {
+        if (disk->mode != DISK_NOVA || disk->vm->runs)
+                return false;
+        nova_return_begin(disk, heard_of_nova);
+        return true;
+}
+
+static void judge_state(struct vm *vm) {
+        if (vm->state != VM_OPENING && vm->state != VM_OPEN)
+                return;
+        if (vm->seen_open)
+                vm_set_state(vm, VM_RUNNING);
+        else
+                lifecycle_confirm_in(vm->lifecycle, FIRST_PAUSE);
+        vm->seen_open = !vm->seen_open;
+}
+
 /* What is open without us is QEMU's; what is not has ended without our hearing of it. */
 static void judge(struct vm *vm, const struct volume_list *list) {
-        bool held = false;
+        bool unsettled = false;
 
         for (size_t i = vm->disk_count; i > 0; i--) {
                 struct vm_disk *disk = vm->disks[i - 1];
 
                 if (lease_held(&disk->lease))
-                        held = true;
+                        unsettled = true;
                 else if (!is_open(disk, list))
-                        vm_remove_disk(vm, disk);
+                        lifecycle_drop_disk(vm, disk);
+                else if (ask_for_nova(disk))
+                        unsettled = true;
         }
 
+        no_more(vm);
         if (vm->disk_count == 0) {
-                log_line(LOG_NOTICE, "nothing of VM %s is open any more", vm->uuid.text);
-                lifecycle_forget(vm);
+                lifecycle_tidy(vm);
                 return;
         }
-        if (!held && (vm->state == VM_OPENING || vm->state == VM_OPEN)) {
-                if (vm->seen_open)
-                        vm_set_state(vm, VM_RUNNING);
-                else
-                        lifecycle_confirm_in(vm->lifecycle, FIRST_PAUSE);
-                vm->seen_open = !vm->seen_open;
-        }
+        if (!unsettled)
+                judge_state(vm);
         lifecycle_note(vm);
 }
 
@@ -69,10 +104,10 @@ static void judge_all(struct lifecycle *lifecycle, const struct confirmation *co
 
         for (struct vm *vm = LIST_FIRST(&lifecycle->vms); vm; vm = next) {
                 next = LIST_NEXT(vm, entry);
-                if (vm->launch || !is_in_doubt(vm))
+                if (!is_in_doubt(vm))
                         continue;
                 /* The list may be from before the change. */
-                if (vm->changed_usec >= confirmation->begun_usec)
+                if (vm->launch || vm->nova_return || vm->changed_usec >= confirmation->begun_usec)
                         lifecycle_confirm_in(lifecycle, FIRST_PAUSE);
                 else
                         judge(vm, &confirmation->list);

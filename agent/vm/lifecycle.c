@@ -66,6 +66,17 @@ void lifecycle_note(const struct vm *vm) {
                 log_line(LOG_WARNING, "%s", wla_error_text(&err));
 }
 
+static void given_back(struct vm *vm, const struct wla_error *err) {
+        (void)err;
+        lifecycle_go_on(vm);
+}
+
+void lifecycle_drop_disk(struct vm *vm, struct vm_disk *disk) {
+        if (disk->mode == DISK_NOVA)
+                nova_return_begin(disk, given_back);
+        vm_remove_disk(vm, disk);
+}
+
 static int on_pool(sd_event_source *source, int fd, uint32_t events, void *userdata) {
         struct lifecycle *lifecycle = userdata;
 
@@ -172,6 +183,7 @@ void lifecycle_started(struct lifecycle *lifecycle, const struct uuid *uuid) {
         if (!vm)
                 return;
         vm->migrating = false;
+        vm->runs = true;
         vm_set_state(vm, VM_RUNNING);
         lifecycle_note(vm);
         report_running(vm);
@@ -188,6 +200,7 @@ void lifecycle_stopped(struct lifecycle *lifecycle, const struct uuid *uuid) {
 
         if (!vm)
                 return;
+        vm->runs = false;
         vm_set_state(vm, VM_STOPPING);
         lifecycle_note(vm);
         for (size_t i = 0; i < vm->disk_count; i++)
@@ -203,11 +216,8 @@ void lifecycle_released(struct lifecycle *lifecycle, const struct uuid *uuid) {
         if (!vm)
                 return;
         report_closed(vm);
-        for (size_t i = 0; i < vm->disk_count; i++)
-                if (vm->disks[i]->mode == DISK_NOVA && !vm->nova_return)
-                        nova_return_begin(vm->disks[i], lifecycle_go_on);
         while (vm->disk_count > 0)
-                vm_remove_disk(vm, vm->disks[vm->disk_count - 1]);
+                lifecycle_drop_disk(vm, vm->disks[vm->disk_count - 1]);
         vm_set_state(vm, VM_STOPPING);
         if (vm->launch)
                 lifecycle_note(vm);

@@ -38,6 +38,9 @@ void lifecycle_tidy(struct vm *vm);
 /* What has kept launches of this VM from beginning has ended. */
 void lifecycle_go_on(struct vm *vm);
 
+/* A disk that is not this VM's any more; one of Nova's is given back. */
+void lifecycle_drop_disk(struct vm *vm, struct vm_disk *disk);
+
 /* A record that cannot be written is told in the log. */
 void lifecycle_note(const struct vm *vm);
 

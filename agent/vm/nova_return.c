@@ -18,7 +18,8 @@ struct nova_return {
         struct deadline deadline;
         char base[VOLUMED_PATH_SIZE];
         struct nova_target target;
-        void (*go_on)(struct vm *vm);
+        void (*go_on)(struct vm *vm, const struct wla_error *err);
+        bool again; /* when this one has ended */
         void (*done)(void *userdata);
         void *userdata;
 
@@ -45,34 +46,49 @@ static void tell(const struct nova_return *back) {
                  back->uuid.text, wla_error_text(&back->err));
 }
 
-static void came_back(struct pool_job *job, bool dropped) {
-        struct nova_return *back = (struct nova_return *)job;
-        void (*go_on)(struct vm * vm) = back->go_on;
-        struct vm *vm = back->vm;
-
-        if (dropped)
-                back->outcome = wla_fail(&back->err, WLA_E_TIMEOUT, "no worker was free");
-        if (back->outcome < 0)
-                tell(back);
-        vm->nova_return = NULL;
-        if (back->done)
-                back->done(back->userdata);
-        free(back);
-        go_on(vm);
-}
-
 static int begin(struct nova_return *back, struct wla_error *err) {
         struct lifecycle *lifecycle = back->vm->lifecycle;
 
+        deadline_init(&back->deadline, clock_now_usec() + RETURN_TIME);
+        back->again = false;
+        back->outcome = 0;
         if (lifecycle_need_pool(lifecycle, err) < 0)
                 return -1;
         return pool_submit(lifecycle->pool, &back->job, err);
 }
 
-void nova_return_begin(const struct vm_disk *disk, void (*go_on)(struct vm *vm)) {
-        struct vm *vm = disk->vm;
-        struct nova_return *back = calloc(1, sizeof(*back));
+static void came_back(struct pool_job *job, bool dropped) {
+        struct nova_return *back = (struct nova_return *)job;
+        struct vm *vm = back->vm;
 
+        if (dropped)
+                back->outcome = wla_fail(&back->err, WLA_E_TIMEOUT, "no worker was free");
+        if (back->again) {
+                back->err = (struct wla_error){0};
+                if (begin(back, &back->err) == 0)
+                        return;
+                back->outcome = -1;
+        }
+        if (back->outcome < 0)
+                tell(back);
+        vm->nova_return = NULL;
+        if (back->done)
+                back->done(back->userdata);
+        back->go_on(vm, back->outcome < 0 ? &back->err : NULL);
+        free(back);
+}
+
+void nova_return_begin(const struct vm_disk *disk,
+                       void (*go_on)(struct vm *vm, const struct wla_error *err)) {
+        struct vm *vm = disk->vm;
+        struct nova_return *back = vm->nova_return;
+
+        if (back) {
+                back->again = true;
+                back->go_on = go_on;
+                return;
+        }
+        back = calloc(1, sizeof(*back));
         if (!back) {
                 log_line(LOG_WARNING,
                          "out of memory: the disk of instance %s still names a mapping",
@@ -81,7 +97,6 @@ void nova_return_begin(const struct vm_disk *disk, void (*go_on)(struct vm *vm))
         }
         back->job = (struct pool_job){
                 .run = point_back, .done = came_back, .deadline = &back->deadline};
-        deadline_init(&back->deadline, clock_now_usec() + RETURN_TIME);
         back->vm = vm;
         back->uuid = vm->uuid;
         back->socket = vm->lifecycle->options.volume_socket;

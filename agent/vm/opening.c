@@ -136,9 +136,12 @@ static int intend(void *userdata, const struct launch *launch, struct wla_error 
 
 static void remove_launched(struct vm *vm, struct launch *launch) {
         for (size_t i = 0; i < launch_disk_count(launch); i++) {
-                struct vm_disk *disk = vm_find_disk(vm, launch_disk_look(launch, i)->line.target);
+                const struct launch_disk *launched = launch_disk_look(launch, i);
+                struct vm_disk *disk = vm_find_disk(vm, launched->line.target);
 
-                if (disk)
+                if (disk && launched->pointed)
+                        lifecycle_drop_disk(vm, disk);
+                else if (disk)
                         vm_remove_disk(vm, disk);
         }
 }
@@ -242,6 +245,7 @@ static void let_go(struct vm *vm, const struct vm_call *call) {
         }
         vm_set_state(vm, VM_OPENING);
         vm->migrating = false;
+        vm->runs = false;
         lifecycle_arm_leases(vm->lifecycle);
 }
 

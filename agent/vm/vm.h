@@ -66,6 +66,7 @@ struct vm {
 
         uint64_t changed_usec; /* what is held, or should be, has changed; CLOCK_MONOTONIC */
         bool seen_open;        /* without us, once: what is just ending looks the same */
+        bool runs;             /* in this life libvirt or QEMU's locks have said so */
         bool migrating;        /* opened for migration to this host */
         struct launch *launch; /* under way */
         struct nova_return *nova_return; /* under way; no launch begins before its end */

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Instances of Nova over registered images: what wlagentd asks wlagent-volumed for, and in which order."""
 
+import fcntl
 import hashlib
 import json
 import os
+import struct
 import subprocess
 import uuid
 
@@ -13,7 +15,22 @@ from vms import Domain, VmTest
 NOVA = "http://openstack.org/xmlns/libvirt/nova/1.1"
 
 
+# As raw_open_common() and raw_apply_lock_bytes() in QEMU's block/file-posix.c have it.
+F_OFD_SETLK = 37
+QEMU_LOCKS = struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 100, 1, 0)
+
+
 class Instance(Domain):
+    running = None
+
+    def runs(self):
+        """As far as others see it: QEMU has its disk open."""
+        self.running = open(self.path, "r+b")
+        fcntl.fcntl(self.running, F_OFD_SETLK, QEMU_LOCKS)
+
+    def dies(self):
+        self.running.close()
+
     def __init__(self, instances, image):
         super().__init__({})
         self.image = image
@@ -54,17 +71,30 @@ class Nova(VmTest):
     def register(self):
         self.agent.run("image", "register", self.instance.glance, "--header", self.instance.base + ".header")
 
-    def starts(self):
-        self.allowed("prepare", self.instance)
-        self.assertEqual(self.instance.backing(), self.mapping)
+    def starts(self, instance=None):
+        instance = instance or self.instance
+        self.allowed("prepare", instance)
+        self.assertEqual(instance.backing(), self.mapping)
         self.assertEqual(self.volumed.held(), [self.image.mapping])
-        self.allowed("start", self.instance)
+        self.allowed("start", instance)
         self.volumed.qemu_opens(self.image.mapping)
-        self.allowed("started", self.instance)
+        instance.runs()
+        self.allowed("started", instance)
         harness.poll(lambda: not self.volumed.held(), "the lease to end")
+
+    def another(self):
+        """An instance of the same image, beside the first one."""
+        other = Instance.__new__(Instance)
+        Domain.__init__(other, {})
+        other.image, other.glance, other.base = self.instance.image, self.instance.glance, self.instance.base
+        other.path = self.instance.path.replace(self.instance.uuid, other.uuid)
+        os.makedirs(os.path.dirname(other.path))
+        other.make_disk()
+        return other
 
     def stops(self):
         self.volumed.qemu_ends(self.image.mapping)
+        self.instance.dies()
         self.allowed("stopped", self.instance)
         self.allowed("release", self.instance)
         # libvirt, and Nova after it, hear of the end when the disk is Nova's again.
@@ -126,14 +156,68 @@ class Nova(VmTest):
         self.starts()
         self.agent.stop(9)
         self.volumed.qemu_ends(self.image.mapping)
+        self.instance.dies()
         self.assertEqual(self.instance.backing(), self.mapping)
         self.agent.start()
+        self.nothing_is_left(self.instance)
+        self.assertEqual(self.instance.backing(), self.instance.base)
         self.starts()
         self.stops()
+
+    def test_the_agent_was_down_at_the_end_of_one_of_two(self):
+        """The mapping is open for the other one, and says nothing."""
+        other = self.another()
+        self.starts()
+        self.starts(other)
+        self.agent.stop(9)
+        self.instance.dies()
+        self.agent.start()
+        harness.poll(lambda: self.vm(self.instance) is None, "the instance to be forgotten", 10)
+        self.assertEqual(self.instance.backing(), self.instance.base)
+        self.assertEqual((self.vm(other)["state"], other.backing()), ("running", self.mapping))
+        other.dies()
+        self.allowed("release", other)
+        self.assertEqual(other.backing(), other.base)
+
+    def test_nobody_can_say_whether_it_runs(self):
+        """Then it may: nothing is concluded."""
+        self.starts()
+        self.agent.stop(9)
+        self.volumed.fault("REBASE", "lost", 1)
+        self.agent.start()
+        harness.poll(lambda: "still names the mapping" in self.agent.log_text(), "volumed to be asked")
+        self.assertEqual(self.vm(self.instance)["state"], "running")
+        self.stops()
+
+    def test_it_ends_while_volumed_is_asked_whether_it_runs(self):
+        other = self.another()
+        self.starts()
+        self.starts(other)
+        self.agent.stop(9)
+        self.volumed.fault("REBASE", "hang", 2)
+        self.agent.start()
+        harness.poll(lambda: self.volumed.order().count("FAULT") == 2, "volumed to hang")
+        self.instance.dies()
+        release = self.ask("release", self.instance)
+        self.assertIn(release.answer().code, ("ok", "timeout"))
+        harness.poll(lambda: self.instance.backing() == self.instance.base, "the disk to be given back", 15)
+        self.assertEqual((self.vm(other)["state"], other.backing()), ("running", self.mapping))
+        harness.poll(lambda: self.vm(self.instance) is None, "the instance to be forgotten", 10)
+
+    def test_it_never_started(self):
+        """libvirt was killed after prepare, and tells nothing."""
+        self.agent.stop()
+        self.agent.write_config(Libvirt={**self.LIBVIRT, "LeaseSeconds": 5})
+        self.agent.start()
+        self.allowed("prepare", self.instance)
+        harness.poll(lambda: not self.volumed.held(), "the lease to end", 15)
+        self.nothing_is_left(self.instance)
+        self.assertEqual(self.instance.backing(), self.instance.base)
 
     def test_the_next_start_waits_for_the_return(self):
         self.starts()
         self.volumed.qemu_ends(self.image.mapping)
+        self.instance.dies()
         self.allowed("stopped", self.instance)
         self.volumed.fault("REBASE", "hang", 1)
         release = self.ask("release", self.instance)
