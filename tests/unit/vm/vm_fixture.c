@@ -169,6 +169,7 @@ void vm_fixture_teardown(struct vm_fixture *fixture) {
         remove_folder(fixture, "layers");
         remove_folder(fixture, "leases");
         remove_folder(fixture, "qemu");
+        remove_folder(fixture, "conversions");
         scratch_remove(&fixture->scratch);
 }
 
