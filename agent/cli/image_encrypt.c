@@ -16,7 +16,7 @@
 #include "image/compact_source.h"
 #include "image/header_writer.h"
 #include "image/image_convert.h"
-#include "image/pending_file.h"
+#include "image/image_pair.h"
 
 #define FILE_MODE 0666 /* less what the umask takes away: ciphertext, and nothing secret */
 
@@ -79,10 +79,13 @@ static int check_free(const struct job *job, struct wla_error *err) {
             in.st_ino == out.st_ino)
                 return wla_fail(err, WLA_E_INPUT, "%s would replace itself", job->in);
 
-        for (size_t i = 0; i < 2 && !job->replace; i++)
-                if (faccessat(AT_FDCWD, paths[i], F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        for (size_t i = 0; i < 2; i++) {
+                if (image_pair_check(paths[i], err) < 0)
+                        return -1;
+                if (!job->replace && faccessat(AT_FDCWD, paths[i], F_OK, AT_SYMLINK_NOFOLLOW) == 0)
                         return wla_fail_hint(err, WLA_E_INPUT, "--force replaces it",
                                              "%s exists already", paths[i]);
+        }
         return 0;
 }
 
@@ -157,29 +160,13 @@ static int make_header(const struct job *job, struct pending_file *file, struct 
         return 0;
 }
 
-/* The header comes last: where there is one, the image is whole. */
-static int publish(const struct job *job, struct pending_file *image, struct pending_file *header,
-                   struct wla_error *err) {
-        if (fsync(header->fd) < 0)
-                return wla_fail_errno(err, errno, "cannot write %s", job->out_header);
-        if (pending_file_publish(image, job->replace, err) < 0)
-                return -1;
-        if (pending_file_publish(header, job->replace, err) == 0)
-                return 0;
-
-        if (!job->replace)
-                (void)unlinkat(image->directory_fd, image->name, 0);
-        return -1;
-}
-
 static int encrypt(struct job *job, struct wla_error *err) {
-        _cleanup_pending_file_ struct pending_file image = PENDING_FILE;
-        _cleanup_pending_file_ struct pending_file header = PENDING_FILE;
+        _cleanup_image_pair_ struct image_pair pair = IMAGE_PAIR;
 
-        if (pending_file_open(job->out, FILE_MODE, &image, err) < 0 ||
-            encrypt_to(job, image.fd, err) < 0 || make_header(job, &header, err) < 0)
+        if (pending_file_open(job->out, FILE_MODE, &pair.image, err) < 0 ||
+            encrypt_to(job, pair.image.fd, err) < 0 || make_header(job, &pair.header, err) < 0)
                 return -1;
-        return publish(job, &image, &header, err);
+        return image_pair_publish(&pair, job->replace, err);
 }
 
 static int print_json(const struct job *job, struct wla_error *err) {

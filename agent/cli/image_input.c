@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "image/image_pair.h"
 #include "image/qcow2_format.h"
 #include "image/qcow2_source.h"
 
@@ -80,8 +81,13 @@ int image_input_header(const char *path, struct luks2_header *ret, struct buf *c
         _cleanup_buf_ struct buf own = BUF_WITH_LIMIT(LUKS2_HEADER_MAX);
         struct buf *bytes = content ? content : &own;
 
-        if (file_read(AT_FDCWD, path, bytes, err) < 0)
+        if (file_read(AT_FDCWD, path, bytes, err) < 0) {
+                struct wla_error interrupted = {0};
+
+                if (err->code == WLA_E_NOT_FOUND && image_pair_check(path, &interrupted) < 0)
+                        *err = interrupted;
                 return -1;
+        }
         if (luks2_header_check(bytes->data, bytes->size, ret, err) < 0)
                 return wla_wrap(err, "%s", path);
         if (ret->kind != LUKS2_IMAGE)

@@ -108,8 +108,12 @@ int pending_file_publish(struct pending_file *file, bool replace, struct wla_err
                                              "%s exists already", file->path);
                 return wla_fail_errno(err, errno, "cannot name %s", file->path);
         }
-        if (fsync(file->directory_fd) < 0)
-                return wla_fail_errno(err, errno, "cannot make %s durable", file->path);
+        if (fsync(file->directory_fd) < 0) {
+                (void)wla_fail_errno(err, errno, "cannot make %s durable", file->path);
+                if (!replace)
+                        (void)unlinkat(file->directory_fd, file->name, 0);
+                return -1;
+        }
         return 0;
 }
 

@@ -31,7 +31,8 @@ struct pending_file {
 int pending_file_open(const char *path, mode_t mode, struct pending_file *ret,
                       struct wla_error *err) _must_check_;
 
-/* Everything to the disk; then the name; then the name to the disk. */
+/* Everything to the disk; then the name; then the name to the disk.  When it fails and replaces nothing, there
+ * is no file of that name. */
 int pending_file_publish(struct pending_file *file, bool replace,
                          struct wla_error *err) _must_check_;
 

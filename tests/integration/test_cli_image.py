@@ -388,30 +388,65 @@ class ImageTest(unittest.TestCase):
         self.assertGreater(step, 8)
         self.assertEqual(self.decrypt(), self.read("disk"))
 
+    def unharmed(self, old):
+        """After a replacement that was killed: whether it is 'old' or 'new', or 'neither' until it is put back."""
+        for name in os.listdir(self.directory):
+            if name.startswith(".new-"):
+                os.unlink(self.path(name))
+        outcome = "neither"
+        if os.path.exists(self.out + ".header"):
+            self.run_image("verify", self.out, "--key-file", self.key)
+            outcome = "old" if self.read("out") == old else "new"
+        else:
+            for command in ("verify", "info"):
+                done = self.run_image(command, self.out, *(["--key-file", self.key] if command == "verify" else []),
+                                      check=False)
+                self.fails(done, "out.header.replaced is there")
+                self.assertIn(b"'mv' the image and its header back", done.stderr)
+        kept = [name for name in os.listdir(self.directory) if name.endswith(".replaced")]
+        if kept:
+            self.fails(self.encrypt(self.path("disk"), "--force", check=False), ".replaced is there")
+        if outcome == "neither":
+            for name in kept:
+                self.assertIn(name, ("out.replaced", "out.header.replaced"))
+                subprocess.run(["mv", self.path(name), self.path(name.removesuffix(".replaced"))], check=True)
+            self.run_image("verify", self.out, "--key-file", self.key)
+            self.assertEqual(self.read("out"), old)
+        else:
+            for name in kept:
+                os.unlink(self.path(name))
+        self.left_over("disk", "out", "out.header")
+        return outcome
+
     def test_killed_while_replacing(self):
-        """What is there is the old image, the new one, or two files that are known not to belong together."""
         disk = self.disk()
         preload = os.path.join(harness.BUILD, "tests", "integration", "libkill_at_step.so")
-        outcomes = set()
+        outcomes = []
+        self.encrypt(disk)
         for step in range(1, 100):
-            self.encrypt(disk, "--force")
-            uuid = image_header(self.out)[0]
+            old = self.read("out")
             done = self.encrypt(disk, "--force", check=False,
                                 env={**os.environ, "LD_PRELOAD": preload, "KILL_AT_STEP": str(step)})
-            verified = self.run_image("verify", self.out, "--key-file", self.key, check=False)
-            if verified.returncode:
-                self.fails(verified, "the header is not of this image")
-                outcomes.add("neither")
-            else:
-                outcomes.add("old" if image_header(self.out)[0] == uuid else "new")
-            for name in os.listdir(self.directory):
-                if name.startswith(".new-"):
-                    os.unlink(self.path(name))
-            self.left_over("disk", "out", "out.header")
+            outcomes.append(self.unharmed(old))
             if done.returncode != -signal.SIGKILL:
                 break
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertEqual(outcomes, {"old", "neither", "new"})
+        self.assertEqual(set(outcomes), {"old", "neither", "new"})
+        self.assertEqual(outcomes, sorted(outcomes, key=("old", "neither", "new").index))
+
+    def test_what_has_the_name_of_a_replaced_image(self):
+        disk = self.disk()
+        self.encrypt(disk)
+        before = (self.read("out"), self.read("out.header"))
+        for name in ("out.replaced", "out.header.replaced"):
+            with open(self.path(name), "wb") as file:
+                file.write(b"mine")
+            self.fails(self.encrypt(disk, "--force", check=False), f"{name} is there")
+            self.assertEqual((self.read("out"), self.read("out.header"), self.read(name)), (*before, b"mine"))
+            os.unlink(self.path(name))
+        self.encrypt(disk, "--force")
+        self.left_over("disk", "out", "out.header")
+        self.assertNotEqual(self.read("out"), before[0])
 
     def test_interrupted(self):
         with open(self.path("disk"), "wb") as file:

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image/image_pair.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+#define REPLACED_SUFFIX ".replaced"
+
+static const char hint_replaced[] =
+        "a replacement was interrupted: 'mv' the image and its header back to their names without "
+        ".replaced, or remove what has that name when 'wlagent image verify' passes";
+
+static int fail_replaced(const char *path, struct wla_error *err) {
+        return wla_fail_hint(err, WLA_E_INPUT, hint_replaced, "%s" REPLACED_SUFFIX " is there",
+                             path);
+}
+
+int image_pair_check(const char *path, struct wla_error *err) {
+        _cleanup_free_ char *replaced = NULL;
+
+        if (asprintf(&replaced, "%s" REPLACED_SUFFIX, path) < 0)
+                return wla_fail(err, WLA_E_BUSY, "out of memory");
+        return faccessat(AT_FDCWD, replaced, F_OK, AT_SYMLINK_NOFOLLOW) == 0
+                       ? fail_replaced(path, err)
+                       : 0;
+}
+
+static void name_replaced(const struct pending_file *file, char to[static NAME_MAX + 1]) {
+        (void)snprintf(to, NAME_MAX + 1, "%s" REPLACED_SUFFIX, file->name);
+}
+
+/* rename(2) that replaces nothing; a network file system may not know how. */
+static int rename_free(const struct pending_file *file, const char *to) {
+        int fd = file->directory_fd;
+
+        if (renameat2(fd, file->name, fd, to, RENAME_NOREPLACE) == 0)
+                return 0;
+        if (errno != EINVAL)
+                return -1;
+        if (faccessat(fd, to, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+                errno = EEXIST;
+                return -1;
+        }
+        return renameat(fd, file->name, fd, to);
+}
+
+/* Takes the old file, if there is one, out of the way. */
+static int keep(const struct pending_file *file, bool *ret_kept, struct wla_error *err) {
+        char name[NAME_MAX + 1];
+
+        *ret_kept = false;
+        if (strlen(file->name) + strlen(REPLACED_SUFFIX) > NAME_MAX)
+                return wla_fail(err, WLA_E_INPUT, "the name of %s is too long", file->path);
+        name_replaced(file, name);
+        if (rename_free(file, name) < 0) {
+                if (errno == ENOENT)
+                        return 0;
+                if (errno == EEXIST)
+                        return fail_replaced(file->path, err);
+                return wla_fail_errno(err, errno, "cannot keep the former %s", file->path);
+        }
+        *ret_kept = true;
+        if (fsync(file->directory_fd) < 0)
+                return wla_fail_errno(err, errno, "cannot keep the former %s", file->path);
+        return 0;
+}
+
+static void restore(const struct pending_file *file, bool kept) {
+        char name[NAME_MAX + 1];
+
+        name_replaced(file, name);
+        if (kept)
+                (void)renameat(file->directory_fd, name, file->directory_fd, file->name);
+}
+
+static void forget(const struct pending_file *file, bool kept) {
+        char name[NAME_MAX + 1];
+
+        name_replaced(file, name);
+        if (kept)
+                (void)unlinkat(file->directory_fd, name, 0);
+}
+
+static int publish_both(struct image_pair *pair, struct wla_error *err) {
+        if (pending_file_publish(&pair->image, /* replace= */ false, err) < 0)
+                return -1;
+        if (pending_file_publish(&pair->header, /* replace= */ false, err) == 0)
+                return 0;
+        (void)unlinkat(pair->image.directory_fd, pair->image.name, 0);
+        return -1;
+}
+
+/* The header goes first and comes last. */
+static int replace_both(struct image_pair *pair, struct wla_error *err) {
+        bool kept_header = false;
+        bool kept_image = false;
+
+        if (keep(&pair->header, &kept_header, err) < 0 ||
+            keep(&pair->image, &kept_image, err) < 0 || publish_both(pair, err) < 0) {
+                restore(&pair->image, kept_image);
+                restore(&pair->header, kept_header);
+                return -1;
+        }
+        forget(&pair->image, kept_image);
+        forget(&pair->header, kept_header);
+        return 0;
+}
+
+int image_pair_publish(struct image_pair *pair, bool replace, struct wla_error *err) {
+        if (fsync(pair->header.fd) < 0)
+                return wla_fail_errno(err, errno, "cannot write %s", pair->header.path);
+        return replace ? replace_both(pair, err) : publish_both(pair, err);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* An image and its header get their names, one after the other: the header comes last, so where there is
+ * one, the image is whole.
+ *
+ * What they replace is kept as NAME.replaced until both are there.  Whenever the program is killed, there is
+ * the old pair, or the new one, or no header, so that nothing opens what else is there; then the old header
+ * is HEADER.replaced, and the old image is IMAGE.replaced or, without such a file, IMAGE.  What has such a
+ * name is never removed by another run: it may be all that is left.
+ *
+ * Threads: one.  Failure: as image/pending_file.h; the old pair is in its place again.
+ */
+
+#include "image/pending_file.h"
+
+struct image_pair {
+        struct pending_file image;
+        struct pending_file header;
+};
+
+#define IMAGE_PAIR ((struct image_pair){.image = PENDING_FILE, .header = PENDING_FILE})
+
+/* WLA_E_INPUT when a former replacement of this file was interrupted. */
+int image_pair_check(const char *path, struct wla_error *err) _must_check_;
+
+/* Both in one directory. */
+int image_pair_publish(struct image_pair *pair, bool replace, struct wla_error *err) _must_check_;
+
+static inline void image_pair_clear(struct image_pair *pair) {
+        pending_file_clear(&pair->image);
+        pending_file_clear(&pair->header);
+}
+
+#define _cleanup_image_pair_ __attribute__((cleanup(image_pair_clear)))
