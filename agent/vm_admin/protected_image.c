@@ -100,7 +100,7 @@ int protected_image_check(const struct config_paths *roots, struct protected_dis
         const char *elsewhere = disk->header[0] ? disk->header : NULL;
 
         if (image_file_open(roots, disk->image, elsewhere, &image, err) < 0)
-                return -1;
+                return wla_wrap(err, "image %s", disk->image);
 
         int fd = image.header_fd >= 0 ? image.header_fd : image.fd;
         if (read_head(fd, &bytes, err) < 0 || judge_bytes(&image, &bytes, disk, err) < 0)

@@ -149,9 +149,9 @@ int image_file_open(const struct config_paths *roots, const char *path, const ch
         struct stat status;
 
         if (open_below(roots, path, &file.fd, &status, err) < 0)
-                return wla_wrap(err, "image %s", path);
+                return -1;
         if (status.st_size <= 0)
-                return wla_fail(err, WLA_E_INPUT, "image %s: it is empty", path);
+                return wla_fail(err, WLA_E_INPUT, "it is empty");
         if (open_header(roots, path, header, &file, err) < 0)
                 return -1;
 

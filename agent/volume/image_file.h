@@ -10,7 +10,8 @@
  * Ownership: image_file_close() releases it and is safe on IMAGE_FILE_NONE.
  * Threads:   any.
  * Failure:   WLA_E_NOT_FOUND, WLA_E_DENIED outside of the directories, through a link, or when others may
- *            write to the file, WLA_E_INPUT for what cannot be an image, WLA_E_SYSTEM.
+ *            write to the file, WLA_E_INPUT for what cannot be an image, WLA_E_SYSTEM.  The texts name the
+ *            header, but not the image: the caller does.
  */
 
 #include <sys/types.h>

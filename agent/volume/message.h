@@ -30,8 +30,8 @@
  * device open and has asked the kernel to remove it at its last close.  When the connection ends, for
  * whatever reason, the mapping lives on only as long as somebody else (QEMU) has it open.
  *
- * A reply with code other than WLA_OK has a line for people in text, and ends the session.  LIST_CONVERSIONS
- * has the key id there.
+ * A reply with code other than WLA_OK has a line for people in text, and ends the session.  It does not name
+ * the image that was asked for.  LIST_CONVERSIONS has the key id there.
  *
  * An ISecL-VMC image is converted once (image/isecl_convert.h); from then on INSPECT_IMAGE finds the
  * conversion and answers as for an image of ours.  CONVERT_IMAGE is for such images alone, ADOPT_VOLUME

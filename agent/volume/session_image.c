@@ -117,10 +117,9 @@ int session_inspect_image(struct session *session, struct session_step *step,
                             err) < 0)
                 return -1;
         memcpy(session->path, path, sizeof(session->path));
-        if (find_header(session, step->attached_fd, step->request->header[0] != 0, err) < 0 ||
-            session_judge_image(session, step, err) < 0)
-                return wla_wrap(err, "image %s", path);
-        return 0;
+        if (find_header(session, step->attached_fd, step->request->header[0] != 0, err) < 0)
+                return -1;
+        return session_judge_image(session, step, err);
 }
 
 static int refuse_isecl(const struct session *session, struct wla_error *err) {

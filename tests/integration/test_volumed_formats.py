@@ -146,6 +146,16 @@ class Isecl(Formats):
         self.assertRegex(self.refused("direct", "5a6b3a52-c0b9-4a7f-9a0e-5b1f7c2d8e02", "vda", self.key),
                          "cannot be written to")
 
+    def test_a_refusal_leaves_the_path_to_the_caller(self):
+        self.assertEqual(self.refused("header=" + self.path + ".none"),
+                         f"not-found: header {self.path}.none: it does not exist")
+        os.unlink(self.path)
+        self.assertEqual(self.refused(), "not-found: it does not exist")
+        self.write("images/web", b"")
+        self.assertEqual(self.refused(), "invalid-input: it is empty")
+        self.write("images/web", bytes(4096))
+        self.assertRegex(self.refused(), "^invalid-input: the image has no header")
+
     def test_hostile_headers(self):
         with open(self.path, "rb") as file:
             good = file.read()
