@@ -67,7 +67,10 @@ static void print_since(const struct json_value *vm) {
         time_t moment = (time_t)seconds;
         if (localtime_r(&moment, &broken_down) &&
             strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &broken_down) > 0)
-                (void)printf(" since %s", text);
+                (void)printf(" since %s%s", text,
+                             json_member(vm, "since_reconnect").type == JSON_TRUE
+                                     ? ", when libvirt found it"
+                                     : "");
 }
 
 static void print_disk(const struct json_value *disk) {

@@ -17,12 +17,10 @@ static const char hint_layer[] = "put the image back that this VM was started wi
                                  "layer, and with it what the VM has written";
 
 static int fail_short(struct wla_error *err) {
-        return wla_fail(err, WLA_E_SYSTEM, "the header from wlagent-volumed cannot be read");
+        return wla_fail(err, WLA_E_SYSTEM, "its header cannot be read");
 }
 
-/* The file is sealed, and volumed is more trusted than we are: it is read once because a copy is
- * needed, not because it could change. */
-static int read_header(int fd, struct luks2_header *ret, struct wla_error *err) {
+int launch_header_read(int fd, struct luks2_header *ret, struct wla_error *err) {
         struct stat status;
 
         if (fstat(fd, &status) < 0 || status.st_size <= 0)
@@ -62,7 +60,7 @@ static int inspect(const struct launch_place *place, const struct volumed_reques
                 return 0;
         if (memory_fd < 0)
                 return fail_short(err);
-        return read_header(memory_fd, header, err);
+        return launch_header_read(memory_fd, header, err);
 }
 
 static int judge_ours(struct launch_disk *disk, const struct volumed_reply *reply,
@@ -198,7 +196,8 @@ static int convert(struct launch_disk *disk, const struct launch_place *place,
                 return -1;
         if (reply.format != VOLUMED_FORMAT_OURS || memory_fd < 0)
                 return fail_short(err);
-        if (read_header(memory_fd, &disk->header, err) < 0 || judge_image(disk, &reply, err) < 0)
+        if (launch_header_read(memory_fd, &disk->header, err) < 0 ||
+            judge_image(disk, &reply, err) < 0)
                 return -1;
         return disk->has_layer ? judge_pair(disk, err) : 0;
 }

@@ -43,6 +43,9 @@ struct launch_disk {
         char name[VOLUME_NAME_SIZE]; /* of the volume that the VM gets */
 };
 
+/* The header of an image: volumed's sealed copy, or that of a registered one.  It is read once. */
+int launch_header_read(int fd, struct luks2_header *ret, struct wla_error *err) _must_check_;
+
 /* Where, for whom and until when. */
 struct launch_place {
         const char *socket;

@@ -17,6 +17,9 @@
 /* How long the kernel may take to remove a mapping that nobody has open any more. */
 #define REMOVAL_PATIENCE USEC_PER_SEC
 
+/* The list that is asked for then is from after it was found. */
+#define FOUND_PAUSE (100 * USEC_PER_MSEC)
+
 static const char hint_again[] = "start the VM again";
 
 static int check_event(int outcome, const char *what, struct wla_error *err) {
@@ -233,10 +236,54 @@ struct nova_return *lifecycle_nova_return(const struct lifecycle *lifecycle,
 }
 
 void lifecycle_reconnected(struct lifecycle *lifecycle, const struct uuid *uuid) {
-        const struct vm *vm = find_settled(lifecycle, uuid);
+        struct vm *vm = find_settled(lifecycle, uuid);
 
-        if (vm && vm->state != VM_RUNNING)
+        if (!vm)
+                return;
+        vm->runs = true;
+        if (vm->state != VM_RUNNING)
                 lifecycle_started(lifecycle, uuid);
+}
+
+static int add_found(struct vm *vm, const struct protected_disk *line,
+                     const struct uuid *nova_header) {
+        struct vm_disk *disk = vm_add_disk(vm, line->target);
+
+        if (!disk)
+                return -1;
+        memcpy(disk->image, line->image, sizeof(disk->image));
+        disk->mode = line->mode;
+        disk->nova_image = line->nova_image;
+        if (line->has_key_id)
+                memcpy(disk->key_id, line->key_id.text, sizeof(disk->key_id));
+        if (line->mode == DISK_NOVA)
+                disk->header = *nova_header;
+        vm_disk_set_name(disk);
+        return 0;
+}
+
+void lifecycle_found_running(struct lifecycle *lifecycle, const struct domain *domain,
+                             const struct uuid *nova_header) {
+        if (domain->disk_count == 0)
+                return;
+
+        struct vm *vm = lifecycle_add(lifecycle, &domain->uuid, domain->name);
+        for (size_t i = 0; vm && i < domain->disk_count; i++)
+                if (add_found(vm, &domain->disks[i], nova_header) < 0) {
+                        lifecycle_forget(vm);
+                        vm = NULL;
+                }
+        if (!vm) {
+                log_line(LOG_WARNING, "out of memory: VM %s runs, and is not known here",
+                         domain->uuid.text);
+                return;
+        }
+        vm_set_state(vm, VM_RUNNING);
+        vm->runs = true;
+        vm->since_reconnect = true;
+        lifecycle_note(vm);
+        report_running(vm);
+        lifecycle_confirm_in(lifecycle, FOUND_PAUSE);
 }
 
 void lifecycle_look_again(struct lifecycle *lifecycle) {

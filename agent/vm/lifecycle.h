@@ -85,6 +85,12 @@ void lifecycle_released(struct lifecycle *lifecycle, const struct uuid *vm);
 struct nova_return *lifecycle_nova_return(const struct lifecycle *lifecycle, const struct uuid *vm);
 void lifecycle_reconnected(struct lifecycle *lifecycle, const struct uuid *vm);
 
+/* The same for a VM that lifecycle_knows() nothing of: it was started in another life, whose record is lost.
+ * What it has open its definition says, and volumed, who is asked.  nova_header: the UUID of the header of
+ * its disk in mode DISK_NOVA. */
+void lifecycle_found_running(struct lifecycle *lifecycle, const struct domain *domain,
+                             const struct uuid *nova_header);
+
 /* Somebody knows that what is open may have changed: volumed is asked. */
 void lifecycle_look_again(struct lifecycle *lifecycle);
 

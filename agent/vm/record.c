@@ -118,11 +118,20 @@ static int read_mode(const struct json_value *object, struct vm_disk *disk, stru
         return read_uuid(object, "nova_image", &disk->nova_image, err);
 }
 
+/* Of a disk of Nova's it names the mapping. */
+static int read_header_uuid(const struct json_value *object, struct vm_disk *disk,
+                            struct wla_error *err) {
+        const struct json_value value = json_member(object, "header_uuid");
+
+        if (disk->mode != DISK_NOVA && json_string_is(&value, ""))
+                return 0;
+        return read_uuid(object, "header_uuid", &disk->header, err);
+}
+
 static int fill_disk(const struct json_value *object, struct vm_disk *disk, struct wla_error *err) {
         disk->by_hand = json_member(object, "by_hand").type == JSON_TRUE;
         if (read_text(object, "image", disk->image, sizeof(disk->image), err) < 0 ||
-            read_uuid(object, "header_uuid", &disk->header, err) < 0 ||
-            read_mode(object, disk, err) < 0 ||
+            read_mode(object, disk, err) < 0 || read_header_uuid(object, disk, err) < 0 ||
             read_text(object, "key_id", disk->key_id, sizeof(disk->key_id), err) < 0)
                 return -1;
         vm_disk_set_name(disk);
@@ -159,6 +168,7 @@ static int fill_vm(const struct json_value *object, struct vm *vm, struct wla_er
         const struct json_value disks = json_member(object, "disks");
         struct json_value disk;
 
+        vm->since_reconnect = json_member(object, "since_reconnect").type == JSON_TRUE;
         if (read_text(object, "name", vm->name, sizeof(vm->name), err) < 0 ||
             read_state(object, &vm->state, err) < 0 ||
             json_unsigned(&since, INT64_MAX, &vm->since_sec, err) < 0)

@@ -56,6 +56,7 @@ struct vm *vm_free(struct vm *vm) {
 
 void vm_set_state(struct vm *vm, enum vm_state state) {
         vm->state = state;
+        vm->since_reconnect = false;
         vm->since_sec = (uint64_t)time(NULL);
         vm->changed_usec = clock_now_usec();
 }
@@ -136,7 +137,8 @@ int vm_write_json(const struct vm *vm, struct buf *json, struct wla_error *err) 
         if (write_text(json, "{\"uuid\":", vm->uuid.text, err) < 0 ||
             write_text(json, ",\"name\":", vm->name, err) < 0 ||
             write_text(json, ",\"state\":", vm_state_name(vm->state), err) < 0 ||
-            buf_printf(json, err, ",\"since\":%" PRIu64 ",\"disks\":[", vm->since_sec) < 0)
+            buf_printf(json, err, ",\"since\":%" PRIu64 ",\"since_reconnect\":%s,\"disks\":[",
+                       vm->since_sec, vm->since_reconnect ? "true" : "false") < 0)
                 return -1;
         for (size_t i = 0; i < vm->disk_count; i++)
                 if ((i > 0 && buf_append_text(json, ",", err) < 0) ||

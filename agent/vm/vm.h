@@ -41,12 +41,12 @@ struct vm_disk {
         struct vm *vm;
         char target[DISK_TARGET_SIZE];
         char image[VOLUMED_PATH_SIZE];
-        struct uuid header; /* of the image */
+        struct uuid header; /* of the image; all zero when it is not known */
         enum disk_mode mode;
-        struct uuid nova_image; /* DISK_NOVA: the image in Glance */
-        char key_id[KEY_ID_TEXT_MAX + 1];
-        char name[VOLUME_NAME_SIZE]; /* of the VM's volume, below VOLUME_DEVICE_ROOT */
-        bool by_hand;                /* opened by CONTROL_VOLUME_OPEN, not for a start */
+        struct uuid nova_image;           /* DISK_NOVA: the image in Glance */
+        char key_id[KEY_ID_TEXT_MAX + 1]; /* "": not known */
+        char name[VOLUME_NAME_SIZE];      /* of the VM's volume, below VOLUME_DEVICE_ROOT */
+        bool by_hand;                     /* opened by CONTROL_VOLUME_OPEN, not for a start */
         struct lease lease;
 };
 
@@ -60,7 +60,8 @@ struct vm {
         struct uuid uuid;
         char name[DOMAIN_NAME_SIZE]; /* for messages only; "" when nobody has told it */
         enum vm_state state;
-        uint64_t since_sec; /* in this state; seconds since 1970 */
+        uint64_t since_sec;   /* in this state; seconds since 1970 */
+        bool since_reconnect; /* it ran before: nothing is known of its start */
         size_t disk_count;
         struct vm_disk *disks[DOMAIN_DISKS_MAX];
 
@@ -103,5 +104,5 @@ bool lease_held(const struct lease *lease);
 /* Ends the sessions: a mapping that nobody else has open goes. */
 void lease_end(struct lease *lease);
 
-/* {"uuid", "name", "state", "since", "disks": [...]}, as in records and in the status. */
+/* {"uuid", "name", "state", "since", "since_reconnect", "disks": [...]}, as in records and in the status. */
 int vm_write_json(const struct vm *vm, struct buf *json, struct wla_error *err) _must_check_;

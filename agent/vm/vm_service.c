@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "vm/launch_disk.h"
 #include "vm/nova.h"
 #include "vm/nova_return.h"
 #include "vm/report.h"
@@ -170,6 +171,29 @@ static bool wait_for_return(const struct service_context *context, const struct 
         return true;
 }
 
+/* Whatever comes of it, the VM goes on. */
+static void find_running(const struct vm_service *service, const struct domain_request *asked,
+                         struct domain *domain) {
+        struct lifecycle *lifecycle = service->options.lifecycle;
+        const struct volume_name vm = {.kind = VOLUME_DISK, .uuid = domain->uuid};
+        _cleanup_close_ int header_fd = -1;
+        struct luks2_header header = {0};
+        struct wla_error err = {0};
+
+        if (lifecycle_knows(lifecycle, &vm))
+                return;
+        int outcome = domain_parse(asked->xml, asked->xml_size, domain, &err);
+        if (outcome == 0)
+                outcome = nova_protect(service->options.state_directory, domain, &header_fd, &err);
+        if (outcome == 0 && header_fd >= 0)
+                outcome = launch_header_read(header_fd, &header, &err);
+        if (outcome == 0)
+                lifecycle_found_running(lifecycle, domain, &header.uuid);
+        else
+                log_line(LOG_WARNING, "VM %s runs, what it has open is not known here: %s",
+                         vm.uuid.text, wla_error_text(&err));
+}
+
 static void tell(const struct service_context *context, const struct domain_request *asked) {
         const struct vm_service *service = context->service;
         _cleanup_free_ struct domain *domain = calloc(1, sizeof(*domain));
@@ -182,6 +206,8 @@ static void tell(const struct service_context *context, const struct domain_requ
         else
                 log_line(LOG_WARNING, "what libvirt tells about a domain is not understood: %s",
                          wla_error_text(&err));
+        if (outcome == 0 && operations[asked->operation].weight == TELLS_AT_MOST)
+                find_running(service, asked, domain);
         if (operations[asked->operation].weight == TELLS_AT_MOST)
                 outcome = 0;
         if (outcome < 0 || asked->operation != DOMAIN_RELEASE ||

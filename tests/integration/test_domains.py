@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import struct
 import time
@@ -413,6 +414,49 @@ class Restart(VmTest):
         self.allowed("reconnect", domain)
         self.ends(domain)
         self.nothing_is_left(domain)
+
+    def lose_the_records(self):
+        """The mappings stay, and QEMU."""
+        self.agent.stop(signal.SIGKILL)
+        shutil.rmtree(os.path.join(self.agent.run_directory, "vms"))
+        self.agent.start()
+
+    def test_libvirt_finds_a_vm_whose_record_is_lost(self):
+        domain = Domain({"vda": (self.image, "layer"), "vdb": (self.make_image("data"), "direct")})
+        self.run_through(domain)
+        self.lose_the_records()
+        self.assertIsNone(self.vm(domain))
+        self.allowed("reconnect", domain)
+        for _ in range(2):
+            vm = self.vm(domain)
+            self.assertEqual((vm["name"], vm["state"], vm["since_reconnect"]), ("web", "running", True))
+            self.assertEqual([(disk["target"], disk["image"], disk["mode"], disk["device"], disk["held"])
+                              for disk in vm["disks"]],
+                             [("vda", self.image.path, "layer", f"/dev/mapper/{domain.mapping()}", False),
+                              ("vdb", domain.disks["vdb"][0].path, "direct", f"/dev/mapper/{domain.mapping('vdb')}", False)])
+            self.assertIn("running since ", self.agent.run("status").stdout.decode())
+            self.assertIn(", when libvirt found it", self.agent.run("status").stdout.decode())
+            self.assertEqual(self.records(), [f"{domain.uuid}.json"])
+            # Its record is one like any other.
+            self.restart()
+            self.allowed("reconnect", domain)
+        self.ends(domain)
+        self.nothing_is_left(domain)
+        self.run_through(domain)
+        self.assertFalse(self.vm(domain)["since_reconnect"])
+
+    def test_libvirt_finds_a_vm_that_has_nothing_open(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.allowed("reconnect", domain)
+        self.nothing_is_left(domain)
+
+    def test_libvirt_finds_a_vm_that_could_not_start(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        plain = domain.xml()
+        domain.xml = lambda: plain.replace('mode="layer"', 'mode="thin"')
+        self.allowed("reconnect", domain)
+        self.assertEqual((self.vms(), self.records()), ({}, []))
+        self.assertIn("what it has open is not known here", self.agent.log_text())
 
     def test_a_vm_that_ended_meanwhile(self):
         domain = Domain({"vda": (self.image, "layer")})

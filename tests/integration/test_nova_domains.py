@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import struct
 import subprocess
 import uuid
@@ -203,6 +204,16 @@ class Nova(VmTest):
         harness.poll(lambda: self.instance.backing() == self.instance.base, "the disk to be given back", 15)
         self.assertEqual((self.vm(other)["state"], other.backing()), ("running", self.mapping))
         harness.poll(lambda: self.vm(self.instance) is None, "the instance to be forgotten", 10)
+
+    def test_libvirt_finds_it_running_and_its_record_is_lost(self):
+        self.starts()
+        self.agent.stop(9)
+        shutil.rmtree(os.path.join(self.agent.run_directory, "vms"))
+        self.agent.start()
+        self.allowed("reconnect", self.instance)
+        vm = self.vm(self.instance)
+        self.assertEqual((vm["state"], vm["disks"][0]["mode"], vm["disks"][0]["device"]), ("running", "nova", self.mapping))
+        self.stops()
 
     def test_it_never_started(self):
         """libvirt was killed after prepare, and tells nothing."""
