@@ -274,6 +274,26 @@ class Nova(host.VmTest):
         instance.destroy()
         self.assert_off(instance)
 
+    def test_the_end_of_one_of_two_is_missed(self):
+        """Their image is open for the other one: QEMU's locks on the disks tell who runs."""
+        image = self.encrypt()
+        first = self.instance(image, name="instance-1")
+        second = self.instance(image, name="instance-2")
+        for instance in (first, second):
+            instance.make_disk()
+            instance.define().start()
+            instance.wait_until_up()
+        self.agent.stop(9)
+        run("kill", "-9", str(first.pid))
+        poll(lambda: first.state() == "shut off", "libvirt to see the end of QEMU")
+        self.agent.start()
+        poll(lambda: [vm["uuid"] for vm in self.agent.status()["vms"]] == [second.uuid], "the first one to be forgotten")
+        self.assertEqual(first.backing(), (first.base, "raw"))
+        self.assertEqual(second.backing(), (self.mapping(image), "raw"))
+        self.assertEqual(second.state(), "running")
+        second.destroy()
+        self.assert_off(second)
+
     def test_refused_without_the_key(self):
         image = self.encrypt()
         instance = self.instance(image)
