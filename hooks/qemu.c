@@ -27,11 +27,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "qemu_files.h"
 #include "wlagent/control.h"
 #include "wlagent/error.h"
 
 #define XML_MAX     (1024u * 1024u)
-#define TEXT_MAX    1024u
+#define REASON_MAX  1152u
+#define TEXT_MAX    4096u
 #define UUID_LENGTH 36u
 
 #define HINT_START "start it with 'systemctl start wlagentd'; 'wlagent doctor' looks for the cause"
@@ -67,6 +69,7 @@ static const struct operation {
 
 /* What makes a domain protected whether or not wlagentd can be asked. */
 static const char *const marks[] = {"urn:wlagent:domain:1", "/dev/mapper/wlagent-"};
+static const char volume_prefix[] = "wlagent-";
 static const char nova_mark[] = "http://openstack.org/xmlns/libvirt/nova/";
 
 static struct {
@@ -111,7 +114,7 @@ static void limit_time(unsigned seconds, const char *line) {
 
 /* One line, and nothing in it that steers a terminal or a log.  Returns the exit code. */
 static _printf_(1, 2) int refuse(const char *format, ...) {
-        char line[TEXT_MAX + 512];
+        char line[REASON_MAX];
         va_list args;
 
         (void)alarm(0);
@@ -228,7 +231,7 @@ static const char *ask(const struct operation *operation, size_t xml_size, enum 
 
         if (reply.magic != CONTROL_MAGIC || reply.command != CONTROL_DOMAIN ||
             reply.code >= _WLA_CODE_MAX || reply.size > CONTROL_PAYLOAD_MAX ||
-            (reply.code == WLA_OK && reply.size > 0))
+            (reply.code == WLA_OK && reply.size > 0 && operation->weight != OBJECTS))
                 return "what answers there is no wlagentd of this version";
 
         if (!receive_all(fd, text, reply.size < TEXT_MAX ? reply.size : TEXT_MAX - 1))
@@ -265,14 +268,40 @@ static int decide(const struct operation *operation, size_t size) {
         return refuse("wlagent: %s", text[0] != '\0' ? text : "wlagentd refused without a reason");
 }
 
-static int tell(const struct operation *operation, size_t size) {
+/* A layer is empty on a host that the domain has just come to: libvirt copies it, if it was asked to, and by
+ * now QEMU has opened it for that. */
+static int check_copied(const char *domain, char *names) {
+        char *rest = NULL;
+
+        for (char *name = strtok_r(names, "\n", &rest); name; name = strtok_r(NULL, "\n", &rest)) {
+                if (strncmp(name, volume_prefix, strlen(volume_prefix)) != 0)
+                        return 0; /* this is no answer of ours */
+
+                bool writes = false;
+                const char *reason = qemu_writes_to(domain, name, &writes);
+
+                if (reason)
+                        return refuse("wlagent: whether libvirt copies the layer %s to this host "
+                                      "cannot be seen: %s",
+                                      name, reason);
+                if (!writes)
+                        return refuse("wlagent: the layer %s is not copied to this host, and the "
+                                      "domain would lose what it has written (use "
+                                      "--copy-storage-inc)",
+                                      name);
+        }
+        return 0;
+}
+
+static int tell(const struct operation *operation, const char *domain, size_t size) {
         char text[TEXT_MAX] = {0};
         enum wla_code code = WLA_OK;
 
-        if (ask(operation, size, &code, text) || code != WLA_E_DENIED ||
-            operation->weight != OBJECTS)
+        if (ask(operation, size, &code, text) || operation->weight != OBJECTS)
                 return 0;
-        return refuse("wlagent: %s", text);
+        if (code == WLA_OK)
+                return check_copied(domain, text);
+        return code == WLA_E_DENIED ? refuse("wlagent: %s", text) : 0;
 }
 
 int main(int argc, char **argv) {
@@ -294,7 +323,7 @@ int main(int argc, char **argv) {
                            : NULL);
         const char *reason = read_definition(&size);
         if (!reason)
-                return decides ? decide(operation, size) : tell(operation, size);
+                return decides ? decide(operation, size) : tell(operation, argv[1], size);
         if (!decides)
                 return 0;
         return refuse("wlagent: the domain's definition cannot be judged: %s (the log of libvirtd "

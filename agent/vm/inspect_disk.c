@@ -160,8 +160,8 @@ static int judge_pair(const struct launch_disk *disk, struct wla_error *err) {
                              "it was made over another image than %s", disk->line.image);
 }
 
-static int inspect_layer(struct launch_disk *disk, const struct launch_place *place,
-                         struct wla_error *err) {
+int launch_disk_inspect_layer(struct launch_disk *disk, const struct launch_place *place,
+                              struct wla_error *err) {
         struct volumed_request request = {.operation = VOLUMED_INSPECT_LAYER};
         struct volumed_reply reply;
 
@@ -170,7 +170,7 @@ static int inspect_layer(struct launch_disk *disk, const struct launch_place *pl
         if (inspect(place, &request, -1, &disk->layer, &reply, &disk->layer_header, err) < 0)
                 return wla_wrap(err, "the layer");
         disk->has_layer = reply.format != 0;
-        if (!disk->has_layer)
+        if (!disk->has_layer || (place->arriving && disk->line.mode == DISK_LAYER))
                 return 0;
         /* Which image it is shows when it has been converted. */
         if (judge_layer(disk, place->vm, err) < 0 ||
@@ -199,7 +199,7 @@ static int convert(struct launch_disk *disk, const struct launch_place *place,
         if (launch_header_read(memory_fd, &disk->header, err) < 0 ||
             judge_image(disk, &reply, err) < 0)
                 return -1;
-        return disk->has_layer ? judge_pair(disk, err) : 0;
+        return disk->has_layer && !place->arriving ? judge_pair(disk, err) : 0;
 }
 
 int launch_disk_convert(struct launch_disk *disk, const struct launch_place *place,
@@ -221,7 +221,7 @@ static int inspect_once(struct launch_disk *disk, const struct launch_place *pla
                         struct wla_error *err) {
         if (inspect_image(disk, place, err) < 0)
                 return -1;
-        return has_own_layer(disk->line.mode) ? inspect_layer(disk, place, err) : 0;
+        return has_own_layer(disk->line.mode) ? launch_disk_inspect_layer(disk, place, err) : 0;
 }
 
 int launch_disk_inspect(struct launch_disk *disk, const struct launch_place *place,

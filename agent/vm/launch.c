@@ -43,6 +43,7 @@ static struct launch_place place_of(const struct launch *launch) {
         return (struct launch_place){
                 .socket = launch->options.socket,
                 .vm = &launch->options.vm,
+                .arriving = launch->options.arriving,
                 .deadline = &launch->deadline,
         };
 }

@@ -50,6 +50,7 @@ int launch_header_read(int fd, struct luks2_header *ret, struct wla_error *err) 
 struct launch_place {
         const char *socket;
         const struct uuid *vm;
+        bool arriving; /* a layer that is there already is replaced: the VM brings another one along */
         const struct deadline *deadline;
 };
 
@@ -60,6 +61,10 @@ bool launch_disk_try_again(const struct launch_place *place, uint64_t begun_usec
 
 int launch_disk_inspect(struct launch_disk *disk, const struct launch_place *place,
                         struct wla_error *err) _must_check_;
+
+/* The layer's part of it, once more. */
+int launch_disk_inspect_layer(struct launch_disk *disk, const struct launch_place *place,
+                              struct wla_error *err) _must_check_;
 
 /* key: what key_id names. */
 int launch_disk_unlock(struct launch_disk *disk, const struct wla_secret *key,

@@ -180,6 +180,17 @@ static struct vm *find_settled(const struct lifecycle *lifecycle, const struct u
         return vm && (!vm->launch || vm->launch_by_hand) ? vm : NULL;
 }
 
+int lifecycle_write_arriving(const struct lifecycle *lifecycle, const struct uuid *uuid,
+                             struct buf *names, struct wla_error *err) {
+        const struct vm *vm = find_settled(lifecycle, uuid);
+
+        for (size_t i = 0; vm && i < vm->disk_count; i++)
+                if (vm->disks[i]->arriving &&
+                    buf_printf(names, err, "%s\n", vm->disks[i]->name) < 0)
+                        return -1;
+        return 0;
+}
+
 void lifecycle_started(struct lifecycle *lifecycle, const struct uuid *uuid) {
         struct vm *vm = find_settled(lifecycle, uuid);
 
@@ -191,8 +202,10 @@ void lifecycle_started(struct lifecycle *lifecycle, const struct uuid *uuid) {
         lifecycle_note(vm);
         report_running(vm);
         for (size_t i = 0; i < vm->disk_count; i++)
-                if (!vm->disks[i]->by_hand)
+                if (!vm->disks[i]->by_hand) {
                         lease_end(&vm->disks[i]->lease);
+                        vm->disks[i]->arriving = false;
+                }
         lifecycle_arm_leases(lifecycle);
 }
 

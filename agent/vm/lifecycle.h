@@ -78,6 +78,10 @@ void vm_call_cancel(struct vm_call *call);
 int lifecycle_check_start(const struct lifecycle *lifecycle, const struct domain *domain,
                           struct wla_error *err) _must_check_;
 
+/* Before lifecycle_started(): the names of the volumes that are empty but for what another host copies to
+ * them, a line each. */
+int lifecycle_write_arriving(const struct lifecycle *lifecycle, const struct uuid *vm,
+                             struct buf *names, struct wla_error *err) _must_check_;
 void lifecycle_started(struct lifecycle *lifecycle, const struct uuid *vm);
 void lifecycle_stopped(struct lifecycle *lifecycle, const struct uuid *vm);
 void lifecycle_released(struct lifecycle *lifecycle, const struct uuid *vm);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "image/volume_key.h"
 #include "vm/launch_disk.h"
+#include "vm/layer_remove.h"
 #include "vm/nova.h"
 
 /* The mapping of a lease that was just dropped, or of a VM that just ended, is gone when the kernel has
@@ -91,6 +92,18 @@ static int create_layer(const struct launch_disk *disk, const struct launch_plac
         return call(disk->layer, &request, key, disk->name, place, err);
 }
 
+/* What the VM has left here when it was on this host before. */
+static int remove_old_layer(struct launch_disk *disk, const struct launch_place *place,
+                            struct wla_error *err) {
+        struct volume_name name = {.kind = VOLUME_DISK, .uuid = *place->vm};
+
+        memcpy(name.target, disk->line.target, sizeof(name.target));
+        disk->layer = volume_session_free(disk->layer);
+        if (layer_remove(place->socket, &name, place->deadline, err) < 0)
+                return wla_wrap(err, "removing its old layer");
+        return launch_disk_inspect_layer(disk, place, err);
+}
+
 static struct nova_target target_of(const struct launch_disk *disk, bool to_mapping) {
         return (struct nova_target){
                 .base = disk->line.image,
@@ -127,6 +140,8 @@ static int open_once(struct launch_disk *disk, const struct launch_place *place,
                 return wla_wrap(err, "opening its image");
         if (disk->line.mode == DISK_NOVA)
                 return point_nova(disk, place, err);
+        if (disk->has_layer && place->arriving && remove_old_layer(disk, place, err) < 0)
+                return -1;
         if ((disk->has_layer ? open_layer : create_layer)(disk, place, err) < 0)
                 return wla_wrap(err, "%s its layer", disk->has_layer ? "opening" : "making");
         return 0;

@@ -18,6 +18,7 @@ struct vm_call {
 };
 
 static const char hint_newer[] = "the newer start goes on";
+static const char hint_runs[] = "if it has just ended, try again";
 static const char hint_by_hand[] = "'wlagent status' shows what is open";
 
 static void free_call(struct vm_call *call) {
@@ -159,6 +160,7 @@ static int adopt(struct vm *vm, struct launch *launch, struct wla_error *err) {
                                         vm->uuid.text);
                 if (take_lease(disk, launched, until_usec, err) < 0)
                         return -1;
+                disk->arriving = call->order.why == OPEN_FOR_MIGRATION && disk->lease.layer;
                 report_opened(disk);
         }
         vm->migrating = call->order.why == OPEN_FOR_MIGRATION;
@@ -257,6 +259,14 @@ static int check_by_hand(const struct vm *vm, const struct vm_call *call, struct
         return 0;
 }
 
+/* libvirt asks before it looks whether the VM is here already. */
+static int check_arrival(const struct vm *vm, struct wla_error *err) {
+        if (vm->state != VM_RUNNING)
+                return 0;
+        lifecycle_look_again(vm->lifecycle);
+        return wla_fail_hint(err, WLA_E_BUSY, hint_runs, "VM %s runs on this host", vm->uuid.text);
+}
+
 static int start_launch(struct vm *vm, struct vm_call *call, struct wla_error *err) {
         struct lifecycle *lifecycle = vm->lifecycle;
         const struct launch_options options = {
@@ -264,6 +274,7 @@ static int start_launch(struct vm *vm, struct vm_call *call, struct wla_error *e
                 .access = lifecycle->options.access,
                 .socket = lifecycle->options.volume_socket,
                 .vm = vm->uuid,
+                .arriving = call->order.why == OPEN_FOR_MIGRATION,
                 .peer = call->order.peer,
                 .deadline_usec = call->order.deadline_usec,
                 .intend = intend,
@@ -288,7 +299,11 @@ static void run_call(struct vm *vm, struct vm_call *call) {
                 return;
         }
 
-        int outcome = call->order.why == OPEN_BY_HAND ? check_by_hand(vm, call, &err) : 0;
+        int outcome = 0;
+        if (call->order.why == OPEN_BY_HAND)
+                outcome = check_by_hand(vm, call, &err);
+        else if (call->order.why == OPEN_FOR_MIGRATION)
+                outcome = check_arrival(vm, &err);
         if (outcome == 0 && call->order.why != OPEN_BY_HAND)
                 let_go(vm, call);
         if (outcome == 0)

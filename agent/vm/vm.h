@@ -47,6 +47,7 @@ struct vm_disk {
         char key_id[KEY_ID_TEXT_MAX + 1]; /* "": not known */
         char name[VOLUME_NAME_SIZE];      /* of the VM's volume, below VOLUME_DEVICE_ROOT */
         bool by_hand;                     /* opened by CONTROL_VOLUME_OPEN, not for a start */
+        bool arriving;                    /* a new layer, whose content another host has to send */
         struct lease lease;
 };
 

@@ -129,7 +129,7 @@ static void begin_start(const struct service_context *context, const struct doma
 
         if (outcome < 0 || weight != OPENS || domain->disk_count == 0) {
                 /* It may have been protected when it was started before. */
-                if (outcome == 0 && weight == OPENS)
+                if (outcome == 0 && asked->operation == DOMAIN_PREPARE)
                         lifecycle_released(service->options.lifecycle, &domain->uuid);
                 service_answer(context, outcome, &err);
                 return;
@@ -194,6 +194,19 @@ static void find_running(const struct vm_service *service, const struct domain_r
                          vm.uuid.text, wla_error_text(&err));
 }
 
+/* The answer to "started": what QEMU has to be writing to. */
+static void answer_started(const struct service_context *context, const struct domain *domain) {
+        struct lifecycle *lifecycle = context->service->options.lifecycle;
+        _cleanup_buf_ struct buf names = BUF_WITH_LIMIT(DOMAIN_DISKS_MAX * VOLUME_NAME_SIZE);
+        struct wla_error err = {0};
+        struct control_result result = {.text = &names};
+
+        if (lifecycle_write_arriving(lifecycle, &domain->uuid, &names, &err) < 0)
+                result = (struct control_result){.err = &err};
+        lifecycle_started(lifecycle, &domain->uuid);
+        context->done(context->userdata, &result);
+}
+
 static void tell(const struct service_context *context, const struct domain_request *asked) {
         const struct vm_service *service = context->service;
         _cleanup_free_ struct domain *domain = calloc(1, sizeof(*domain));
@@ -201,6 +214,10 @@ static void tell(const struct service_context *context, const struct domain_requ
         int outcome = domain ? domain_identify(asked->xml, asked->xml_size, domain, &err)
                              : wla_fail(&err, WLA_E_BUSY, "out of memory");
 
+        if (outcome == 0 && asked->operation == DOMAIN_STARTED) {
+                answer_started(context, domain);
+                return;
+        }
         if (outcome == 0)
                 operations[asked->operation].tell(service->options.lifecycle, &domain->uuid);
         else

@@ -26,8 +26,8 @@ static const char hint_header[] =
         "interrupted 'wlagent image encrypt --force' has left: see wlagent-image(1)";
 static const char hint_pair[] = "use the header that was made with this image";
 static const char hint_copy[] = "the header is another image's, or this is a copy of a disk that "
-                                "was written to: make a new image "
-                                "of it with 'wlagent image'";
+                                "was written to: make a new image of it with 'wlagent image'; a "
+                                "disk that another host has written to: see wlagent-volumed(8)";
 static const char hint_isecl[] = "such an image is converted once before it is opened";
 static const char hint_converted[] =
         "choose mode layer or ephemeral, or make an image of wlagent of "

@@ -14,7 +14,9 @@
  *   CONTROL_KEYPROVIDER  request: ocicrypt keyprovider JSON input
  *                        reply: ocicrypt keyprovider JSON output; it holds a layer key
  *   CONTROL_DOMAIN       request: struct control_domain, then the domain's XML
- *                        reply: nothing; a domain that nothing here protects is WLA_OK at once
+ *                        reply: nothing; a domain that nothing here protects is WLA_OK at once;
+ *                        DOMAIN_STARTED: names below /dev/mapper, a line each, which QEMU has to have open
+ *                        for writing by now, or the domain must not go on
  *   CONTROL_VOLUME_OPEN  request: JSON {"vm": UUID, "target": TEXT, "image": PATH, "mode": "layer" |
  *                        "direct" | "ephemeral", and optional "header": PATH, "key": KEY ID,
  *                        "hold_seconds": NUMBER}

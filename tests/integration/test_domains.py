@@ -335,8 +335,37 @@ class Leases(VmTest):
         self.allowed("prepare", domain)
         self.assertEqual((self.volumed.order(), len(self.volumed.leases())), ([], 2))
         self.allowed("start", domain)
+        self.assertEqual(self.ask("started", domain).answer(), Answer("ok", domain.mapping() + "\n"))
         self.allowed("started", domain)
         harness.poll(lambda: not self.volumed.held(), "the lease to end")
+
+    def test_migration_back_to_here(self):
+        """What was left here is older than what comes; a start by hand would have opened it."""
+        domain = Domain({"vda": (self.image, "layer")})
+        self.run_through(domain)
+        self.ends(domain)
+        self.volumed.forget_order()
+        self.allowed("migrate", domain)
+        self.assertEqual([name for name in self.volumed.order() if name != "END"],
+                         ["INSPECT_IMAGE", "INSPECT_LAYER", "OPEN_IMAGE", "REMOVE_LAYER", "INSPECT_LAYER", "CREATE_LAYER"])
+        self.allowed("release", domain)
+
+    def test_migration_of_a_direct_disk(self):
+        """Whether its file is one that both hosts see, or is copied, is libvirt's to know."""
+        domain = Domain({"vda": (self.image, "direct")})
+        for operation in ("migrate", "prepare", "start", "started"):
+            self.allowed(operation, domain)
+
+    def test_migration_of_what_runs_here(self):
+        """libvirt refuses it too, but asks before."""
+        domain = Domain({"vda": (self.image, "layer")})
+        self.run_through(domain)
+        self.assertRegex(self.ask("migrate", domain).answer().text, "runs on this host")
+        bare = Domain({})
+        bare.uuid = domain.uuid
+        self.allowed("migrate", bare)
+        self.assertEqual(self.vm(domain)["state"], "running")
+        self.ends(domain)
 
     def test_migration_that_never_comes(self):
         domain = Domain({"vda": (self.image, "layer")})

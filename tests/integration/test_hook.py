@@ -207,6 +207,13 @@ class Answers(HookTest):
             self.peer(says(reply(code, b"trouble")))
             self.passes("started", MARKED[0])
 
+    def test_started_looks_at_what_qemu_has_open(self):
+        self.peer(says(reply(OK, b"wlagent-x-vda\n")))
+        self.fails("layer wlagent-x-vda to this host cannot be seen: No such file or directory$", "started", MARKED[0])
+        for text in (b"wlagent-../../etc/passwd\n", b"wlagent-/\n"):
+            self.peer(says(reply(OK, text)))
+            self.fails("cannot be seen: its name is unusual$", "started", MARKED[0])
+
     def test_what_is_past_never_fails(self):
         for operation in TOLD:
             for code in range(1, 10):
