@@ -18,6 +18,8 @@
  *   new        REBASE                                                              new
  *   new        LIST_CONVERSIONS      one reply a conversion, then one without name new
  *   new        REMOVE_CONVERSION                                                   new
+ *   new        SET_SECRET   + key    libvirt has the key as the value of a secret  open
+ *   new        CLEAR_SECRET          libvirt has no value of that secret           new
  *   image      OPEN_IMAGE   + key    the mapping, read-only                        open
  *   image      OPEN_DIRECT  + key    the mapping, writable                         open
  *   image      CONVERT_IMAGE + key   header, sizes, memfd of the conversion        image
@@ -28,7 +30,8 @@
  *
  * Anything else ends the session.  The connection in state open is the lease: volumed holds the mapped
  * device open and has asked the kernel to remove it at its last close.  When the connection ends, for
- * whatever reason, the mapping lives on only as long as somebody else (QEMU) has it open.
+ * whatever reason, the mapping lives on only as long as somebody else (QEMU) has it open.  For a secret it
+ * is the lease on its value, which is cleared when the connection ends (volume/secret_keeper.h).
  *
  * A reply with code other than WLA_OK has a line for people in text, and ends the session.  It does not name
  * the image that was asked for.  LIST_CONVERSIONS has the key id there.
@@ -68,6 +71,8 @@ enum volumed_operation {
         VOLUMED_ADOPT_VOLUME = 13,  /* key */
         VOLUMED_LIST_CONVERSIONS = 14,
         VOLUMED_REMOVE_CONVERSION = 15, /* name; refused while it is open, or layers stand on it */
+        VOLUMED_SET_SECRET = 16,        /* secret, key */
+        VOLUMED_CLEAR_SECRET = 17,      /* secret */
         _VOLUMED_OPERATION_MAX,
 };
 
@@ -102,6 +107,7 @@ struct volumed_request {
                 uint64_t virtual_size; /* of it, bytes: the disk must not be smaller */
         } nova;
         char key_id[KEY_ID_TEXT_MAX + 1]; /* canonical */
+        char secret[UUID_TEXT_SIZE];      /* of libvirt */
         uint8_t key[VOLUMED_KEY_MAX];
 };
 

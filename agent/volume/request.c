@@ -12,6 +12,7 @@ enum field {
         FIELD_NOVA = 1 << 5,
         FIELD_KEY_ID = 1 << 6,
         FIELD_HEADER = 1 << 7, /* may be empty */
+        FIELD_SECRET = 1 << 8,
 };
 
 #define IN(state) (1u << (state))
@@ -35,6 +36,8 @@ static const struct {
         [VOLUMED_ADOPT_VOLUME] = {FIELD_KEY, IN(SESSION_IMAGE)},
         [VOLUMED_LIST_CONVERSIONS] = {0, IN(SESSION_NEW)},
         [VOLUMED_REMOVE_CONVERSION] = {FIELD_NAME, IN(SESSION_NEW)},
+        [VOLUMED_SET_SECRET] = {FIELD_SECRET | FIELD_KEY, IN(SESSION_NEW)},
+        [VOLUMED_CLEAR_SECRET] = {FIELD_SECRET, IN(SESSION_NEW)},
 };
 
 bool session_permits(enum session_state state, enum volumed_operation operation) {
@@ -202,7 +205,8 @@ static int check_unused(const struct volumed_request *wire, unsigned fields,
             (!(fields & FIELD_HEADER) && !is_zero(wire->header, sizeof(wire->header))) ||
             (!(fields & FIELD_LAYER) && !layer_is_zero(wire)) ||
             (!(fields & FIELD_NOVA) && !nova_is_zero(wire)) ||
-            (!(fields & FIELD_KEY_ID) && !is_zero(wire->key_id, sizeof(wire->key_id))))
+            (!(fields & FIELD_KEY_ID) && !is_zero(wire->key_id, sizeof(wire->key_id))) ||
+            (!(fields & FIELD_SECRET) && !is_zero(wire->secret, sizeof(wire->secret))))
                 return wla_fail(err, WLA_E_INPUT, "a field is set that operation %u does not use",
                                 wire->operation);
         return 0;
@@ -239,7 +243,8 @@ int volume_request_read(const struct volumed_request *wire, struct volume_reques
             (fields & FIELD_HEADER && read_header(wire, &request, err) < 0) ||
             (fields & FIELD_LAYER && read_layer(wire, &request, err) < 0) ||
             (fields & FIELD_NOVA && read_nova(wire, &request, err) < 0) ||
-            (fields & FIELD_KEY_ID && read_key_id(wire, &request, err) < 0))
+            (fields & FIELD_KEY_ID && read_key_id(wire, &request, err) < 0) ||
+            (fields & FIELD_SECRET && read_uuid(wire->secret, "secret", &request.secret, err) < 0))
                 return -1;
 
         *ret = request;

@@ -37,6 +37,7 @@ struct volume_request {
         struct layer_request layer;
         struct nova_request nova;
         struct key_id key_id;
+        struct uuid secret;
         size_t key_size;
 };
 

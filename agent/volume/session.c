@@ -11,9 +11,11 @@
 #include "volume/receive_request.h"
 #include "volume/watchdog.h"
 
-/* Work on whole files takes as long as they are large, and touches no device. */
+/* Work on whole files takes as long as they are large, and touches no device; libvirt has a limit of its
+ * own. */
 static bool takes_long(enum volumed_operation operation) {
-        return operation == VOLUMED_CONVERT_IMAGE || operation == VOLUMED_ADOPT_VOLUME;
+        return operation == VOLUMED_CONVERT_IMAGE || operation == VOLUMED_ADOPT_VOLUME ||
+               operation == VOLUMED_SET_SECRET || operation == VOLUMED_CLEAR_SECRET;
 }
 
 /* wlagentd waits no longer than this for all that a start needs; so the reason reaches it before it gives
@@ -44,6 +46,8 @@ static const session_step_function steps[_VOLUMED_OPERATION_MAX] = {
         [VOLUMED_ADOPT_VOLUME] = session_adopt_volume,
         [VOLUMED_LIST_CONVERSIONS] = session_list_conversions,
         [VOLUMED_REMOVE_CONVERSION] = session_remove_conversion,
+        [VOLUMED_SET_SECRET] = session_set_secret,
+        [VOLUMED_CLEAR_SECRET] = session_clear_secret,
 };
 
 int session_send(struct session *session, const struct volumed_reply *reply, int attached_fd,
@@ -142,11 +146,13 @@ void session_run(int fd, const struct config *config) {
                 .layer = LAYER_FILES_NONE,
                 .sealed = SEALED_HEADER_NONE,
                 .mapping = MAPPING_NONE,
+                .keeper = SECRET_KEEPER_NONE,
         };
 
         while (serve_one(&session) == 0)
                 ;
 
+        secret_keeper_close(&session.keeper);
         mapping_close(&session.mapping);
         sealed_header_clear(&session.sealed);
         layer_files_close(&session.layer);

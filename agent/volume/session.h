@@ -14,6 +14,7 @@
 #include "volume/layer_store.h"
 #include "volume/mapping.h"
 #include "volume/request.h"
+#include "volume/secret_keeper.h"
 
 struct session {
         int fd;
@@ -31,6 +32,7 @@ struct session {
         struct luks2_header
                 header;         /* what the check found in sealed; not with VOLUMED_FORMAT_ISECL */
         struct mapping mapping; /* SESSION_OPEN: the lease */
+        struct secret_keeper keeper; /* or this one */
 };
 
 /* What a step works on. */
@@ -94,6 +96,11 @@ int session_rebase(struct session *session, struct session_step *step,
 /* Keeps other sessions away from a file until this one ends; without writable, those that write to it. */
 int session_claim(struct session *session, dev_t device, ino_t inode, bool writable,
                   struct wla_error *err) _must_check_;
+
+int session_set_secret(struct session *session, struct session_step *step,
+                       struct wla_error *err) _must_check_;
+int session_clear_secret(struct session *session, struct session_step *step,
+                         struct wla_error *err) _must_check_;
 
 /* The mapping that has been opened becomes the lease. */
 void session_hold(struct session *session, const struct mapping_plan *plan, struct mapping *mapping,

@@ -7,8 +7,8 @@
  * QEMU's user), and with CAP_CHOWN when it makes its socket itself; with 256 KiB of locked memory a
  * session; /dev/mapper/control, /dev/loop-control, the block devices of loop and device-mapper; AF_UNIX;
  * keyctl(2); System V semaphores, with which device-mapper waits for udev; /proc and /sys; and a mount
- * namespace that sees what is mounted later below ImageRoots=.  It needs no network and starts no
- * program. */
+ * namespace that sees what is mounted later below ImageRoots=.  It needs no network, and starts one
+ * program, wlagent-secret, when a domain's disk is encrypted by libvirt itself. */
 
 #include <getopt.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@
  *   volumed_double --listen SOCKET --directory DIRECTORY
  *
  *   DIRECTORY/layers/NAME.header  the layer of the volume NAME
- *   DIRECTORY/leases/NAME.PID     held by the session that PID serves
+ *   DIRECTORY/leases/NAME.PID     held by the session that PID serves; secret-UUID.PID: a secret and its value
  *   DIRECTORY/qemu/NAME           made by a test: somebody else has the mapping open
  *   DIRECTORY/order               a line for each request, and one for each lease that ends
  *   DIRECTORY/fault               made by a test: "OPERATION hang|die|busy|refuse [COUNT]"; late, and
@@ -54,7 +54,11 @@ static const char *const operation_names[_VOLUMED_OPERATION_MAX] = {
         [VOLUMED_CLOSE] = "CLOSE",
         [VOLUMED_REMOVE_LAYER] = "REMOVE_LAYER",
         [VOLUMED_REBASE] = "REBASE",
+        [VOLUMED_SET_SECRET] = "SET_SECRET",
+        [VOLUMED_CLEAR_SECRET] = "CLEAR_SECRET",
 };
+
+#define SECRET_PREFIX "secret-"
 
 static const char *directory;
 
@@ -296,7 +300,8 @@ static void list_names(const char *folder, uint16_t operation) {
                         *dot = '\0';
                 /* With a lease a mapping is listed there; a second lease's name follows at once or not. */
                 bool leased = strcmp(folder, "qemu") == 0 && count_leases(name) > 0;
-                if (name[0] == '\0' || leased || strcmp(name, last) == 0)
+                if (name[0] == '\0' || leased || strcmp(name, last) == 0 ||
+                    strncmp(name, SECRET_PREFIX, strlen(SECRET_PREFIX)) == 0)
                         continue;
                 (void)snprintf(last, sizeof(last), "%s", name);
                 (void)snprintf(reply.name, sizeof(reply.name), "%.63s", name);
@@ -367,6 +372,26 @@ static int rebase(const struct volume_request *request, struct wla_error *err) {
         return nova_disk_rebase(fd, &backing, &changed, err);
 }
 
+static int name_free_secret(const struct volume_request *request, char name[64],
+                            struct wla_error *err) {
+        (void)snprintf(name, 64, SECRET_PREFIX "%s", request->secret.text);
+        return count_leases(name) > 0 ? wla_fail(err, WLA_E_BUSY, "%s is in use", name) : 0;
+}
+
+static int set_secret(const struct volume_request *request, const struct volumed_request *wire,
+                      struct wla_error *err) {
+        char name[64];
+
+        if (name_free_secret(request, name, err) < 0)
+                return -1;
+        take_lease(name);
+        int fd = open(session.lease, O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || write(fd, wire->key, wire->key_size) < 0 || close(fd) < 0)
+                die("secret");
+        session.state = SESSION_OPEN;
+        return 0;
+}
+
 static int serve(const struct volume_request *request, const struct volumed_request *wire,
                  struct volumed_reply *reply, struct wla_error *err) {
         switch (request->operation) {
@@ -400,6 +425,10 @@ static int serve(const struct volume_request *request, const struct volumed_requ
                 return remove_layer(request, err);
         case VOLUMED_REBASE:
                 return rebase(request, err);
+        case VOLUMED_SET_SECRET:
+                return set_secret(request, wire, err);
+        case VOLUMED_CLEAR_SECRET:
+                return name_free_secret(request, (char[64]){0}, err);
         default:
                 return wla_fail(err, WLA_E_UNSUPPORTED, "the double does not do this");
         }
@@ -457,8 +486,10 @@ static void answer(const struct volumed_request *wire) {
                 outcome = wla_fail(&err, WLA_E_INPUT, "operation %u is not permitted now",
                                    request.operation);
         if (outcome == 0) {
-                note(operation_names[request.operation],
-                     request.path[0] ? request.path : request.vm.text);
+                note(operation_names[request.operation], request.path[0] ? request.path
+                                                         : request.secret.text[0]
+                                                                 ? request.secret.text
+                                                                 : request.vm.text);
                 outcome = inject(operation_names[request.operation], &err);
         }
         int header_before = session.header_fd;

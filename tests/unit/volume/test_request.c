@@ -63,6 +63,13 @@ static struct volumed_request request_of(enum volumed_operation operation) {
         case VOLUMED_ADOPT_VOLUME:
                 wire.key_size = 32;
                 break;
+        case VOLUMED_SET_SECRET:
+                wire.key_size = 32;
+                put(wire.secret, UUID);
+                break;
+        case VOLUMED_CLEAR_SECRET:
+                put(wire.secret, UUID);
+                break;
         default:
                 break;
         }
@@ -176,6 +183,29 @@ START_TEST(a_nova_disk_is_described) {
         wire.nova.virtual_size = 0;
         ck_assert_int_eq(volume_request_read(&wire, &request, &err), 0);
         ck_assert(!request.nova.to_mapping);
+}
+END_TEST
+
+START_TEST(a_secret_is_named) {
+        struct volumed_request wire = request_of(VOLUMED_SET_SECRET);
+        struct wla_error err = {0};
+        struct volume_request request;
+
+        ck_assert_int_eq(volume_request_read(&wire, &request, &err), 0);
+        ck_assert_str_eq(request.secret.text, UUID);
+        wire.key_size = 0;
+        check_refused(&wire, "operation 16 takes no key of 0 bytes");
+        wire = request_of(VOLUMED_CLEAR_SECRET);
+        wire.key_size = 32;
+        check_refused(&wire, "operation 17 takes no key of 32 bytes");
+        wire = request_of(VOLUMED_CLEAR_SECRET);
+        wire.secret[0] = 'F';
+        check_refused(&wire, "the secret is not in canonical form");
+        wire.secret[0] = '\0';
+        check_refused(&wire, "the secret is not a text");
+        wire = request_of(VOLUMED_LIST);
+        put(wire.secret, UUID);
+        check_refused(&wire, "a field is set that operation 7 does not use");
 }
 END_TEST
 
@@ -315,9 +345,9 @@ END_TEST
 
 START_TEST(the_permit_table_is_that_of_the_protocol) {
         static const char *const permitted[_SESSION_STATE_MAX] = {
-                [SESSION_NEW] = "110000111110011",   [SESSION_IMAGE] = "001100000001100",
-                [SESSION_LAYER] = "000010000000000", [SESSION_NO_LAYER] = "000001000000000",
-                [SESSION_OPEN] = "000000000000000",
+                [SESSION_NEW] = "11000011111001111",   [SESSION_IMAGE] = "00110000000110000",
+                [SESSION_LAYER] = "00001000000000000", [SESSION_NO_LAYER] = "00000100000000000",
+                [SESSION_OPEN] = "00000000000000000",
         };
 
         for (int state = 0; state < _SESSION_STATE_MAX; state++)
@@ -330,6 +360,6 @@ START_TEST(the_permit_table_is_that_of_the_protocol) {
 END_TEST
 
 SUITE_MAIN("volume/request", every_operation_is_read, a_header_may_be_named, a_layer_is_described,
-           a_nova_disk_is_described, a_key_id_is_canonical, what_is_no_request_is_refused,
-           paths_are_absolute_and_short, every_unused_byte_is_zero, keys_come_where_they_belong,
-           the_permit_table_is_that_of_the_protocol)
+           a_nova_disk_is_described, a_key_id_is_canonical, a_secret_is_named,
+           what_is_no_request_is_refused, paths_are_absolute_and_short, every_unused_byte_is_zero,
+           keys_come_where_they_belong, the_permit_table_is_that_of_the_protocol)
