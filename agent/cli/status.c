@@ -79,6 +79,14 @@ static void print_disk(const struct json_value *disk) {
         char image[VALUE_TEXT_MAX];
         char key[VALUE_TEXT_MAX];
 
+        if (json_member(disk, "secret").type == JSON_STRING) {
+                (void)printf("  %s: libvirt's secret %s, key %s, %s\n",
+                             text_of(disk, "target", target, sizeof(target)),
+                             text_of(disk, "secret", image, sizeof(image)),
+                             text_of(disk, "key_id", key, sizeof(key)),
+                             json_member(disk, "held").type == JSON_TRUE ? "set" : "not set");
+                return;
+        }
         (void)printf("  %s: %s, mode %s, key %s%s\n",
                      text_of(disk, "target", target, sizeof(target)),
                      text_of(disk, "image", image, sizeof(image)),

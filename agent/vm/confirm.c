@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Asks volumed which mappings the kernel has, when we cannot know: after a start of wlagentd, and when a
- * lease has ended before its VM was said to run. */
+ * lease has ended before its VM was said to run.  Secrets of libvirt that may have a value then are cleared
+ * first: whoever should have done it may have been killed. */
 
 #include <errno.h>
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "vm/disk_secret.h"
 #include "vm/errand.h"
 #include "vm/lifecycle_state.h"
 #include "vm/nova_return.h"
@@ -22,6 +24,8 @@ struct confirmation {
         struct lifecycle *lifecycle;
         uint64_t begun_usec;
         struct volume_list list;
+        size_t secret_count;
+        struct uuid *secrets;
 };
 
 static bool is_open(const struct vm_disk *disk, const struct volume_list *list) {
@@ -67,8 +71,25 @@ static void judge_state(struct vm *vm) {
         vm->seen_open = !vm->seen_open;
 }
 
+static bool is_doubtful_secret(const struct vm_disk *disk) {
+        return disk->mode == DISK_SECRET && !vm_disk_held(disk) && disk->vm->state != VM_RUNNING;
+}
+
+/* What the kernel knows nothing of lasts as long as the VM is said to run. */
+static bool is_known(const struct vm_disk *disk, const struct volume_list *list) {
+        return disk->mode == DISK_SECRET ? !is_doubtful_secret(disk) : is_open(disk, list);
+}
+
+static bool has_mapping(const struct vm *vm) {
+        for (size_t i = 0; i < vm->disk_count; i++)
+                if (vm->disks[i]->mode != DISK_SECRET)
+                        return true;
+        return false;
+}
+
 /* What is open without us is QEMU's; what is not has ended without our hearing of it. */
 static void judge(struct vm *vm, const struct volume_list *list) {
+        bool mapped = has_mapping(vm);
         bool unsettled = false;
 
         for (size_t i = vm->disk_count; i > 0; i--) {
@@ -76,11 +97,15 @@ static void judge(struct vm *vm, const struct volume_list *list) {
 
                 if (lease_held(&disk->lease))
                         unsettled = true;
-                else if (!is_open(disk, list))
+                else if (!is_known(disk, list))
                         lifecycle_drop_disk(vm, disk);
                 else if (ask_for_nova(disk))
                         unsettled = true;
         }
+
+        /* A secret tells nothing of a VM whose mappings do. */
+        while (mapped && !has_mapping(vm) && vm->disk_count > 0)
+                vm_remove_disk(vm, vm->disks[vm->disk_count - 1]);
 
         no_more(vm);
         if (vm->disk_count == 0) {
@@ -127,11 +152,41 @@ static void try_again(struct lifecycle *lifecycle, const struct wla_error *err) 
                                                                        : 2 * pause_usec;
 }
 
+static struct confirmation *free_confirmation(struct confirmation *confirmation) {
+        volume_list_clear(&confirmation->list);
+        free(confirmation->secrets);
+        free(confirmation);
+        return NULL;
+}
+
+/* Those of a launch are its own. */
+static int collect_secrets(struct confirmation *confirmation, struct wla_error *err) {
+        const struct lifecycle *lifecycle = confirmation->lifecycle;
+        size_t count = 0;
+
+        for (const struct vm *vm = LIST_FIRST(&lifecycle->vms); vm; vm = LIST_NEXT(vm, entry))
+                count += vm->disk_count;
+        confirmation->secrets = calloc(count > 0 ? count : 1, sizeof(*confirmation->secrets));
+        if (!confirmation->secrets)
+                return wla_fail(err, WLA_E_BUSY, "out of memory");
+        for (const struct vm *vm = LIST_FIRST(&lifecycle->vms); vm; vm = LIST_NEXT(vm, entry))
+                for (size_t i = 0; i < vm->disk_count && !vm->launch; i++)
+                        if (is_doubtful_secret(vm->disks[i]))
+                                confirmation->secrets[confirmation->secret_count++] =
+                                        vm->disks[i]->secret;
+        return 0;
+}
+
 static int ask(struct errand *errand, struct wla_error *err) {
         struct confirmation *confirmation = (struct confirmation *)errand;
+        const char *socket = confirmation->lifecycle->options.volume_socket;
 
-        return volume_list_read(confirmation->lifecycle->options.volume_socket, VOLUMED_LIST,
-                                &errand->deadline, &confirmation->list, err);
+        for (size_t i = 0; i < confirmation->secret_count; i++)
+                if (disk_secret_clear(&confirmation->secrets[i], socket, &errand->deadline, err) <
+                    0)
+                        return wla_wrap(err, "clearing a secret of libvirt");
+
+        return volume_list_read(socket, VOLUMED_LIST, &errand->deadline, &confirmation->list, err);
 }
 
 static void answered(struct errand *errand, const struct wla_error *err) {
@@ -145,8 +200,7 @@ static void answered(struct errand *errand, const struct wla_error *err) {
                 lifecycle->confirm_pause_usec = 0;
                 judge_all(lifecycle, confirmation);
         }
-        volume_list_clear(&confirmation->list);
-        free(confirmation);
+        free_confirmation(confirmation);
 }
 
 static int begin(struct lifecycle *lifecycle, struct wla_error *err) {
@@ -158,9 +212,10 @@ static int begin(struct lifecycle *lifecycle, struct wla_error *err) {
         confirmation->errand.finish = answered;
         confirmation->lifecycle = lifecycle;
         confirmation->begun_usec = clock_now_usec();
-        if (errand_begin(&confirmation->errand, lifecycle, confirmation->begun_usec + LIST_TIME,
+        if (collect_secrets(confirmation, err) < 0 ||
+            errand_begin(&confirmation->errand, lifecycle, confirmation->begun_usec + LIST_TIME,
                          err) < 0) {
-                free(confirmation);
+                free_confirmation(confirmation);
                 return -1;
         }
         lifecycle->confirmation = confirmation;

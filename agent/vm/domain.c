@@ -9,13 +9,14 @@
 #include "vm/xml_scan.h"
 
 static const char *const mode_names[] = {
-        [DISK_LAYER] = "layer",
-        [DISK_DIRECT] = "direct",
-        [DISK_EPHEMERAL] = "ephemeral",
-        [DISK_NOVA] = "nova",
+        [DISK_LAYER] = "layer", [DISK_DIRECT] = "direct", [DISK_EPHEMERAL] = "ephemeral",
+        [DISK_NOVA] = "nova",   [DISK_SECRET] = "secret",
 };
 
 static const char hint_protect[] = "run 'wlagent vm protect', which writes both";
+static const char hint_secret[] =
+        "write <encryption format='luks'> with one <secret uuid=>; 'virsh edit' "
+        "does";
 static const char hint_unprotect[] = "run 'wlagent vm protect' or 'wlagent vm unprotect'";
 
 const char *disk_mode_name(enum disk_mode mode) {
@@ -111,6 +112,48 @@ static int judge_line(const struct domain_facts *facts, struct protected_disk *l
         return judge_format(disk, line, err);
 }
 
+static const struct encrypted_disk *find_encrypted(const struct domain_facts *facts,
+                                                   const char *target) {
+        for (size_t i = 0; i < facts->encrypted_count; i++)
+                if (strcmp(facts->encrypted[i].target, target) == 0)
+                        return &facts->encrypted[i];
+        return NULL;
+}
+
+static int judge_secret(const struct domain_facts *facts, const struct protected_disk *line,
+                        struct wla_error *err) {
+        const struct encrypted_disk *disk = find_encrypted(facts, line->target);
+
+        if (!disk)
+                return wla_fail_hint(err, WLA_E_INPUT, hint_unprotect,
+                                     "disk %s is to have a secret, but it has no <encryption>",
+                                     line->target);
+        if (!disk->luks)
+                return wla_fail_hint(err, WLA_E_INPUT, hint_secret,
+                                     "disk %s: the format of its <encryption> is not luks",
+                                     line->target);
+        if (disk->secrets != 1 || !disk->named_by_uuid)
+                return wla_fail_hint(err, WLA_E_INPUT, hint_secret,
+                                     "disk %s: its <encryption> does not name one secret by UUID",
+                                     line->target);
+        if (!uuid_equal(&disk->secret, &line->secret))
+                return wla_fail_hint(err, WLA_E_INPUT, hint_protect,
+                                     "disk %s: its <encryption> names another secret than the "
+                                     "metadata",
+                                     line->target);
+
+        for (size_t i = 0; i < facts->domain.disk_count; i++) {
+                const struct protected_disk *other = &facts->domain.disks[i];
+
+                if (other->mode == DISK_SECRET && uuid_equal(&other->secret, &line->secret) &&
+                    !key_id_equal(&other->key_id, &line->key_id))
+                        return wla_fail_hint(err, WLA_E_INPUT, hint_protect,
+                                             "disks %s and %s have one secret, but two keys",
+                                             other->target, line->target);
+        }
+        return 0;
+}
+
 static int judge_disks(struct domain_facts *facts, struct wla_error *err) {
         struct domain *domain = &facts->domain;
 
@@ -118,7 +161,9 @@ static int judge_disks(struct domain_facts *facts, struct wla_error *err) {
                 if (find_line(domain, domain->disks[i].target) != &domain->disks[i])
                         return wla_fail_hint(err, WLA_E_INPUT, hint_protect,
                                              "disk %s is protected twice", domain->disks[i].target);
-                if (judge_line(facts, &domain->disks[i], err) < 0)
+                if (domain->disks[i].mode == DISK_SECRET
+                            ? judge_secret(facts, &domain->disks[i], err) < 0
+                            : judge_line(facts, &domain->disks[i], err) < 0)
                         return -1;
         }
 
@@ -126,7 +171,8 @@ static int judge_disks(struct domain_facts *facts, struct wla_error *err) {
                 if (find_disk(facts, facts->disks[i].target) != &facts->disks[i])
                         return wla_fail(err, WLA_E_INPUT, "disk %s is there twice",
                                         facts->disks[i].target);
-                if (!find_line(domain, facts->disks[i].target))
+                const struct protected_disk *line = find_line(domain, facts->disks[i].target);
+                if (!line || line->mode == DISK_SECRET)
                         return wla_fail_hint(err, WLA_E_INPUT, hint_unprotect,
                                              "disk %s has a volume of wlagent as its source, but "
                                              "the metadata do not protect it",

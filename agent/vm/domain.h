@@ -19,6 +19,12 @@
  *     <wlagent:former>, in which wlagent vm keeps what the disk was before, in libvirt's own elements;
  *     it and all below it mean nothing to the agent;
  *
+ *     A disk that libvirt itself encrypts (<encryption>, on the disk or its source) has a line of another
+ *     kind, naming the secret that <encryption> names by its UUID, and the key that becomes its value while
+ *     the domain starts:
+ *
+ *           <wlagent:secret target="vdb" uuid="SECRET" key="KEYID"/>
+ *
  *   * Nova made it, and the image that its metadata names is registered (vm/registry.h).
  *
  * A disk whose source is below /dev/mapper/wlagent- without a line of ours, or a line without that disk,
@@ -47,11 +53,13 @@ enum disk_mode {
         DISK_LAYER,
         DISK_DIRECT,
         DISK_EPHEMERAL,
-        DISK_NOVA, /* a layer of Nova's over the image; no definition can ask for it */
+        DISK_NOVA,   /* a layer of Nova's over the image; no definition can ask for it */
+        DISK_SECRET, /* encrypted by libvirt, whose secret gets the key */
         _DISK_MODE_MAX,
 };
 
-const char *disk_mode_name(enum disk_mode mode); /* "layer", "direct", "ephemeral", "nova" */
+const char *disk_mode_name(
+        enum disk_mode mode); /* "layer", "direct", "ephemeral", "nova", "secret" */
 int disk_mode_parse(const char *text, enum disk_mode *ret, struct wla_error *err) _must_check_;
 
 struct protected_disk {
@@ -64,6 +72,7 @@ struct protected_disk {
         bool has_key_id;
         struct key_id key_id;
         struct uuid nova_image; /* DISK_NOVA: the image in Glance */
+        struct uuid secret;     /* DISK_SECRET, which has no image: of libvirt */
 };
 
 struct nova_instance {

@@ -17,6 +17,15 @@ struct domain_disk {
         bool image_below;              /* its backing chain names an image of ours */
 };
 
+/* A <disk> with <encryption>, whoever looks after it. */
+struct encrypted_disk {
+        char target[DISK_TARGET_SIZE];
+        bool luks;          /* format luks or luks2 */
+        unsigned secrets;   /* how many it names */
+        bool named_by_uuid; /* the last of them */
+        struct uuid secret;
+};
+
 struct domain_facts {
         struct domain domain; /* disks: the lines of our metadata element, format not set */
         bool has_uuid;
@@ -24,6 +33,8 @@ struct domain_facts {
         bool is_protected; /* our metadata element is there */
         size_t disk_count;
         struct domain_disk disks[DOMAIN_DISKS_MAX];
+        size_t encrypted_count;
+        struct encrypted_disk encrypted[DOMAIN_DISKS_MAX]; /* more than that are not ours */
 };
 
 /* xml: what xml_scan() has passed. */

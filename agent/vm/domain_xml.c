@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "vm/domain_facts.h"
+#include "vm/domain_line.h"
 #include "vm/xml_memory.h"
 
 #define NAMESPACE_FAMILY "urn:wlagent:"
@@ -26,6 +27,7 @@ enum place {
         METADATA,
         PROTECTED,
         LINE,
+        SECRET_LINE,
         FORMER,
         INSTANCE,
         ROOT,
@@ -36,6 +38,8 @@ enum place {
         DRIVER,
         BELOW,
         SOURCE_BELOW,
+        ENCRYPTION,
+        SECRET,
         _PLACE_MAX,
 };
 
@@ -52,6 +56,7 @@ static const struct {
         {DOMAIN, PLAIN, "metadata", METADATA, false},
         {METADATA, OURS, "protected", PROTECTED, false},
         {PROTECTED, OURS, "disk", LINE, true},
+        {PROTECTED, OURS, "secret", SECRET_LINE, true},
         {LINE, OURS, "former", FORMER, false},
         {METADATA, NOVA, "instance", INSTANCE, false},
         {INSTANCE, NOVA, "root", ROOT, false},
@@ -63,6 +68,9 @@ static const struct {
         {DISK, PLAIN, "backingStore", BELOW, false},
         {BELOW, PLAIN, "source", SOURCE_BELOW, false},
         {BELOW, PLAIN, "backingStore", BELOW, false},
+        {DISK, PLAIN, "encryption", ENCRYPTION, true},
+        {SOURCE, PLAIN, "encryption", ENCRYPTION, true},
+        {ENCRYPTION, PLAIN, "secret", SECRET, true},
 };
 
 /* The <disk> that is being read. */
@@ -72,6 +80,8 @@ struct open_disk {
         bool has_target;
         bool is_file;
         bool is_disk; /* neither cdrom nor floppy nor lun */
+        bool is_encrypted;
+        struct encrypted_disk encrypted;
         char file[VOLUMED_PATH_SIZE];
 };
 
@@ -146,7 +156,7 @@ static int find_place(const struct reading *reading, enum place parent, enum pla
         if (vocabulary == OURS)
                 return wla_fail(err, WLA_E_INPUT, "an element of %s where it does not belong",
                                 DOMAIN_NAMESPACE);
-        if (parent == PROTECTED || parent == LINE)
+        if (parent == PROTECTED || parent == LINE || parent == SECRET_LINE)
                 return wla_fail(err, WLA_E_INPUT, "an unknown element in ours");
         return 0;
 }
@@ -159,55 +169,6 @@ static const char *place_name(enum place place) {
 }
 
 _Static_assert(_PLACE_MAX <= 32, "struct reading keeps a bit for each place");
-
-static int copy_path(const char *name, const char *value, char to[VOLUMED_PATH_SIZE],
-                     struct wla_error *err) {
-        size_t size = strlen(value);
-
-        if (!disk_path_valid(value, size))
-                return wla_fail(err, WLA_E_INPUT, "%s= is no absolute path in canonical form",
-                                name);
-        memcpy(to, value, size + 1);
-        return 0;
-}
-
-static int copy_target(const char *value, char to[DISK_TARGET_SIZE], struct wla_error *err) {
-        size_t size = strlen(value);
-
-        if (!disk_target_valid(value, size))
-                return wla_fail(err, WLA_E_INPUT, "a disk's target is no device name");
-        memcpy(to, value, size + 1);
-        return 0;
-}
-
-/* As they are in the table below. */
-enum line_attribute { LINE_TARGET, LINE_MODE, LINE_IMAGE, LINE_HEADER, LINE_KEY, _LINE_MAX };
-
-static int take_line_attribute(struct protected_disk *line, const char *name, const char *value,
-                               unsigned *seen, struct wla_error *err) {
-        static const char *const names[] = {"target", "mode", "image", "header", "key"};
-        unsigned at = 0;
-
-        while (at < _LINE_MAX && strcmp(name, names[at]) != 0)
-                at++;
-        if (at == _LINE_MAX)
-                return wla_fail(err, WLA_E_INPUT, "an attribute that wlagent does not know");
-        *seen |= 1u << at;
-
-        switch ((enum line_attribute)at) {
-        case LINE_TARGET:
-                return copy_target(value, line->target, err);
-        case LINE_MODE:
-                return disk_mode_parse(value, &line->mode, err);
-        case LINE_IMAGE:
-                return copy_path(name, value, line->image, err);
-        case LINE_HEADER:
-                return copy_path(name, value, line->header, err);
-        default:
-                line->has_key_id = true;
-                return key_id_parse(value, strlen(value), &line->key_id, err);
-        }
-}
 
 /* A value of ours has no namespace, but what declares one is no value. */
 static bool next_attribute(const struct reading *reading) {
@@ -227,9 +188,9 @@ static int read_attribute(const struct reading *reading, const char **ret_name,
         return 0;
 }
 
-static int read_line(struct reading *reading, struct wla_error *err) {
+static int read_line(struct reading *reading, enum place place, struct wla_error *err) {
+        enum domain_line kind = place == LINE ? DOMAIN_LINE_DISK : DOMAIN_LINE_SECRET;
         struct domain *domain = &reading->facts->domain;
-        const unsigned needed = 1u << LINE_TARGET | 1u << LINE_MODE | 1u << LINE_IMAGE;
         unsigned seen = 0;
         const char *name;
         const char *value;
@@ -240,11 +201,10 @@ static int read_line(struct reading *reading, struct wla_error *err) {
         struct protected_disk *line = &domain->disks[domain->disk_count];
         while (next_attribute(reading))
                 if (read_attribute(reading, &name, &value, err) < 0 ||
-                    take_line_attribute(line, name, value, &seen, err) < 0)
-                        return wla_wrap(err, "<disk> in our metadata");
-        if ((seen & needed) != needed)
-                return wla_fail(err, WLA_E_INPUT,
-                                "<disk> in our metadata lacks target, mode or image");
+                    domain_line_take(kind, line, name, value, &seen, err) < 0)
+                        return wla_wrap(err, "<%s> in our metadata", place_name(place));
+        if (domain_line_check(kind, seen, err) < 0)
+                return -1;
         domain->disk_count++;
         return 0;
 }
@@ -296,7 +256,7 @@ static int take_target(struct reading *reading, const char *name, const char *va
 
         /* What libvirt takes for a target and we do not can only be a disk that is not ours. */
         if (strcmp(name, "dev") == 0)
-                disk->has_target = copy_target(value, disk->ours.target, &ignored) == 0;
+                disk->has_target = domain_line_target(value, disk->ours.target, &ignored) == 0;
         return 0;
 }
 
@@ -321,6 +281,19 @@ static void take_format(struct reading *reading, const char *name, const char *v
                 memcpy(format, value, size + 1);
         else
                 memcpy(format, "?", 2);
+}
+
+/* What is wrong with it is a fault only when there is a line for it. */
+static void take_encryption(struct reading *reading, enum place place, const char *name,
+                            const char *value) {
+        struct encrypted_disk *encrypted = &reading->disk.encrypted;
+        struct wla_error ignored = {0};
+
+        if (place == ENCRYPTION && strcmp(name, "format") == 0)
+                encrypted->luks = strcmp(value, "luks") == 0 || strcmp(value, "luks2") == 0;
+        if (place == SECRET && strcmp(name, "uuid") == 0)
+                encrypted->named_by_uuid = uuid_parse(value, strlen(value), &encrypted->secret,
+                                                      &ignored) == 0;
 }
 
 static int take_root(struct reading *reading, const char *name, const char *value,
@@ -348,6 +321,8 @@ static int take_attribute(struct reading *reading, enum place place, const char 
                 take_disk(reading, name, value);
         if (place == DRIVER)
                 take_format(reading, name, value);
+        if (place == ENCRYPTION || place == SECRET)
+                take_encryption(reading, place, name, value);
         return 0;
 }
 
@@ -381,10 +356,21 @@ static int fail_image_below(struct wla_error *err) {
         return wla_fail(err, WLA_E_INPUT, "an image of wlagent is below a disk that is not");
 }
 
+static void keep_encrypted(struct reading *reading) {
+        struct open_disk *disk = &reading->disk;
+        struct domain_facts *facts = reading->facts;
+
+        if (!disk->is_encrypted || !disk->has_target || facts->encrypted_count == DOMAIN_DISKS_MAX)
+                return;
+        memcpy(disk->encrypted.target, disk->ours.target, sizeof(disk->encrypted.target));
+        facts->encrypted[facts->encrypted_count++] = disk->encrypted;
+}
+
 static int end_disk(struct reading *reading, struct wla_error *err) {
         const struct open_disk *disk = &reading->disk;
         struct domain_facts *facts = reading->facts;
 
+        keep_encrypted(reading);
         bool is_nova = keep_nova_disk(reading);
         if (!disk->is_ours && !is_nova && disk->ours.image_below)
                 return fail_image_below(err);
@@ -427,9 +413,14 @@ static int start_element(struct reading *reading, struct wla_error *err) {
                 reading->facts->domain.nova.present = true;
         if (place == DISK)
                 reading->disk = (struct open_disk){.is_disk = true};
+        if (place == ENCRYPTION)
+                reading->disk.is_encrypted = true;
+        if (place == SECRET)
+                reading->disk.encrypted.secrets++;
         if (place == FORMER)
                 return 0;
-        return place == LINE ? read_line(reading, err) : read_attributes(reading, place, err);
+        return place == LINE || place == SECRET_LINE ? read_line(reading, place, err)
+                                                     : read_attributes(reading, place, err);
 }
 
 /* A name is for messages: what does not fit or cannot be printed is left out. */
@@ -448,7 +439,7 @@ static int take_text(struct reading *reading, struct wla_error *err) {
         enum place place = reading->places[depth - 1];
         struct domain_facts *facts = reading->facts;
 
-        if (place == PROTECTED || place == LINE)
+        if (place == PROTECTED || place == LINE || place == SECRET_LINE)
                 return wla_fail(err, WLA_E_INPUT, "text in our metadata element");
         if (place != UUID && place != NAME)
                 return 0;

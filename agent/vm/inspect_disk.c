@@ -229,6 +229,10 @@ int launch_disk_inspect(struct launch_disk *disk, const struct launch_place *pla
         struct volume_name name = {.kind = VOLUME_DISK, .uuid = *place->vm};
         uint64_t begun_usec = clock_now_usec();
 
+        if (disk->line.mode == DISK_SECRET) {
+                disk->key_id = disk->line.key_id;
+                return 0;
+        }
         memcpy(name.target, disk->line.target, sizeof(name.target));
         volume_name_write(&name, disk->name);
         while (inspect_once(disk, place, err) < 0) {

@@ -66,12 +66,25 @@ static void inspect(struct pool_job *job) {
                 launch->outcome = launch_disk_inspect(&launch->disks[i].disk, &place, &launch->err);
 }
 
+/* Its secret has the value already. */
+static bool is_served(const struct launch *launch, size_t at) {
+        const struct protected_disk *line = &launch->disks[at].disk.line;
+
+        for (size_t i = 0; i < at; i++)
+                if (line->mode == DISK_SECRET &&
+                    uuid_equal(&launch->disks[i].disk.line.secret, &line->secret))
+                        return true;
+        return false;
+}
+
 static void map(struct pool_job *job) {
         struct launch *launch = (struct launch *)job;
         const struct launch_place place = place_of(launch);
 
         for (size_t i = 0; i < launch->disk_count && launch->outcome == 0; i++)
-                launch->outcome = launch_disk_open(&launch->disks[i].disk, &place, &launch->err);
+                if (!is_served(launch, i))
+                        launch->outcome = launch_disk_open(&launch->disks[i].disk, &place,
+                                                           &launch->err);
         if (launch->outcome < 0)
                 for (size_t i = 0; i < launch->disk_count; i++)
                         launch_disk_undo(&launch->disks[i].disk, &place);

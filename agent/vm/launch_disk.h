@@ -11,6 +11,9 @@
  * of their keyslots, and images of Intel SecL, which volumed converts at the first start if that can be done
  * in time (FOREIGN_IMAGE_MAX).
  *
+ * A disk that libvirt encrypts (DISK_SECRET) has no image: opening it is setting its secret, image is that
+ * session, and name is empty.
+ *
  * The two sessions with volumed are, once the disk is open, the lease on its mappings.
  *
  * Ownership: embedded; launch_disk_close() releases what it holds, at any point, and is safe on

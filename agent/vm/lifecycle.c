@@ -148,7 +148,8 @@ void lifecycle_arm_leases(struct lifecycle *lifecycle) {
 }
 
 static bool same_line(const struct vm_disk *disk, const struct protected_disk *line) {
-        return disk->mode == line->mode && strcmp(disk->image, line->image) == 0;
+        return disk->mode == line->mode && strcmp(disk->image, line->image) == 0 &&
+               uuid_equal(&disk->secret, &line->secret);
 }
 
 int lifecycle_check_start(const struct lifecycle *lifecycle, const struct domain *domain,
@@ -159,7 +160,7 @@ int lifecycle_check_start(const struct lifecycle *lifecycle, const struct domain
                 const struct protected_disk *line = &domain->disks[i];
                 const struct vm_disk *disk = vm ? vm_find_disk(vm, line->target) : NULL;
 
-                if (!disk || !lease_held(&disk->lease))
+                if (!disk || !vm_disk_held(disk))
                         return wla_fail_hint(err, WLA_E_UNAVAILABLE, hint_again,
                                              "disk %s is not open any more: wlagentd or "
                                              "wlagent-volumed has ended, or the time was over",
@@ -267,6 +268,7 @@ static int add_found(struct vm *vm, const struct protected_disk *line,
         memcpy(disk->image, line->image, sizeof(disk->image));
         disk->mode = line->mode;
         disk->nova_image = line->nova_image;
+        disk->secret = line->secret;
         if (line->has_key_id)
                 memcpy(disk->key_id, line->key_id.text, sizeof(disk->key_id));
         if (line->mode == DISK_NOVA)

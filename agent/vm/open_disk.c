@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "image/volume_key.h"
+#include "vm/disk_secret.h"
 #include "vm/launch_disk.h"
 #include "vm/layer_remove.h"
 #include "vm/nova.h"
@@ -132,6 +133,9 @@ static int point_nova(struct launch_disk *disk, const struct launch_place *place
 
 static int open_once(struct launch_disk *disk, const struct launch_place *place,
                      struct wla_error *err) {
+        if (disk->line.mode == DISK_SECRET)
+                return disk_secret_set(&disk->line.secret, disk->image_key, place, &disk->image,
+                                       err);
         if (disk->format == VOLUMED_FORMAT_ISECL && launch_disk_convert(disk, place, err) < 0)
                 return -1;
         if (disk->line.mode == DISK_DIRECT)
@@ -226,7 +230,7 @@ void launch_disk_undo(struct launch_disk *disk, const struct launch_place *place
 
 int launch_disk_unlock(struct launch_disk *disk, const struct wla_secret *key,
                        struct wla_error *err) {
-        int outcome = disk->format == VOLUMED_FORMAT_OURS
+        int outcome = disk->format == VOLUMED_FORMAT_OURS && disk->line.mode != DISK_SECRET
                               ? image_key_unwrap(key, &disk->header, &disk->image_key, err)
                               : wla_secret_copy(key, &disk->image_key, err);
 

@@ -122,6 +122,7 @@ static int add_disk(struct vm *vm, const struct launch_disk *launched, struct wl
         disk->header = launched->header.uuid;
         disk->mode = launched->line.mode;
         disk->nova_image = launched->line.nova_image;
+        disk->secret = launched->line.secret;
         disk->by_hand = vm->launch_by_hand;
         return 0;
 }
@@ -222,7 +223,8 @@ static bool take_over(struct vm *vm, const struct vm_call *call) {
                 const struct vm_disk *disk = vm_find_disk(vm, line->target);
 
                 if (!disk || !lease_held(&disk->lease) || disk->mode != line->mode ||
-                    strcmp(disk->image, line->image) != 0)
+                    strcmp(disk->image, line->image) != 0 ||
+                    !uuid_equal(&disk->secret, &line->secret))
                         return false;
         }
         for (size_t i = 0; i < vm->disk_count; i++)

@@ -106,12 +106,16 @@ static int check_device(const struct json_value *object, const struct vm_disk *d
         return 0;
 }
 
-/* The one mode that no definition can have. */
+/* Two of the modes are none that a definition can ask for. */
 static int read_mode(const struct json_value *object, struct vm_disk *disk, struct wla_error *err) {
         char mode[16];
 
         if (read_text(object, "mode", mode, sizeof(mode), err) < 0)
                 return -1;
+        if (strcmp(mode, disk_mode_name(DISK_SECRET)) == 0) {
+                disk->mode = DISK_SECRET;
+                return read_uuid(object, "secret", &disk->secret, err);
+        }
         if (strcmp(mode, disk_mode_name(DISK_NOVA)) != 0)
                 return disk_mode_parse(mode, &disk->mode, err);
         disk->mode = DISK_NOVA;
@@ -130,8 +134,12 @@ static int read_header_uuid(const struct json_value *object, struct vm_disk *dis
 
 static int fill_disk(const struct json_value *object, struct vm_disk *disk, struct wla_error *err) {
         disk->by_hand = json_member(object, "by_hand").type == JSON_TRUE;
+        if (read_mode(object, disk, err) < 0)
+                return -1;
+        if (disk->mode == DISK_SECRET)
+                return read_text(object, "key_id", disk->key_id, sizeof(disk->key_id), err);
         if (read_text(object, "image", disk->image, sizeof(disk->image), err) < 0 ||
-            read_mode(object, disk, err) < 0 || read_header_uuid(object, disk, err) < 0 ||
+            read_header_uuid(object, disk, err) < 0 ||
             read_text(object, "key_id", disk->key_id, sizeof(disk->key_id), err) < 0)
                 return -1;
         vm_disk_set_name(disk);

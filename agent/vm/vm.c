@@ -24,6 +24,16 @@ bool lease_held(const struct lease *lease) {
         return lease->image || lease->layer;
 }
 
+bool vm_disk_held(const struct vm_disk *disk) {
+        const struct vm *vm = disk->vm;
+
+        for (size_t i = 0; disk->mode == DISK_SECRET && i < vm->disk_count; i++)
+                if (uuid_equal(&vm->disks[i]->secret, &disk->secret) &&
+                    lease_held(&vm->disks[i]->lease))
+                        return true;
+        return lease_held(&disk->lease);
+}
+
 void lease_end(struct lease *lease) {
         lease->layer_watch = sd_event_source_disable_unref(lease->layer_watch);
         lease->image_watch = sd_event_source_disable_unref(lease->image_watch);
@@ -93,6 +103,8 @@ struct vm_disk *vm_add_disk(struct vm *vm, const char *target) {
 void vm_disk_set_name(struct vm_disk *disk) {
         struct volume_name name = {.kind = VOLUME_DISK, .uuid = disk->vm->uuid};
 
+        if (disk->mode == DISK_SECRET)
+                return;
         if (disk->mode == DISK_NOVA)
                 name = (struct volume_name){.kind = VOLUME_IMAGE, .uuid = disk->header};
         else
@@ -119,7 +131,18 @@ static int write_text(struct buf *json, const char *before, const char *text,
         return json_write_string(json, text, strlen(text), err);
 }
 
+static int write_secret(const struct vm_disk *disk, struct buf *json, struct wla_error *err) {
+        if (write_text(json, "{\"target\":", disk->target, err) < 0 ||
+            write_text(json, ",\"mode\":", disk_mode_name(disk->mode), err) < 0 ||
+            write_text(json, ",\"secret\":", disk->secret.text, err) < 0 ||
+            write_text(json, ",\"key_id\":", disk->key_id, err) < 0)
+                return -1;
+        return buf_printf(json, err, ",\"held\":%s}", vm_disk_held(disk) ? "true" : "false");
+}
+
 static int write_disk(const struct vm_disk *disk, struct buf *json, struct wla_error *err) {
+        if (disk->mode == DISK_SECRET)
+                return write_secret(disk, json, err);
         if (write_text(json, "{\"target\":", disk->target, err) < 0 ||
             write_text(json, ",\"image\":", disk->image, err) < 0 ||
             write_text(json, ",\"header_uuid\":", disk->header.text, err) < 0 ||

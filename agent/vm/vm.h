@@ -44,6 +44,7 @@ struct vm_disk {
         struct uuid header; /* of the image; all zero when it is not known */
         enum disk_mode mode;
         struct uuid nova_image;           /* DISK_NOVA: the image in Glance */
+        struct uuid secret;               /* DISK_SECRET, which has neither image nor name */
         char key_id[KEY_ID_TEXT_MAX + 1]; /* "": not known */
         char name[VOLUME_NAME_SIZE];      /* of the VM's volume, below VOLUME_DEVICE_ROOT */
         bool by_hand;                     /* opened by CONTROL_VOLUME_OPEN, not for a start */
@@ -101,6 +102,9 @@ void vm_disk_set_name(struct vm_disk *disk);
 void vm_remove_disk(struct vm *vm, struct vm_disk *disk);
 
 bool lease_held(const struct lease *lease);
+
+/* Its lease, or with a secret that of another disk which has the same. */
+bool vm_disk_held(const struct vm_disk *disk);
 
 /* Ends the sessions: a mapping that nobody else has open goes. */
 void lease_end(struct lease *lease);

@@ -7,20 +7,25 @@
 #include "fuzz.h"
 #include "vm/domain.h"
 
-static void check_disk(const struct protected_disk *disk) {
-        FUZZ_CHECK(disk_target_valid(disk->target, strlen(disk->target)));
-        FUZZ_CHECK(disk_path_valid(disk->image, strlen(disk->image)));
-        FUZZ_CHECK(disk->header[0] == '\0' || disk_path_valid(disk->header, strlen(disk->header)));
-        FUZZ_CHECK(disk->mode < _DISK_MODE_MAX);
-        FUZZ_CHECK(disk->mode == DISK_DIRECT || disk->format == IMAGE_CONTENT_QCOW2);
-}
-
 static void check_uuid(const struct uuid *uuid) {
         struct wla_error err = {0};
         struct uuid again;
 
         FUZZ_CHECK(uuid_parse(uuid->text, strlen(uuid->text), &again, &err) == 0);
         FUZZ_CHECK(uuid_equal(uuid, &again));
+}
+
+static void check_disk(const struct protected_disk *disk) {
+        FUZZ_CHECK(disk_target_valid(disk->target, strlen(disk->target)));
+        if (disk->mode == DISK_SECRET) {
+                check_uuid(&disk->secret);
+                FUZZ_CHECK(disk->has_key_id && disk->image[0] == '\0');
+                return;
+        }
+        FUZZ_CHECK(disk_path_valid(disk->image, strlen(disk->image)));
+        FUZZ_CHECK(disk->header[0] == '\0' || disk_path_valid(disk->header, strlen(disk->header)));
+        FUZZ_CHECK(disk->mode < _DISK_MODE_MAX);
+        FUZZ_CHECK(disk->mode == DISK_DIRECT || disk->format == IMAGE_CONTENT_QCOW2);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -12,6 +12,13 @@
 #define DISK(type, format, attribute, source, target)                           \
         "<disk type='" type "' device='disk'><driver name='qemu' type='" format \
         "'/><source " attribute "='" source "'/><target dev='" target "'/></disk>"
+#define SECRET_UUID "5d0c2b8e-52a4-4d0e-9a11-6d6c0f1b7a20"
+#define ENCRYPTION                   \
+        "<encryption format='luks'>" \
+        "<secret type='passphrase' uuid='" SECRET_UUID "'/></encryption>"
+#define ENCRYPTED_DISK(encryption, target)                                                  \
+        "<disk type='file' device='disk'><source file='/x'>" encryption "</source><target " \
+        "dev='" target "'/></disk>"
 #define LAYER_DISK(target) DISK("block", "qcow2", "dev", OUR_DEVICE(target), target)
 
 #define NOVA_METADATA(inner) \

@@ -153,6 +153,7 @@ START_TEST(no_definition_asks_for_mode_nova) {
         struct wla_error err = {0};
 
         ck_assert_int_eq(disk_mode_parse("nova", &mode, &err), -1);
+        ck_assert_int_eq(disk_mode_parse("secret", &mode, &err), -1);
 }
 END_TEST
 
