@@ -11,7 +11,7 @@
 
 #include "cli/invocation.h"
 
-#define COMMAND_OPTIONS_MAX 8u
+#define COMMAND_OPTIONS_MAX 9u
 
 struct command_option {
         const char *name;

@@ -12,8 +12,11 @@ static const struct command_option protect_options[] = {
                               "the encrypted image, made by 'wlagent image encrypt'"},
         [VM_PROTECT_MODE] = {"mode", "layer|direct|ephemeral",
                              "where its writes go: layer, direct or ephemeral"},
-        [VM_PROTECT_KEY] = {"key", "KEYID", "the image's key, when its header names none"},
+        [VM_PROTECT_KEY] = {"key", "KEYID",
+                            "the image's or the secret's key; an image's header may name it"},
         [VM_PROTECT_HEADER] = {"header", "FILE", "the image's header, when it is not beside it"},
+        [VM_PROTECT_SECRET] = {"secret", NULL,
+                               "libvirt itself encrypts the disk: give its secret the key"},
         [VM_PROTECT_CONNECT] = CONNECT,
         [VM_PROTECT_DRY_RUN] = {"dry-run", NULL, "print the new definition, and change nothing"},
         [VM_PROTECT_JSON] = {"json", NULL, "print a JSON object"},
@@ -48,7 +51,11 @@ const struct command command_vm_protect = {
                 "  layer      the image is only read; writes go to an encrypted layer of the "
                 "domain\n"
                 "  direct     writes go to the image itself\n"
-                "  ephemeral  as layer, and all that was written is gone when the domain stops",
+                "  ephemeral  as layer, and all that was written is gone when the domain stops\n"
+                "\n"
+                "With --secret the disk stays as it is: it has an element <encryption>, and "
+                "wlagentd gives\n"
+                "the secret that this names its value while the domain starts.",
         .operand = OPERAND_DOMAIN,
         .options = protect_options,
         .run = vm_protect,

@@ -15,6 +15,7 @@ enum vm_protect_option {
         VM_PROTECT_MODE,
         VM_PROTECT_KEY,
         VM_PROTECT_HEADER,
+        VM_PROTECT_SECRET,
         VM_PROTECT_CONNECT,
         VM_PROTECT_DRY_RUN,
         VM_PROTECT_JSON,

@@ -9,6 +9,8 @@
 #include "volume/volume_name.h"
 
 #define PREFIX      "wlagent"
+#define LINE_DISK   "disk"
+#define LINE_SECRET "secret"
 #define DEVICE_SIZE (sizeof(VOLUME_DEVICE_ROOT) + VOLUME_NAME_SIZE)
 
 /* Our element, made where there is none. */
@@ -40,22 +42,23 @@ static int open_protected(struct definition *definition, xmlNode **ret, struct w
         return 0;
 }
 
-static bool line_is_of(const xmlNode *node, const char *target) {
-        if (!definition_is(node, DOMAIN_NAMESPACE, "disk"))
+static bool line_is_of(const xmlNode *node, const char *kind, const char *target) {
+        if (!definition_is(node, DOMAIN_NAMESPACE, kind))
                 return false;
 
         _cleanup_text_ xmlChar *dev = definition_attribute(node, "target");
         return dev && strcmp((const char *)dev, target) == 0;
 }
 
-static int open_line(xmlNode *protected, const char *target, xmlNode **ret, struct wla_error *err) {
+static int open_line(xmlNode *protected, const char *kind, const char *target, xmlNode **ret,
+                     struct wla_error *err) {
         for (xmlNode *node = protected->children; node; node = node->next)
-                if (line_is_of(node, target)) {
+                if (line_is_of(node, kind, target)) {
                         *ret = node;
                         return 0;
                 }
 
-        if (definition_add(protected, protected->ns, "disk", ret, err) < 0)
+        if (definition_add(protected, protected->ns, kind, ret, err) < 0)
                 return -1;
         return definition_set(*ret, "target", target, err);
 }
@@ -102,9 +105,11 @@ static int check_suitable(const xmlNode *disk, const char *target, struct wla_er
                                 target);
         if (definition_child(disk, NULL, "encryption") ||
             definition_child(source, NULL, "encryption"))
-                return wla_fail_hint(err, WLA_E_INPUT,
-                                     "take the element <encryption> out with 'virsh edit' first",
-                                     "libvirt itself encrypts disk %s", target);
+                return wla_fail_hint(
+                        err, WLA_E_INPUT,
+                        "use --secret, or take the element <encryption> out with 'virsh edit' "
+                        "first",
+                        "libvirt itself encrypts disk %s", target);
         if (definition_child(disk, NULL, "shareable"))
                 return wla_fail(err, WLA_E_INPUT, "disk %s is shared with other domains", target);
         if (definition_child(disk, NULL, "transient"))
@@ -194,7 +199,8 @@ static int edit_protect(struct definition *definition, const struct protected_di
         if (definition_disk(definition, disk->target, &node, err) < 0 ||
             check_suitable(node, disk->target, err) < 0 ||
             open_protected(definition, &protected, err) < 0 ||
-            open_line(protected, disk->target, &line, err) < 0 || write_line(line, disk, err) < 0)
+            open_line(protected, LINE_DISK, disk->target, &line, err) < 0 ||
+            write_line(line, disk, err) < 0)
                 return -1;
 
         if (!is_our_device(node) && former_disk_keep(node, line, err) < 0)
@@ -215,6 +221,47 @@ static int fail_edit(struct wla_error *err) {
 int domain_edit_protect(struct definition *definition, const struct protected_disk *disk,
                         struct wla_error *err) {
         return edit_protect(definition, disk, err) < 0 ? fail_edit(err) : 0;
+}
+
+static int find_secret(const xmlNode *disk, const char *target, struct uuid *ret,
+                       struct wla_error *err) {
+        const xmlNode *encryption = definition_child(disk, NULL, "encryption");
+
+        if (!encryption)
+                encryption = definition_child(definition_child(disk, NULL, "source"), NULL,
+                                              "encryption");
+        if (!encryption)
+                return wla_fail_hint(err, WLA_E_INPUT,
+                                     "use --image, or let libvirt encrypt the disk first",
+                                     "disk %s has no element <encryption>", target);
+
+        const xmlNode *secret = definition_child(encryption, NULL, "secret");
+        _cleanup_text_ xmlChar *uuid = secret ? definition_attribute(secret, "uuid") : NULL;
+        if (!uuid)
+                return wla_fail_hint(err, WLA_E_INPUT, "name it by uuid= and not by usage=",
+                                     "the <encryption> of disk %s names no secret by UUID", target);
+        return uuid_parse((const char *)uuid, strlen((const char *)uuid), ret, err);
+}
+
+static int give_secret(struct definition *definition, struct protected_disk *disk,
+                       struct wla_error *err) {
+        xmlNode *protected = NULL;
+        xmlNode *line = NULL;
+        xmlNode *node = NULL;
+
+        disk->mode = DISK_SECRET;
+        if (definition_disk(definition, disk->target, &node, err) < 0 ||
+            find_secret(node, disk->target, &disk->secret, err) < 0 ||
+            open_protected(definition, &protected, err) < 0 ||
+            open_line(protected, LINE_SECRET, disk->target, &line, err) < 0 ||
+            definition_set(line, "uuid", disk->secret.text, err) < 0)
+                return -1;
+        return definition_set(line, "key", disk->key_id.text, err);
+}
+
+int domain_edit_give_secret(struct definition *definition, struct protected_disk *disk,
+                            struct wla_error *err) {
+        return give_secret(definition, disk, err) < 0 ? fail_edit(err) : 0;
 }
 
 static int take_back(struct definition *definition, xmlNode *line, const char *target,
@@ -265,7 +312,8 @@ int domain_edit_unprotect(struct definition *definition, const char *target,
 
         for (xmlNode *node = protected ? protected->children : NULL; node; node = next) {
                 next = node->next;
-                if (definition_is(node, DOMAIN_NAMESPACE, "disk") &&
+                if ((definition_is(node, DOMAIN_NAMESPACE, LINE_DISK) ||
+                     definition_is(node, DOMAIN_NAMESPACE, LINE_SECRET)) &&
                     take_back_line(definition, node, target, &done, err) < 0)
                         return fail_edit(err);
         }

@@ -18,6 +18,11 @@
 int domain_edit_protect(struct definition *definition, const struct protected_disk *disk,
                         struct wla_error *err) _must_check_;
 
+/* For a disk that libvirt itself encrypts: writes the line that gives its secret the key, and nothing else.
+ * disk says target and key id; its secret and mode are set. */
+int domain_edit_give_secret(struct definition *definition, struct protected_disk *disk,
+                            struct wla_error *err) _must_check_;
+
 struct unprotected_disks {
         size_t count;
         char targets[DOMAIN_DISKS_MAX][DISK_TARGET_SIZE];

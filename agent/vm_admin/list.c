@@ -67,8 +67,20 @@ static void print_row(const struct view *view) {
                                                          : "at next start";
 
                 (void)printf("%-20s  %-13s  %-6s  %-9s  %s\n", view->name, state, disk->target,
-                             disk_mode_name(disk->mode), disk->image);
+                             disk_mode_name(disk->mode),
+                             disk->mode == DISK_SECRET ? disk->secret.text : disk->image);
         }
+}
+
+static void put_secret(const struct view *view, const struct protected_disk *disk,
+                       struct json_writer *writer) {
+        json_open_object(writer, NULL);
+        json_put_text(writer, "target", disk->target);
+        json_put_text(writer, "mode", disk_mode_name(disk->mode));
+        json_put_text(writer, "secret", disk->secret.text);
+        json_put_text(writer, "key", disk->key_id.text);
+        json_put_bool(writer, "in_use", in_use(view, disk));
+        json_close_object(writer);
 }
 
 static void put_disk(const struct view *view, const struct protected_disk *disk,
@@ -76,6 +88,10 @@ static void put_disk(const struct view *view, const struct protected_disk *disk,
         struct volume_name name = {.kind = VOLUME_DISK, .uuid = view->next.uuid};
         char device[sizeof(VOLUME_DEVICE_ROOT) + VOLUME_NAME_SIZE] = VOLUME_DEVICE_ROOT;
 
+        if (disk->mode == DISK_SECRET) {
+                put_secret(view, disk, writer);
+                return;
+        }
         memcpy(name.target, disk->target, sizeof(name.target));
         volume_name_write(&name, device + strlen(VOLUME_DEVICE_ROOT));
 
@@ -135,7 +151,7 @@ static int list_all(const struct domain_list *list, bool json, size_t *ret_bad,
 
         if (!json) {
                 (void)printf("%-20s  %-13s  %-6s  %-9s  %s\n", "DOMAIN", "STATE", "DISK", "MODE",
-                             "IMAGE");
+                             "IMAGE OR SECRET");
                 return list_domains(list, NULL, ret_bad, err);
         }
 

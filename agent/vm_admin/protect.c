@@ -6,6 +6,7 @@
 #include "cli/vm.h"
 #include "vm_admin/domain_change.h"
 #include "vm_admin/domain_edit.h"
+#include "vm_admin/libvirt_secret.h"
 #include "vm_admin/protected_image.h"
 
 static const char hint_path[] = "write it without empty, \".\" and \"..\" components";
@@ -32,17 +33,33 @@ static int take_key(const char *text, struct protected_disk *disk, struct wla_er
         return 0;
 }
 
+/* The disk is libvirt's own. */
+static int take_secret_options(const struct arguments *arguments, struct wla_error *err) {
+        if (arguments->option[VM_PROTECT_IMAGE] || arguments->option[VM_PROTECT_MODE] ||
+            arguments->option[VM_PROTECT_HEADER])
+                return wla_fail(err, WLA_E_INPUT,
+                                "option --secret goes with --key alone: the disk has no image of "
+                                "wlagent");
+        if (!arguments->option[VM_PROTECT_KEY])
+                return wla_fail(err, WLA_E_INPUT,
+                                "option --key is missing: which key does the secret get?");
+        return 0;
+}
+
 static int take_options(const struct arguments *arguments, struct protected_disk *disk,
                         struct wla_error *err) {
         const char *target = arguments->option[VM_PROTECT_DISK];
         const char *image = arguments->option[VM_PROTECT_IMAGE];
+        bool secret = arguments->option[VM_PROTECT_SECRET] != NULL;
         const char *mode = arguments->option[VM_PROTECT_MODE];
         const char *header = arguments->option[VM_PROTECT_HEADER];
         const char *key = arguments->option[VM_PROTECT_KEY];
 
         if (!target)
                 return wla_fail(err, WLA_E_INPUT, "option --disk is missing: which disk?");
-        if (!image)
+        if (secret && take_secret_options(arguments, err) < 0)
+                return -1;
+        if (!secret && !image)
                 return wla_fail(err, WLA_E_INPUT, "option --image is missing: which image?");
         if (!disk_target_valid(target, strlen(target)))
                 return wla_fail(err, WLA_E_INPUT, "'%.32s' is not the target of a disk", target);
@@ -50,7 +67,7 @@ static int take_options(const struct arguments *arguments, struct protected_disk
 
         if (mode && disk_mode_parse(mode, &disk->mode, err) < 0)
                 return wla_wrap(err, "option --mode");
-        if (take_path("image", image, disk->image, err) < 0 ||
+        if ((image && take_path("image", image, disk->image, err) < 0) ||
             (header && take_path("header", header, disk->header, err) < 0) ||
             (key && take_key(key, disk, err) < 0))
                 return -1;
@@ -65,6 +82,14 @@ static void name_device(const struct domain_change *change, const struct protect
         volume_name_write(&name, ret);
 }
 
+static void print_secret(const struct domain_change *change, const struct protected_disk *disk) {
+        (void)printf("Disk %s of domain %s %s protected, by libvirt's secret %s.\n", disk->target,
+                     change->name, change->changed ? "is" : "was already", disk->secret.text);
+        (void)printf("wlagentd gives it the key %s at each start, and takes it away again.\n",
+                     disk->key_id.text);
+        domain_change_print_notes(change);
+}
+
 static void print_text(const struct domain_change *change, const struct protected_disk *disk) {
         static const char *const meanings[] = {
                 [DISK_LAYER] = "with a layer of its own over",
@@ -73,6 +98,10 @@ static void print_text(const struct domain_change *change, const struct protecte
         };
         char device[VOLUME_NAME_SIZE];
 
+        if (disk->mode == DISK_SECRET) {
+                print_secret(change, disk);
+                return;
+        }
         name_device(change, disk, device);
         (void)printf("Disk %s of domain %s %s protected, %s %s.\n", disk->target, change->name,
                      change->changed ? "is" : "was already", meanings[disk->mode], disk->image);
@@ -90,8 +119,13 @@ static int print_json(const struct domain_change *change, const struct protected
         json_open_object(&writer, NULL);
         json_put_text(&writer, "disk", disk->target);
         json_put_text(&writer, "mode", disk_mode_name(disk->mode));
-        json_put_text(&writer, "image", disk->image);
-        json_put_text(&writer, "device", device);
+        if (disk->mode == DISK_SECRET) {
+                json_put_text(&writer, "secret", disk->secret.text);
+                json_put_text(&writer, "key", disk->key_id.text);
+        } else {
+                json_put_text(&writer, "image", disk->image);
+                json_put_text(&writer, "device", device);
+        }
         if (domain_change_put(change, &writer, err) < 0)
                 return -1;
         json_close_object(&writer);
@@ -114,11 +148,21 @@ static int tell(const struct domain_change *change, const struct protected_disk 
         return 0;
 }
 
+static int edit(struct domain_change *change, struct protected_disk *disk, bool secret,
+                struct wla_error *err) {
+        if (!secret)
+                return domain_edit_protect(&change->definition, disk, err);
+        if (domain_edit_give_secret(&change->definition, disk, err) < 0)
+                return -1;
+        return libvirt_secret_check(change->connection, &disk->secret, err);
+}
+
 enum outcome vm_protect(struct invocation *invocation, const struct arguments *arguments,
                         struct wla_error *err) {
         bool dry_run = arguments->option[VM_PROTECT_DRY_RUN] != NULL;
         _cleanup_domain_change_ struct domain_change change = DOMAIN_CHANGE(
                 arguments->option[VM_PROTECT_CONNECT], dry_run);
+        bool secret = arguments->option[VM_PROTECT_SECRET] != NULL;
         struct protected_disk disk = {.mode = DISK_LAYER};
         const struct config *config;
 
@@ -127,12 +171,12 @@ enum outcome vm_protect(struct invocation *invocation, const struct arguments *a
 
         /* A definition may hold passwords. */
         if (invocation_config(invocation, &config, err) < 0 || invocation_forbid_dumps(err) < 0 ||
-            protected_image_check(&config->volumes.image_roots, &disk, err) < 0)
+            (!secret && protected_image_check(&config->volumes.image_roots, &disk, err) < 0))
                 return OUTCOME_FAILED;
 
         if (domain_change_begin(&change, arguments->operand, err) < 0)
                 return OUTCOME_FAILED;
-        if (domain_edit_protect(&change.definition, &disk, err) < 0) {
+        if (edit(&change, &disk, secret, err) < 0) {
                 (void)wla_wrap(err, "domain %.80s", change.name);
                 return OUTCOME_FAILED;
         }

@@ -389,6 +389,64 @@ START_TEST(unsuitable_disks_are_refused) {
 }
 END_TEST
 
+#define SECRET_UUID "5d0c2b8e-52a4-4d0e-9a11-6d6c0f1b7a20"
+#define ENCRYPTED(attributes)                                                \
+        HEAD "<devices><disk type=\"file\"><source file=\"/x\"><encryption " \
+             "format=\"luks\"><secret type=\"passphrase\" " attributes       \
+             "/></encryption></source><target dev=\"vda\"/></disk></devices>" TAIL
+
+static int give_secret(const char *xml, const char *key, struct text *ret, struct wla_error *err) {
+        _cleanup_definition_ struct definition definition = {0};
+        struct protected_disk disk = {.target = "vda"};
+
+        *err = (struct wla_error){0};
+        ck_assert_int_eq(key_id_parse(key, strlen(key), &disk.key_id, err), 0);
+        read_definition(xml, &definition);
+        if (domain_edit_give_secret(&definition, &disk, err) < 0)
+                return -1;
+        ck_assert_int_eq(disk.mode, DISK_SECRET);
+        ck_assert_str_eq(disk.secret.text, SECRET_UUID);
+        write_definition(&definition, ret);
+        return 0;
+}
+
+START_TEST(a_secret_gets_a_key_and_loses_it) {
+        static const char encrypted[] = ENCRYPTED("uuid=\"" SECRET_UUID "\"");
+        struct protected_disk expected = {.target = "vda", .mode = DISK_SECRET, .has_key_id = true};
+        struct wla_error err = {0};
+        struct text before;
+        struct text once;
+        struct text after;
+
+        ck_assert_int_eq(key_id_parse("local:///b", 10, &expected.key_id, &err), 0);
+        normal(encrypted, &before);
+        ck_assert_int_eq(give_secret(encrypted, "local:///a", &once, &err), 0);
+        ck_assert_has(&once, "<wlagent:secret target=\"vda\" uuid=\"" SECRET_UUID
+                             "\" key=\"local:///a\"/>");
+        ck_assert_int_eq(give_secret(once.xml, "local:///b", &after, &err), 0);
+        assert_parsed(&after, &expected);
+        ck_assert(devices_have(&after, "<encryption format=\"luks\">"));
+
+        ck_assert_uint_eq(unprotect(after.xml, "vdb", &once), 0);
+        ck_assert_uint_eq(unprotect(after.xml, "vda", &after), 1);
+        ck_assert_str_eq(after.xml, before.xml);
+}
+END_TEST
+
+START_TEST(a_secret_that_cannot_get_a_key) {
+        struct wla_error err;
+        struct text after;
+
+        ck_assert_int_eq(give_secret(plain, "local:///a", &after, &err), -1);
+        ck_assert_str_eq(wla_error_text(&err), "disk vda has no element <encryption>");
+        ck_assert_int_eq(give_secret(ENCRYPTED("usage=\"x\""), "local:///a", &after, &err), -1);
+        ck_assert_str_eq(wla_error_text(&err),
+                         "the <encryption> of disk vda names no secret by UUID");
+        ck_assert_int_eq(give_secret(ENCRYPTED("uuid=\"x\""), "local:///a", &after, &err), -1);
+        ck_assert_int_eq(err.code, WLA_E_INPUT);
+}
+END_TEST
+
 START_TEST(network_disks_keep_how_they_were_reached) {
         static const char disk[] =
                 "<disk type=\"network\"><driver name=\"qemu\"/><auth username=\"u\">"
@@ -518,6 +576,8 @@ int main(void) {
         tcase_add_test(tcase, without_the_former_source_nothing_is_taken_back);
         tcase_add_loop_test(tcase, unsuitable_disks_are_refused, 0,
                             sizeof(unsuitable) / sizeof(unsuitable[0]));
+        tcase_add_test(tcase, a_secret_gets_a_key_and_loses_it);
+        tcase_add_test(tcase, a_secret_that_cannot_get_a_key);
         tcase_add_test(tcase, network_disks_keep_how_they_were_reached);
         tcase_add_test(tcase, choices_of_the_operator_stay);
         tcase_add_test(tcase, what_is_no_definition_is_refused);
