@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <linux/magic.h>
@@ -26,9 +27,11 @@ static const char remedy_selinux[] =
         "'setsebool -P virt_hooks_unconfined on'";
 static const char remedy_apparmor[] =
         "add wlagent's AppArmor rules, see /usr/share/doc/wlagent/libvirt/README.md";
-static const char remedy_keys[] =
-        "mount a tmpfs there, or use wlagent's own encryption, with which "
-        "libvirt sees no key";
+static const char remedy_keys[] = "mount a tmpfs or an encrypted file system there, or use "
+                                  "wlagent's own encryption, with which "
+                                  "libvirt sees no key";
+static const char remedy_persistent[] = "'virsh secret-undefine' removes it and its value; wlagent "
+                                        "defines one that is kept in memory";
 static const char remedy_saved[] = "start the VM, which removes the file, or run 'virsh "
                                    "managedsave-remove'; keep the directory on an encrypted file "
                                    "system if VMs have to be saved";
@@ -162,13 +165,27 @@ static void check_apparmor(struct doctor *doctor, const struct libvirt_host *hos
                               "AppArmor lets libvirt run the hook, and QEMU open images");
 }
 
-static bool is_in_memory(const struct doctor *doctor, const char *path) {
+/* Device-mapper names the kind of a mapping in its uuid. */
+static bool is_on_crypt(const struct doctor *doctor, const char *whole) {
+        struct stat status;
+        char path[64];
+        char uuid[16];
+
+        if (stat(whole, &status) < 0)
+                return false;
+        (void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/dm/uuid", major(status.st_dev),
+                       minor(status.st_dev));
+        libvirt_host_file(doctor->root, path, uuid, sizeof(uuid));
+        return strncmp(uuid, "CRYPT-", 6) == 0;
+}
+
+static bool keeps_keys(const struct doctor *doctor, const char *path) {
         char whole[PATH_MAX];
         struct statfs facts;
 
         libvirt_host_path(doctor->root, path, whole);
         return statfs(whole, &facts) < 0 || facts.f_type == TMPFS_MAGIC ||
-               facts.f_type == RAMFS_MAGIC;
+               facts.f_type == RAMFS_MAGIC || is_on_crypt(doctor, whole);
 }
 
 /* libvirt writes a domain's master key to master-key.aes below the first, and what it encrypts, the
@@ -177,11 +194,17 @@ static void check_keys(struct doctor *doctor, const struct libvirt_host *host) {
         static const char *const directories[] = {"/var/lib/libvirt/qemu", "/var/log/libvirt/qemu"};
 
         for (size_t i = 0; host->domains.encrypted > 0 && i < 2; i++)
-                if (!is_in_memory(doctor, directories[i]))
+                if (!keeps_keys(doctor, directories[i]))
                         doctor_report(doctor, FINDING_WARNING, "libvirt-keys", remedy_keys,
                                       "libvirt writes key material of %s, which has <encryption>, "
                                       "to %s on a disk",
                                       host->domains.encrypted_name, directories[i]);
+        if (host->domains.persistent > 0)
+                doctor_report(
+                        doctor, FINDING_FAILURE, "libvirt-secrets", remedy_persistent,
+                        "libvirt keeps the secret %s of %s in /etc/libvirt/secrets, where its "
+                        "value would lie in clear: the domain does not start",
+                        host->domains.persistent_secret, host->domains.persistent_name);
 }
 
 static void check_saved(struct doctor *doctor, const struct libvirt_host *host) {

@@ -48,6 +48,40 @@ static void count(unsigned *counter, char to[static LIBVIRT_NAME_SIZE], const ch
         (void)snprintf(to, LIBVIRT_NAME_SIZE, "%s", name);
 }
 
+static void directory_closep(DIR **directory) {
+        if (*directory)
+                (void)closedir(*directory);
+}
+
+#define _cleanup_directory_ __attribute__((cleanup(directory_closep)))
+
+static DIR *open_directory(const char *root, const char *path) {
+        char whole[PATH_MAX];
+
+        libvirt_host_path(root, path, whole);
+        return opendir(whole);
+}
+
+/* libvirt keeps the definition of a persistent secret as UUID.xml. */
+static void find_persistent_secret(const char *root, const struct buf *text, const char *name,
+                                   struct libvirt_host *host) {
+        _cleanup_directory_ DIR *directory = open_directory(root, LIBVIRT_SECRETS);
+        const struct dirent *entry;
+
+        while (directory && mentions(text, ":secret ") && (entry = readdir(directory))) {
+                char uuid[UUID_TEXT_SIZE];
+                size_t length = strcspn(entry->d_name, ".");
+
+                if (length != UUID_TEXT_SIZE - 1 || strcmp(entry->d_name + length, ".xml") != 0)
+                        continue;
+                (void)snprintf(uuid, sizeof(uuid), "%.*s", (int)length, entry->d_name);
+                if (!mentions(text, uuid))
+                        continue;
+                count(&host->domains.persistent, host->domains.persistent_name, name);
+                (void)snprintf(host->domains.persistent_secret, LIBVIRT_NAME_SIZE, "%s", uuid);
+        }
+}
+
 static void read_definition(const char *root, int directory, const char *file,
                             struct libvirt_host *host) {
         _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(DOMAIN_XML_MAX);
@@ -66,23 +100,10 @@ static void read_definition(const char *root, int directory, const char *file,
                 return;
 
         count(&host->domains.protected, host->domains.protected_name, name);
+        find_persistent_secret(root, &text, name, host);
         (void)snprintf(saved, sizeof(saved), LIBVIRT_SAVED "/%s.save", name);
         if (exists(root, saved))
                 count(&host->domains.saved, host->domains.saved_name, name);
-}
-
-static void directory_closep(DIR **directory) {
-        if (*directory)
-                (void)closedir(*directory);
-}
-
-#define _cleanup_directory_ __attribute__((cleanup(directory_closep)))
-
-static DIR *open_directory(const char *root, const char *path) {
-        char whole[PATH_MAX];
-
-        libvirt_host_path(root, path, whole);
-        return opendir(whole);
 }
 
 static void read_definitions(const char *root, struct libvirt_host *host) {

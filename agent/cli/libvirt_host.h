@@ -17,6 +17,7 @@
 
 #define LIBVIRT_HOOK        "/etc/libvirt/hooks/qemu.d/50-wlagent"
 #define LIBVIRT_DEFINITIONS "/etc/libvirt/qemu"
+#define LIBVIRT_SECRETS     "/etc/libvirt/secrets"
 #define LIBVIRT_SAVED       "/var/lib/libvirt/qemu/save"
 #define LIBVIRT_NAME_SIZE   256u
 
@@ -34,6 +35,9 @@ struct libvirt_host {
                 char protected_name[LIBVIRT_NAME_SIZE]; /* of one of them */
                 unsigned encrypted;                     /* domains with <encryption> */
                 char encrypted_name[LIBVIRT_NAME_SIZE];
+                unsigned persistent; /* whose line of ours names a secret that is kept on disk */
+                char persistent_name[LIBVIRT_NAME_SIZE];   /* of one of them */
+                char persistent_secret[LIBVIRT_NAME_SIZE]; /* the secret's UUID */
                 unsigned saved;                     /* protected ones whose memory is on disk */
                 char saved_name[LIBVIRT_NAME_SIZE]; /* of one of them */
         } domains;

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,6 +15,11 @@
 #define MARKED                                                                                   \
         "<domain>\n  <metadata>\n    <wlagent:protected xmlns:wlagent=\"urn:wlagent:domain:1\">" \
         "</wlagent:protected>\n  </metadata>\n</domain>\n"
+#define SECRET_UUID "5d0c2b8e-52a4-4d0e-9a11-6d6c0f1b7a20"
+#define WITH_SECRET                                                                    \
+        "<domain><metadata><wlagent:protected xmlns:wlagent=\"urn:wlagent:domain:1\">" \
+        "<wlagent:secret target=\"vda\" uuid=\"" SECRET_UUID "\" key=\"local:///a\"/>" \
+        "</wlagent:protected></metadata></domain>\n"
 #define ENCRYPTED "<domain><disk><encryption format='luks'/></disk></domain>\n"
 
 static char state_directory[] = "/var/lib/workload-agent";
@@ -203,6 +209,40 @@ START_TEST(key_material_on_disk) {
 }
 END_TEST
 
+START_TEST(key_material_on_an_encrypted_file_system) {
+        struct stat status;
+        char path[64];
+
+        fixture_set_up();
+        fixture_make_directory("/var/lib/libvirt/qemu");
+        fixture_put_domain("luks", ENCRYPTED);
+        ck_assert_int_eq(stat(fixture_root(), &status), 0);
+        (void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/dm/uuid", major(status.st_dev),
+                       minor(status.st_dev));
+        fixture_put(path, 0444, "CRYPT-LUKS2-0-x\n");
+        run();
+        ck_assert_int_eq(fixture_count(FINDING_WARNING), 0);
+        fixture_tear_down();
+}
+END_TEST
+
+START_TEST(a_secret_that_libvirt_keeps) {
+        fixture_set_up();
+        put_healthy_host();
+        fixture_put(LIBVIRT_SECRETS "/" SECRET_UUID ".xml", 0600, "");
+        run();
+        ck_assert_int_eq(fixture_count(FINDING_FAILURE), 0);
+        fixture_put_domain("luks", WITH_SECRET);
+        run();
+        ck_assert(
+                fixture_found("failure", "libvirt-secrets", "the secret " SECRET_UUID " of luks"));
+        fixture_remove(LIBVIRT_SECRETS);
+        run();
+        ck_assert_int_eq(fixture_count(FINDING_FAILURE), 0);
+        fixture_tear_down();
+}
+END_TEST
+
 START_TEST(memory_on_disk) {
         fixture_set_up();
         put_healthy_host();
@@ -233,4 +273,5 @@ END_TEST
 
 SUITE_MAIN("doctor_libvirt", other_hosts_are_left_alone, nothing_to_report, the_file,
            a_domain_names_a_volume, the_daemon_is_older, selinux, apparmor, key_material_on_disk,
-           memory_on_disk, another_state_directory)
+           key_material_on_an_encrypted_file_system, a_secret_that_libvirt_keeps, memory_on_disk,
+           another_state_directory)
