@@ -64,6 +64,7 @@ class Client:
     def __init__(self, timeout=20):
         port = urllib.parse.urlsplit(double.urls["cms"]).port
         context = ssl.create_default_context(cafile=double.root_ca)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
         self.connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=timeout)
 
     def __enter__(self):

@@ -15,6 +15,7 @@ import uuid
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.x509.oid import NameOID
 
 from isecl_case import HARDWARE, JSON, PEM, DoubleTest, double, spare_key, unb64
 from software_host import SoftwareHost, new_key, public_pem, request_to_certify
@@ -227,7 +228,7 @@ class Certification(DoubleTest):
 
     @staticmethod
     def self_signed(key):
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "HVS Privacy Certificate")])
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "HVS Privacy Certificate")])
         today = datetime.datetime.now(datetime.timezone.utc)
         return (x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
                 .serial_number(1).not_valid_before(today).not_valid_after(today.replace(year=today.year + 1))

@@ -72,12 +72,18 @@ class Authority:
         subject = builder(common_name, issuer.certificate.subject if issuer else name(common_name), key.public_key())
         subject = subject.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         subject = subject.add_extension(key_usage("key_cert_sign", "crl_sign"), critical=True)
+        subject = subject.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        subject = subject.add_extension(parent.identifier(), critical=False)
         self.certificate = subject.sign(parent.key, self.digest)
         self.issuer = issuer
+
+    def identifier(self):
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
 
     def issue(self, subject, key, extensions=(), digest=None, **dates):
         """extensions: (extension, critical)"""
         made = builder(subject, self.certificate.subject, key, **dates)
+        made = made.add_extension(self.identifier(), critical=False)
         for extension, critical in extensions:
             made = made.add_extension(extension, critical)
         return made.sign(self.key, digest or self.digest)
@@ -159,7 +165,7 @@ class Certificates:
     def signed_with_sha1(self, issuer, key, extensions):
         """The openssl command still signs with SHA-1; the library here does not."""
         request = x509.CertificateSigningRequestBuilder().subject_name(name("CMS"))
-        for extension, critical in extensions:
+        for extension, critical in [*extensions, (issuer.identifier(), False)]:
             request = request.add_extension(extension, critical)
         done = subprocess.run(
             ["openssl", "x509", "-req", "-sha1", "-days", "30", "-copy_extensions", "copyall", "-set_serial", "1",
