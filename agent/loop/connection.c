@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -12,6 +13,8 @@
 #include "loop/connection_state.h"
 
 #define TIMER_FLOOR (10 * USEC_PER_MSEC)
+
+#define SHARE_PART 4u /* of the connections: for each user, and kept for root and our own */
 
 static const char hint_connections[] = "raise MaxConnections=";
 
@@ -240,13 +243,35 @@ void connection_wake(void *userdata) {
         (void)sd_event_source_set_enabled(connection->set->wake, SD_EVENT_ONESHOT);
 }
 
+static size_t count_of(const struct connection_set *set, uid_t uid) {
+        size_t count = 0;
+
+        for (const struct connection *connection = LIST_FIRST(&set->connections); connection;
+             connection = LIST_NEXT(connection, entry))
+                count += connection->peer.uid == uid;
+        return count;
+}
+
+static int check_room(const struct connection_set *set, uid_t uid, struct wla_error *err) {
+        size_t part = set->options.connections_max / SHARE_PART;
+        bool first = uid == 0 || uid == geteuid();
+
+        if (set->count >= set->options.connections_max - (first ? 0 : part))
+                return wla_fail_hint(err, WLA_E_BUSY, hint_connections,
+                                     "%zu connections are open already", set->count);
+        if (!first && count_of(set, uid) >= (part > 0 ? part : 1))
+                return wla_fail_hint(err, WLA_E_BUSY, hint_connections,
+                                     "user %u has %zu connections open already", uid,
+                                     count_of(set, uid));
+        return 0;
+}
+
 int connection_new(struct connection_set *set, int fd, const struct ucred *peer,
                    struct connection **ret, struct wla_error *err) {
         _cleanup_close_ int socket_fd = fd;
 
-        if (set->count >= set->options.connections_max)
-                return wla_fail_hint(err, WLA_E_BUSY, hint_connections,
-                                     "%zu connections are open already", set->count);
+        if (check_room(set, peer->uid, err) < 0)
+                return -1;
 
         struct connection *connection = calloc(1, sizeof(*connection));
         if (!connection)

@@ -44,7 +44,7 @@ struct connection_protocol {
 
 struct connection_set_options {
         sd_event *event;
-        size_t connections_max;
+        size_t connections_max; /* a quarter of them is kept for root and the caller's own user */
         void (*closed)(void *userdata); /* a connection has ended; NULL: nobody asks */
         void *userdata;
 };
@@ -65,7 +65,9 @@ void connection_set_shutdown(struct connection_set *set);
 void connection_set_review(struct connection_set *set,
                            bool (*allows)(const void *userdata, uid_t uid), const void *userdata);
 
-/* Takes fd in any case.  WLA_E_BUSY when the set is full.  Then either connection_serve() or
+/* Takes fd in any case.  WLA_E_BUSY when the set is full; for users other than root and the caller's own
+ * also when only the part of those two is free, or when that user has a quarter of all (at least one)
+ * already: nobody can keep the others out.  Then either connection_serve() or
  * connection_close() has to follow. */
 int connection_new(struct connection_set *set, int fd, const struct ucred *peer,
                    struct connection **ret, struct wla_error *err) _must_check_;

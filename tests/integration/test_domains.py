@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import struct
+import subprocess
 import time
 import uuid
 
@@ -133,6 +134,28 @@ class Lifecycle(VmTest):
         domain.disks = {}
         self.allowed("prepare", domain)
         self.nothing_is_left(domain)
+
+
+class OtherUsers(VmTest):
+    FILL = ("import socket,sys\nheld=[socket.socket(socket.AF_UNIX) for _ in range(40)]\n"
+            "for s in held: s.connect(sys.argv[1])\nprint('full',flush=True)\nsys.stdin.read()\n")
+
+    def test_nobody_keeps_vms_from_starting(self):
+        self.agent.stop()
+        self.agent.user = None
+        for directory in (self.directory, self.agent.directory, self.agent.run_directory):
+            os.chmod(directory, 0o755)
+        self.agent.write_config(KeyProvider={"AllowUsers": "root nobody"}, Libvirt=self.LIBVIRT)
+        self.agent.start()
+        os.chmod(self.agent.control, 0o666)
+        with subprocess.Popen(["/usr/bin/python3", "-c", self.FILL, self.agent.control], user="nobody",
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) as greedy:
+            self.assertEqual(greedy.stdout.readline(), b"full\n")
+            harness.poll(lambda: "the control socket turned a connection away: user " in self.agent.log_text(), "its share")
+            for _ in range(3):
+                domain = Domain({"vda": (self.image, "layer")})
+                self.run_through(domain)
+            greedy.stdin.close()
 
 
 class Refusals(VmTest):
