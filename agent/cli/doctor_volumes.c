@@ -10,12 +10,15 @@
 #include "base/file.h"
 #include "cli/doctor.h"
 #include "cli/libvirt_host.h"
+#include "cli/other_program.h"
 #include "volume/client.h"
 
 #define ANSWER_USEC          (UINT64_C(5) * USEC_PER_SEC)
 #define MODULE_LIST_MAX      (8u * 1024u * 1024u)
 #define MAPPINGS_MAX         4096u
 #define LAYER_DIRECTORY_BITS (S_IRWXG | S_IRWXO)
+#define SYSTEMCTL_USEC       (UINT64_C(5) * USEC_PER_SEC)
+#define UNIT_PATHS_SIZE      8192u
 
 static const char remedy_start[] =
         "systemctl enable --now wlagent-volumed.socket; systemctl status wlagent-volumed";
@@ -153,6 +156,58 @@ static void check_roots(struct doctor *doctor) {
                       "none of the directories of ImageRoots= exists: %s", roots->text);
 }
 
+/* Where systemd lets wlagent-volumed write, with the drop-ins of its unit; "" when that cannot be told. */
+static void read_unit_paths(char to[static UNIT_PATHS_SIZE]) {
+        char path[PATH_MAX];
+        char command[] = "show";
+        char property[] = "--property=ReadWritePaths";
+        char value[] = "--value";
+        char unit[] = "wlagent-volumed.service";
+        char *const argv[] = {path, command, property, value, unit, NULL};
+        struct wla_error ignored = {0};
+
+        if (other_program_find("systemctl", path, &ignored) < 0 ||
+            other_program_first_line(argv, SYSTEMCTL_USEC, to, UNIT_PATHS_SIZE, &ignored) < 0)
+                to[0] = '\0';
+}
+
+/* systemd.exec(5): '-' and '+' in front of a path have a meaning of their own. */
+static bool is_writable(const char *unit_paths, const char *path) {
+        for (const char *at = unit_paths; *at; at += strspn(at, " ")) {
+                at += strspn(at, "-+");
+
+                size_t length = strcspn(at, " ");
+                size_t compared = length > 1 && at[length - 1] == '/' ? length - 1 : length;
+                if (strncmp(path, at, compared) == 0 &&
+                    (path[compared] == '\0' || path[compared] == '/' || compared == 1))
+                        return true;
+                at += length;
+        }
+        return false;
+}
+
+/* Its sandbox shows it the rest read-only, which is enough for images that layers stand on. */
+static void check_unit(struct doctor *doctor) {
+        const struct config_paths *roots = &doctor->config->volumes.image_roots;
+        char unit_paths[UNIT_PATHS_SIZE];
+        char remedy[PATH_MAX + 128];
+        struct stat facts;
+
+        read_unit_paths(unit_paths);
+        for (size_t i = 0; i < roots->count && unit_paths[0] != '\0'; i++) {
+                if (is_writable(unit_paths, roots->paths[i]) || stat(roots->paths[i], &facts) < 0)
+                        continue;
+                (void)snprintf(remedy, sizeof(remedy),
+                               "'systemctl edit wlagent-volumed.service', with the lines [Service] "
+                               "and ReadWritePaths=%s, and restart it while no VM starts",
+                               roots->paths[i]);
+                doctor_report(doctor, FINDING_WARNING, "image-roots", remedy,
+                              "its unit does not let wlagent-volumed write below %s: no VM has a "
+                              "disk there in mode direct, and nothing there is adopted",
+                              roots->paths[i]);
+        }
+}
+
 /* A compressed swap in memory is none on disk; device-mapper names the kind of a mapping in its uuid. */
 static bool keeps_secrets(const struct doctor *doctor, const char *device) {
         const char *name = strrchr(device, '/');
@@ -205,6 +260,7 @@ void doctor_check_volumes(struct doctor *doctor) {
         check_control(doctor, &host);
         check_layers(doctor, &host);
         check_roots(doctor);
+        check_unit(doctor);
         check_socket(doctor, &host);
         check_swap(doctor);
 }

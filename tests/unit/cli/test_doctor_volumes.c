@@ -162,6 +162,44 @@ START_TEST(directories) {
 }
 END_TEST
 
+START_TEST(what_the_unit_lets_it_write) {
+        static const struct {
+                const char *before;
+                const char *behind;
+                bool writable;
+        } paths[] = {
+                {"", "", true},     {"-", "", true},      {"/a -/b +", "/ /c", true},
+                {"/ /x", "", true}, {"", "2", false},     {"", "/sub", false},
+                {"/x", "", false},  {"/a /b", "", false},
+        };
+        char script[2 * PATH_MAX + 128];
+        char text[2 * PATH_MAX + 64];
+
+        fixture_set_up();
+        put_healthy_host();
+        ck_assert_int_eq(setenv("PATH", fixture_path("/bin"), 1), 0);
+        (void)snprintf(text, sizeof(text), "write below %s:", roots);
+        run();
+        ck_assert(!fixture_found("warning", "image-roots", text));
+        for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+                (void)snprintf(script, sizeof(script),
+                               "#!/bin/sh\ncase $* in *ReadWritePaths*wlagent-volumed.service) "
+                               "echo '%s%s%s' ;; esac\n",
+                               paths[i].before, roots, paths[i].behind);
+                fixture_put("/bin/systemctl", 0755, script);
+                run();
+                ck_assert_msg(fixture_found("warning", "image-roots", text) != paths[i].writable,
+                              "%s...%s", paths[i].before, paths[i].behind);
+        }
+
+        /* It is said of what is there only. */
+        fixture_remove("/images");
+        run();
+        ck_assert(!fixture_found("warning", "image-roots", text));
+        fixture_tear_down();
+}
+END_TEST
+
 START_TEST(memory_on_disk) {
         fixture_set_up();
         put_healthy_host();
@@ -187,4 +225,4 @@ START_TEST(memory_on_disk) {
 END_TEST
 
 SUITE_MAIN("doctor_volumes", other_hosts_are_left_alone, nothing_to_report, volumed_is_down,
-           drivers, directories, memory_on_disk)
+           drivers, directories, what_the_unit_lets_it_write, memory_on_disk)
