@@ -2,43 +2,20 @@
 #include "image/header_writer.h"
 
 #include <errno.h>
-#include <libcryptsetup.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "image/crypt_log.h"
 
 #define METADATA_SIZE     16384u
 #define KEYSLOTS_SIZE     4096u /* libcryptsetup takes 0 for its default of 16 MiB */
 #define DIGEST_ITERATIONS 1000u /* the volume key is random: there is nothing to slow down */
 #define FD_PATH_SIZE      32u
-#define LOG_SIZE          160u
 
 _Static_assert(2 * METADATA_SIZE + KEYSLOTS_SIZE == IMAGE_HEADER_SIZE, "the parts of a header");
-
-/* What libcryptsetup says about its first error. */
-struct crypt_log {
-        char text[LOG_SIZE];
-};
-
-static void keep_first_error(int level, const char *message, void *userdata) {
-        struct crypt_log *log = userdata;
-
-        if (level == CRYPT_LOG_ERROR && log->text[0] == '\0')
-                (void)snprintf(log->text, sizeof(log->text), "%.*s", (int)strcspn(message, "\n"),
-                               message);
-}
-
-static int check_call(int outcome, const char *what, const struct crypt_log *log,
-                      struct wla_error *err) {
-        if (outcome >= 0)
-                return 0;
-        if (log->text[0] != '\0')
-                return wla_fail(err, WLA_E_SYSTEM, "libcryptsetup cannot %s: %s", what, log->text);
-        return wla_fail_errno(err, -outcome, "libcryptsetup cannot %s", what);
-}
 
 static int make_memory_file(const char *name, off_t size, int *ret_fd, struct wla_error *err) {
         _cleanup_close_ int fd = memfd_create(name, MFD_CLOEXEC);
@@ -70,31 +47,34 @@ static int format(struct crypt_device *device, const struct header_content *cont
         };
         struct wla_bytes key = wla_secret_view(content->volume_key);
 
-        if (check_call(crypt_set_metadata_size(device, METADATA_SIZE, KEYSLOTS_SIZE),
-                       "set the size of a header", log, err) < 0 ||
-            check_call(crypt_set_data_offset(device, 0), "set the data's offset", log, err) < 0)
+        if (crypt_log_check(log, crypt_set_metadata_size(device, METADATA_SIZE, KEYSLOTS_SIZE),
+                            "set the size of a header", err) < 0 ||
+            crypt_log_check(log, crypt_set_data_offset(device, 0), "set the data's offset", err) <
+                    0)
                 return -1;
-        return check_call(crypt_format(device, CRYPT_LUKS2, "aes", "xts-plain64",
-                                       content->uuid.text, (const char *)key.data, key.size,
-                                       &params),
-                          "make a LUKS2 header", log, err);
+        return crypt_log_check(log,
+                               crypt_format(device, CRYPT_LUKS2, "aes", "xts-plain64",
+                                            content->uuid.text, (const char *)key.data, key.size,
+                                            &params),
+                               "make a LUKS2 header", err);
 }
 
 static int write_to(const char *path, const char *data_path, const struct header_content *content,
                     const char *token, struct wla_error *err) {
         struct crypt_device *device = NULL;
-        struct crypt_log log = {0};
+        struct crypt_log log;
 
-        /* For the library, not for the device: otherwise crypt_init() speaks on standard error. */
-        crypt_set_log_callback(NULL, keep_first_error, &log);
-        int outcome = check_call(crypt_init(&device, path), "open a file in memory", &log, err);
+        crypt_log_begin(&log, NULL);
+        int outcome = crypt_log_check(&log, crypt_init(&device, path), "open a file in memory",
+                                      err);
         if (outcome == 0)
                 outcome = format(device, content, data_path, &log, err);
         if (outcome == 0)
-                outcome = check_call(crypt_token_json_set(device, CRYPT_ANY_TOKEN, token),
-                                     "write the token", &log, err);
+                outcome = crypt_log_check(&log,
+                                          crypt_token_json_set(device, CRYPT_ANY_TOKEN, token),
+                                          "write the token", err);
         crypt_free(device);
-        crypt_set_log_callback(NULL, NULL, NULL);
+        crypt_log_end();
         return outcome;
 }
 
@@ -149,19 +129,19 @@ static int verify_key(const char *path, const char *data_path, const struct wla_
                       struct wla_error *err) {
         struct wla_bytes key = wla_secret_view(volume_key);
         struct crypt_device *device = NULL;
-        struct crypt_log log = {0};
+        struct crypt_log log;
 
-        crypt_set_log_callback(NULL, keep_first_error, &log);
-        int outcome = check_call(crypt_init_data_device(&device, path, data_path),
-                                 "open a file in memory", &log, err);
+        crypt_log_begin(&log, NULL);
+        int outcome = crypt_log_check(&log, crypt_init_data_device(&device, path, data_path),
+                                      "open a file in memory", err);
         if (outcome == 0)
-                outcome = check_call(crypt_load(device, CRYPT_LUKS2, NULL), "read the header", &log,
-                                     err);
+                outcome = crypt_log_check(&log, crypt_load(device, CRYPT_LUKS2, NULL),
+                                          "read the header", err);
         if (outcome == 0 && crypt_volume_key_verify(device, (const char *)key.data, key.size) < 0)
                 outcome = wla_fail_hint(err, WLA_E_DENIED, "its header was changed",
                                         "the digest in the header is of another volume key");
         crypt_free(device);
-        crypt_set_log_callback(NULL, NULL, NULL);
+        crypt_log_end();
         return outcome;
 }
 

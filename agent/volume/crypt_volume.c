@@ -2,7 +2,6 @@
 #include "volume/crypt_volume.h"
 
 #include <errno.h>
-#include <libcryptsetup.h>
 #include <linux/keyctl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define LOG_SIZE 160u
+#include "image/crypt_log.h"
 
 static const char hint_key[] =
         "the key id names another key than the one that it was encrypted with";
@@ -18,25 +17,15 @@ static const char hint_key[] =
 struct crypt_volume {
         struct crypt_device *device;
         const struct luks2_header *header;
-        char log[LOG_SIZE]; /* what libcryptsetup said about its first error */
+        struct crypt_log log;
 };
-
-static void keep_first_error(int level, const char *message, void *userdata) {
-        struct crypt_volume *volume = userdata;
-
-        if (level == CRYPT_LOG_ERROR && volume->log[0] == '\0')
-                (void)snprintf(volume->log, sizeof(volume->log), "%.*s",
-                               (int)strcspn(message, "\n"), message);
-}
 
 static int fail(const struct crypt_volume *volume, int outcome, const char *what,
                 struct wla_error *err) {
         if (outcome == -EEXIST || outcome == -EBUSY || outcome == -ENODEV)
-                return wla_fail(err, WLA_E_BUSY, "%s: %s", what,
-                                volume->log[0] ? volume->log : "somebody else is at it");
-        if (volume->log[0])
-                return wla_fail(err, WLA_E_SYSTEM, "%s: %s", what, volume->log);
-        return wla_fail_errno(err, -outcome, "%s", what);
+                return wla_fail(err, WLA_E_BUSY, "libcryptsetup cannot %s: %s", what,
+                                volume->log.text[0] ? volume->log.text : "somebody else is at it");
+        return crypt_log_check(&volume->log, outcome, what, err);
 }
 
 static int load(struct crypt_volume *volume, const char *header, const char *data,
@@ -44,17 +33,17 @@ static int load(struct crypt_volume *volume, const char *header, const char *dat
         int r = data ? crypt_init_data_device(&volume->device, header, data)
                      : crypt_init(&volume->device, header);
         if (r < 0)
-                return fail(volume, r, "opening the header", err);
+                return fail(volume, r, "open the header", err);
 
         /* The copy is ours alone; the lock would be a file in a directory that is not. */
         r = crypt_metadata_locking(volume->device, 0);
         if (r < 0)
-                return fail(volume, r, "switching off locks on the header", err);
+                return fail(volume, r, "switch off locks on the header", err);
         r = crypt_load(volume->device, CRYPT_LUKS2, NULL);
         if (r < 0)
-                return fail(volume, r, "reading the header", err);
+                return fail(volume, r, "read the header", err);
         r = crypt_volume_key_keyring(volume->device, 1);
-        return r < 0 ? fail(volume, r, "using the kernel's keyring", err) : 0;
+        return r < 0 ? fail(volume, r, "use the kernel's keyring", err) : 0;
 }
 
 int crypt_volume_open(const struct sealed_header *sealed, const struct luks2_header *header,
@@ -66,8 +55,7 @@ int crypt_volume_open(const struct sealed_header *sealed, const struct luks2_hea
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
         volume->header = header;
         (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", sealed->fd);
-        /* For the library, not for the device: otherwise crypt_init() speaks on standard error. */
-        crypt_set_log_callback(NULL, keep_first_error, volume);
+        crypt_log_begin(&volume->log, NULL);
         if (load(volume, path, data, err) < 0)
                 return -1;
 
@@ -88,7 +76,7 @@ static int fail_key(const struct crypt_volume *volume, int outcome, struct wla_e
         if (outcome == -EPERM)
                 return wla_fail_hint(err, WLA_E_DENIED, hint_key,
                                      "the key does not open the header");
-        return fail(volume, outcome, "checking the key", err);
+        return fail(volume, outcome, "check the key", err);
 }
 
 int crypt_volume_check_key(struct crypt_volume *volume, const struct wla_secret *volume_key,
@@ -115,7 +103,7 @@ int crypt_volume_activate(struct crypt_volume *volume, const struct wla_secret *
                                              (const char *)key.data, key.size, flags);
         if (r == -EPERM)
                 return fail_key(volume, r, err);
-        return r < 0 ? fail(volume, r, "opening the volume", err) : 0;
+        return r < 0 ? fail(volume, r, "open the volume", err) : 0;
 }
 
 /* Whatever way the activation took: nothing stays in the keyring of this thread. */
@@ -131,7 +119,7 @@ struct crypt_volume *crypt_volume_free(struct crypt_volume *volume) {
                 return NULL;
 
         crypt_free(volume->device);
-        crypt_set_log_callback(NULL, NULL, NULL);
+        crypt_log_end();
         empty_keyring();
         free(volume);
         return NULL;

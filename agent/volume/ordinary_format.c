@@ -2,39 +2,16 @@
 #include "volume/ordinary_format.h"
 
 #include <errno.h>
-#include <libcryptsetup.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "image/crypt_log.h"
 
 #define OFFSET_UNIT 512u
 #define ITERATIONS  1000u /* libcryptsetup's floor */
-#define LOG_SIZE    160u
-
-/* What libcryptsetup says about its first error. */
-struct crypt_log {
-        char text[LOG_SIZE];
-};
-
-static void keep_first_error(int level, const char *message, void *userdata) {
-        struct crypt_log *log = userdata;
-
-        if (level == CRYPT_LOG_ERROR && log->text[0] == '\0')
-                (void)snprintf(log->text, sizeof(log->text), "%.*s", (int)strcspn(message, "\n"),
-                               message);
-}
-
-static int check_call(int outcome, const char *what, const struct crypt_log *log,
-                      struct wla_error *err) {
-        if (outcome >= 0)
-                return 0;
-        if (log->text[0] != '\0')
-                return wla_fail(err, WLA_E_SYSTEM, "libcryptsetup cannot %s: %s", what, log->text);
-        return wla_fail_errno(err, -outcome, "libcryptsetup cannot %s", what);
-}
 
 static int format(struct crypt_device *device, const struct luks2_header *like,
                   const struct wla_secret *volume_key, const struct wla_secret *passphrase,
@@ -49,16 +26,18 @@ static int format(struct crypt_device *device, const struct luks2_header *like,
         struct wla_bytes key = wla_secret_view(volume_key);
         struct wla_bytes phrase = wla_secret_view(passphrase);
 
-        if (check_call(crypt_set_data_offset(device, like->data_offset / OFFSET_UNIT),
-                       "set the data's offset", log, err) < 0 ||
-            check_call(crypt_format(device, CRYPT_LUKS2, "aes", "xts-plain64", NULL,
-                                    (const char *)key.data, key.size, &params),
-                       "make a LUKS2 header", log, err) < 0)
+        if (crypt_log_check(log, crypt_set_data_offset(device, like->data_offset / OFFSET_UNIT),
+                            "set the data's offset", err) < 0 ||
+            crypt_log_check(log,
+                            crypt_format(device, CRYPT_LUKS2, "aes", "xts-plain64", NULL,
+                                         (const char *)key.data, key.size, &params),
+                            "make a LUKS2 header", err) < 0)
                 return -1;
-        return check_call(crypt_keyslot_add_by_volume_key(device, 0, (const char *)key.data,
-                                                          key.size, (const char *)phrase.data,
-                                                          phrase.size),
-                          "make a keyslot", log, err);
+        return crypt_log_check(log,
+                               crypt_keyslot_add_by_volume_key(device, 0, (const char *)key.data,
+                                                               key.size, (const char *)phrase.data,
+                                                               phrase.size),
+                               "make a keyslot", err);
 }
 
 int ordinary_format(int fd, const struct luks2_header *like, const struct wla_secret *volume_key,
@@ -68,10 +47,10 @@ int ordinary_format(int fd, const struct luks2_header *like, const struct wla_se
         char path[32];
 
         (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-        if (check_call(crypt_init(&device, path), "open the new volume", &log, err) < 0)
+        if (crypt_log_check(&log, crypt_init(&device, path), "open the new volume", err) < 0)
                 return -1;
 
-        crypt_set_log_callback(device, keep_first_error, &log);
+        crypt_log_begin(&log, device);
         /* Nobody else has the file. */
         (void)crypt_metadata_locking(device, 0);
         int outcome = format(device, like, volume_key, passphrase, &log, err);

@@ -2,17 +2,15 @@
 #include "volume/ordinary_key.h"
 
 #include <errno.h>
-#include <libcryptsetup.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
+#include "image/crypt_log.h"
 
 /* The header is tried twice, and a launch has 20 s for everything. */
 #define KDF_COST_MAX   5000000u
 #define KDF_MEMORY_MAX (256u * 1024u) /* KiB; starts happen in parallel */
-
-#define LOG_SIZE 160u
 
 static const char hint_convert[] =
         "a random key needs no slow derivation: 'cryptsetup luksConvertKey --pbkdf pbkdf2 "
@@ -24,27 +22,12 @@ static const char hint_other_key[] =
         "the key that the domain names must be the passphrase of a keyslot, as binary: "
         "'cryptsetup luksAddKey FILE KEY-FILE'";
 
-/* What libcryptsetup says about its first error. */
-struct crypt_log {
-        char text[LOG_SIZE];
-};
-
-static void keep_first_error(int level, const char *message, void *userdata) {
-        struct crypt_log *log = userdata;
-
-        if (level == CRYPT_LOG_ERROR && log->text[0] == '\0')
-                (void)snprintf(log->text, sizeof(log->text), "%.*s", (int)strcspn(message, "\n"),
-                               message);
-}
-
 static int fail_call(int outcome, const char *what, const struct crypt_log *log,
                      struct wla_error *err) {
         if (outcome == -ENOMEM)
                 return wla_fail_hint(err, WLA_E_BUSY, hint_convert,
                                      "there is no memory for the key derivation");
-        if (log->text[0] != '\0')
-                return wla_fail(err, WLA_E_SYSTEM, "libcryptsetup cannot %s: %s", what, log->text);
-        return wla_fail_errno(err, -outcome, "libcryptsetup cannot %s", what);
+        return crypt_log_check(log, outcome, what, err);
 }
 
 static int try_keyslots(struct crypt_device *device, const struct wla_secret *passphrase,
@@ -81,7 +64,7 @@ static int load_and_try(const char *path, const struct wla_secret *passphrase,
         if (outcome < 0)
                 return fail_call(outcome, "open the header", &log, err);
 
-        crypt_set_log_callback(device, keep_first_error, &log);
+        crypt_log_begin(&log, device);
         /* The copy is ours alone; the lock would be a file in a directory that is not. */
         (void)crypt_metadata_locking(device, 0);
         outcome = crypt_load(device, CRYPT_LUKS2, NULL);
