@@ -102,12 +102,6 @@ static int next_data(void *self, uint64_t from, struct disk_range *ret, struct w
         return 0;
 }
 
-static int check_unchanged(void *self, struct wla_error *err) {
-        const struct cipher_source *source = self;
-
-        return source->ciphertext.ops->check_unchanged(source->ciphertext.self, err);
-}
-
 static void close_source(void *self) {
         struct cipher_source *source = self;
 
@@ -120,7 +114,6 @@ static const struct disk_source_ops cipher_ops = {
         .read = read_disk,
         .reader_free = free_reader,
         .next_data = next_data,
-        .check_unchanged = check_unchanged,
         .close = close_source,
 };
 
@@ -146,6 +139,7 @@ int cipher_source_open(struct disk_source *ciphertext, const struct wla_secret *
                 .ops = &cipher_ops,
                 .self = source,
                 .size = size,
+                .below = &source->ciphertext,
                 .reader_memory = source->ciphertext.reader_memory + BOUNCE_SIZE,
         };
         return 0;

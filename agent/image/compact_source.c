@@ -176,12 +176,6 @@ static int next_data(void *self, uint64_t from, struct disk_range *ret, struct w
         return 0;
 }
 
-static int check_unchanged(void *self, struct wla_error *err) {
-        const struct compact_source *source = self;
-
-        return source->disk.ops->check_unchanged(source->disk.self, err);
-}
-
 static void close_source(void *self) {
         struct compact_source *source = self;
 
@@ -195,7 +189,6 @@ static const struct disk_source_ops compact_ops = {
         .read = read_disk,
         .reader_free = free_reader,
         .next_data = next_data,
-        .check_unchanged = check_unchanged,
         .close = close_source,
 };
 
@@ -232,6 +225,7 @@ int compact_source_open(struct disk_source *disk, struct disk_source *ret, struc
                 .ops = &compact_ops,
                 .self = source,
                 .size = source->layout.clusters * QCOW2_CLUSTER_SIZE,
+                .below = &source->disk,
                 .reader_memory = source->disk.reader_memory + sizeof(struct compact_reader),
         };
         return 0;

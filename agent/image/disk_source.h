@@ -31,7 +31,7 @@ struct disk_source_ops {
         /* The first range at or behind from that is allocated; both ends at the disk's size: none. */
         int (*next_data)(void *self, uint64_t from, struct disk_range *ret, struct wla_error *err);
 
-        /* Fails when what was read is not the same any more. */
+        /* Fails when what was read is not the same any more.  NULL: the one below is asked. */
         int (*check_unchanged)(void *self, struct wla_error *err);
         void (*close)(void *self);
 };
@@ -39,14 +39,22 @@ struct disk_source_ops {
 struct disk_source {
         const struct disk_source_ops *ops; /* NULL: closed */
         void *self;
-        uint64_t size;        /* bytes, not 0 */
-        size_t reader_memory; /* about what a reader allocates */
+        uint64_t size;                   /* bytes, not 0 */
+        size_t reader_memory;            /* about what a reader allocates */
+        const struct disk_source *below; /* where it reads from another one */
 };
 
 static inline void disk_source_close(struct disk_source *source) {
         if (source->ops)
                 source->ops->close(source->self);
         *source = (struct disk_source){0};
+}
+
+static inline int disk_source_check_unchanged(const struct disk_source *source,
+                                              struct wla_error *err) {
+        while (!source->ops->check_unchanged)
+                source = source->below;
+        return source->ops->check_unchanged(source->self, err);
 }
 
 #define _cleanup_disk_source_ __attribute__((cleanup(disk_source_close)))

@@ -136,7 +136,7 @@ int image_encrypt(const struct image_encryption *what, struct image_token *token
         pass.to = direct_write_begin(what->fd);
         int outcome = image_sweep_run(&sweep, err);
         direct_write_end(&pass.to);
-        if (outcome < 0 || what->plaintext->ops->check_unchanged(what->plaintext->self, err) < 0)
+        if (outcome < 0 || disk_source_check_unchanged(what->plaintext, err) < 0)
                 return -1;
 
         if (token->sealed && seal_finish(what->volume_key, &what->header, token->size, &pass.sum,

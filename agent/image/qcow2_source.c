@@ -238,12 +238,6 @@ static int next_data(void *self, uint64_t from, struct disk_range *ret, struct w
         return outcome;
 }
 
-static int check_unchanged(void *self, struct wla_error *err) {
-        const struct qcow2_source *source = self;
-
-        return source->file.ops->check_unchanged(source->file.self, err);
-}
-
 static void close_source(void *self) {
         struct qcow2_source *source = self;
 
@@ -257,7 +251,6 @@ static const struct disk_source_ops qcow2_ops = {
         .read = read_disk,
         .reader_free = free_reader,
         .next_data = next_data,
-        .check_unchanged = check_unchanged,
         .close = close_source,
 };
 
@@ -280,6 +273,7 @@ int qcow2_source_open(struct disk_source *file, struct disk_source *ret, struct 
                 .ops = &qcow2_ops,
                 .self = source,
                 .size = source->map.virtual_size,
+                .below = &source->file,
                 .reader_memory = source->file.reader_memory + sizeof(struct qcow2_reader) +
                                  3 * cluster_size(source),
         };

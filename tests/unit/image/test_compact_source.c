@@ -129,6 +129,24 @@ START_TEST(the_largest_disk_costs_little) {
 }
 END_TEST
 
+START_TEST(the_disk_below_is_asked_whether_it_changed) {
+        static const uint8_t plain[DISK_SIZE];
+        struct memory_disk disk = {.bytes = plain, .size = DISK_SIZE};
+        struct disk_source source = memory_source(&disk);
+        struct disk_source compact;
+        struct disk_source twice;
+        struct wla_error err = {0};
+
+        ck_assert_int_eq(compact_source_open(&source, &compact, &err), 0);
+        ck_assert_int_eq(compact_source_open(&compact, &twice, &err), 0);
+        ck_assert_int_eq(disk_source_check_unchanged(&twice, &err), 0);
+        disk.changed = true;
+        ck_assert_int_eq(disk_source_check_unchanged(&twice, &err), -1);
+        disk_source_close(&twice);
+        ck_assert_uint_eq(disk.closed, 1);
+}
+END_TEST
+
 START_TEST(a_disk_that_is_too_large_is_refused) {
         struct memory_disk disk = {.size = QCOW2_VIRTUAL_SIZE_MAX + 512};
         struct disk_source source = memory_source(&disk);
@@ -164,4 +182,5 @@ START_TEST(failed_allocations_are_errors) {
 END_TEST
 
 SUITE_MAIN("compact_source", what_is_allocated_comes_back, the_largest_disk_costs_little,
-           a_disk_that_is_too_large_is_refused, failed_allocations_are_errors)
+           the_disk_below_is_asked_whether_it_changed, a_disk_that_is_too_large_is_refused,
+           failed_allocations_are_errors)
