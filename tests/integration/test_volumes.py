@@ -8,6 +8,7 @@ import time
 import uuid
 
 import harness
+import running
 from vms import Asking, Domain, VmTest, request
 
 
@@ -260,6 +261,18 @@ class Orphans(VolumeTest):
         with open(os.path.join(self.agent.state, "orphans.json"), encoding="utf-8") as orphans:
             self.assertEqual(json.load(orphans)["layers"], [])
         self.refused_command("layer-remove", self.removal(told), "busy", "is not to be removed any more")
+
+    def test_the_command_asks_both_times(self):
+        """libvirt's test driver knows one domain, which is not this one."""
+        def reconcile():
+            return self.agent.output("vm", "reconcile", "--connect", "test:///default",
+                                     env={**os.environ, "WLAGENT_LIBEXEC": running.WLAGENT_LIBEXEC})
+
+        self.assertEqual(reconcile(), "wlagentd knows of 1 domains.\n")
+        self.assertEqual(harness.poll(lambda: [line for line in reconcile().splitlines() if "removed" in line],
+                                      "the time", 10),
+                         [f"The layer of disk vda of VM {self.domain.uuid} is removed."])
+        self.assertEqual(self.volumed.layers(), [])
 
     def test_a_start_between_the_two_questions(self):
         told = self.chosen()
