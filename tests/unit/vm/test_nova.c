@@ -122,14 +122,25 @@ static void start(struct instance *instance) {
         ck_assert_ptr_nonnull(instance->call);
 }
 
+static bool record_names_disk(const struct instance *instance) {
+        char text[4096] = "";
+        char path[80];
+
+        (void)snprintf(path, sizeof(path), "vms/%s.json", instance->fixture.vm.text);
+        int fd = open(scratch_file(&instance->fixture.scratch, path), O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return false;
+        ck_assert_int_gt(read(fd, text, sizeof(text) - 1), 0);
+        (void)close(fd);
+        return strstr(text, instance->base) != NULL && strstr(text, "\"nova\"") != NULL;
+}
+
 /* The worker has done all of it, and the loop has not heard so yet. */
 static void run_until_handed_back(struct instance *instance) {
-        char record[80];
         struct pollfd ready = {.fd = sd_event_get_fd(instance->fixture.event), .events = POLLIN};
 
         /* The record is written just before the worker is told to map. */
-        (void)snprintf(record, sizeof(record), "vms/%s.json", instance->fixture.vm.text);
-        while (access(scratch_file(&instance->fixture.scratch, record), F_OK) < 0)
+        while (!record_names_disk(instance))
                 ck_assert_int_ge(sd_event_run(instance->fixture.event, 10000), 0);
         ck_assert_int_eq(instance->answers, 0);
         ck_assert_int_eq(poll(&ready, 1, 20000), 1);
@@ -195,6 +206,51 @@ START_TEST(no_record_can_be_written) {
 }
 END_TEST
 
+static void open_by_hand(struct instance *instance) {
+        const struct protected_disk line = vm_fixture_line(&instance->fixture, "vdb", DISK_DIRECT);
+        const struct vm_order order = {
+                .why = OPEN_BY_HAND,
+                .uuid = instance->fixture.vm,
+                .name = "",
+                .disks = &line,
+                .disk_count = 1,
+                .deadline_usec = clock_now_usec() + 20 * USEC_PER_SEC,
+                .done = done,
+                .userdata = instance,
+        };
+
+        lifecycle_open(instance->fixture.lifecycle, &order, &instance->call);
+        vm_fixture_run(&instance->fixture, &instance->answers);
+}
+
+/* The last disk of the VM goes while volumed has not answered: the VM stays as long. */
+START_TEST(a_return_outlives_the_other_disks) {
+        struct volume_name name = {.kind = VOLUME_DISK, .target = "vdb"};
+        struct instance instance;
+        struct wla_error err = {0};
+        bool held;
+
+        begin(&instance);
+        open_by_hand(&instance);
+        start(&instance);
+        run_until_handed_back(&instance);
+        vm_fixture_fault(&instance.fixture, "REBASE hang");
+        vm_call_cancel(instance.call);
+        const struct uuid *vm = &instance.fixture.vm;
+        while (!lifecycle_nova_return(instance.fixture.lifecycle, vm))
+                ck_assert_int_ge(sd_event_run(instance.fixture.event, 10000), 0);
+
+        name.uuid = *vm;
+        ck_assert_int_eq(lifecycle_let_go(instance.fixture.lifecycle, &name, &held, &err), 0);
+        ck_assert(held);
+        vm_fixture_wait_for_leases(&instance.fixture, 0);
+        while (lifecycle_nova_return(instance.fixture.lifecycle, vm))
+                ck_assert_int_ge(sd_event_run(instance.fixture.event, 10000), 0);
+        run_until_forgotten(&instance);
+        end(&instance);
+}
+END_TEST
+
 /* wlagentd ends at that moment: the next one reads a record of a VM that never started. */
 START_TEST(another_life) {
         struct instance instance;
@@ -213,4 +269,4 @@ START_TEST(another_life) {
 END_TEST
 
 SUITE_MAIN("nova", cancelled_when_all_is_done, superseded_when_all_is_done,
-           no_record_can_be_written, another_life)
+           no_record_can_be_written, a_return_outlives_the_other_disks, another_life)
