@@ -15,6 +15,7 @@ import unittest
 import uuid
 
 import host
+import killing
 from host import output, run
 from running import BUILD, poll
 
@@ -145,7 +146,7 @@ class VolumesTest(host.VmTest):
         return Session(self, *steps, **options)
 
     def gone(self, name):
-        poll(lambda: name not in self.host.mappings(), f"{name} to go", 10)
+        poll(lambda: name not in self.host.mappings(), f"{name} to go")
 
 
 class Volumes(VolumesTest):
@@ -538,7 +539,7 @@ class Layers(VolumesTest):
             session.close()
             self.assertEqual(os.listdir(os.path.join(LAYERS, VM)), [])
         finally:
-            poll(lambda: not run("umount", LAYERS, check=False).returncode, "the layers to be unused", 10)
+            poll(lambda: not run("umount", LAYERS, check=False).returncode, "the layers to be unused")
 
     def test_power_loss(self):
         """A layer that volumed has answered for is there; so is what a guest has made durable."""
@@ -561,18 +562,16 @@ class Layers(VolumesTest):
         """Whether the session came that far before it was killed, or a call of it failed."""
         # What tidies up after the one before is a process of volumed's, too.
         volumed = str(self.host.volumed.process.pid)
-        poll(lambda: run("pgrep", "-P", volumed, check=False).returncode, "volumed to have no session", 20)
-        with open("/run/kill-session", "w", encoding="ascii") as file:
-            file.write(f"{step} {how}")
+        poll(lambda: run("pgrep", "-P", volumed, check=False).returncode, "volumed to have no session")
+        killing.arm("wlagent-volumed", step, how)
         session = self.session(*steps)
         lines = session.wait()
-        reached = not os.path.exists("/run/kill-session")
+        reached = killing.disarm("wlagent-volumed")
         if reached:
             # Some failures do no harm, and are for nobody to hear of.
             self.assertRegex(lines[-1], "^unavailable: " if how == "kill" else "^(done$|[a-z-]+: )")
         else:
             self.assertEqual(lines[-1], "done")
-            os.unlink("/run/kill-session")
         session.close()
         return reached
 
@@ -580,17 +579,14 @@ class Layers(VolumesTest):
         """Kills the session before a call of its, or has that fail; then nothing is left, and after() is so. Another
         run begins with another call: every stride-th is enough for one."""
         self.host.volumed.stop()
-        os.environ["LD_PRELOAD"] = os.path.join(BUILD, "tests", "vm", "libkill_session.so")
-        try:
+        with killing.preloaded():
             self.host.volumed.start()
-        finally:
-            del os.environ["LD_PRELOAD"]
         self.addCleanup(self.restart_volumed)
         step = first = 1 + int(time.time()) % stride
         while self.stopped_at(step, how, *steps):
             self.left_nothing()
             if how == "kill":
-                poll(lambda: not glob.glob(LAYERS + "/*/*.*"), "what was cut off to be tidied up", 10)
+                poll(lambda: not glob.glob(LAYERS + "/*/*.*"), "what was cut off to be tidied up")
             after()
             step += stride
         self.assertGreater(step, 20, f"it began with {first}")

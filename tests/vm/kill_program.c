@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* For LD_PRELOAD into wlagent's programs: kills one before its Nth call that others can notice, has that
+ * call fail with EIO, or cuts the machine's power there.  Of wlagent-volumed that is a session, never the
+ * main process.  The file /run/kill/PROGRAM says so, "N kill", "N fail" or "N cut"; counting begins with the
+ * first call after it has appeared, and ends when it is removed, which the Nth call does.  Without it nothing
+ * happens.  The programs know nothing of this. */
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define EXPORT     __attribute__((visibility("default")))
+#define NEXT(name) ((__typeof__(name) *)dlsym(RTLD_NEXT, #name))
+
+static char control[64];
+static pid_t spared;
+
+static __attribute__((constructor)) void remember(void) {
+        (void)snprintf(control, sizeof(control), "/run/kill/%s", program_invocation_short_name);
+        if (strcmp(program_invocation_short_name, "wlagent-volumed") == 0)
+                spared = getpid();
+}
+
+static unsigned long left;
+static char what; /* the first letter */
+
+/* Whether the count has begun. */
+static int read_control(void) {
+        char word[8] = "";
+        FILE *file = fopen(control, "re");
+
+        if (!file)
+                return 0;
+        if (fscanf(file, "%lu %7s", &left, word) != 2)
+                left = 0;
+        what = word[0];
+        (void)fclose(file);
+        return left > 0;
+}
+
+static void strike(void) {
+        if (what == 'k')
+                (void)kill(getpid(), SIGKILL);
+        if (what == 'c') {
+                FILE *trigger = fopen("/proc/sysrq-trigger", "we");
+
+                if (trigger) {
+                        (void)fputc('b', trigger);
+                        (void)fflush(trigger);
+                }
+                for (;;)
+                        (void)pause();
+        }
+        errno = EIO;
+}
+
+/* Whether the call is to fail. */
+static int step(void) {
+        static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+        static int counting;
+        int reached = 0;
+
+        if (getpid() == spared)
+                return 0;
+        (void)pthread_mutex_lock(&mutex);
+        if (!counting)
+                counting = read_control();
+        if (counting && --left == 0)
+                reached = unlink(control) == 0;
+        if (left == 0 || access(control, F_OK) < 0)
+                counting = 0;
+        (void)pthread_mutex_unlock(&mutex);
+        if (reached)
+                strike();
+        return reached;
+}
+
+EXPORT int ioctl(int fd, unsigned long request, ...) {
+        va_list args;
+
+        va_start(args, request);
+        void *argument = va_arg(args, void *);
+        va_end(args);
+        if (step())
+                return -1;
+        return NEXT(ioctl)(fd, request, argument);
+}
+
+EXPORT int fsync(int fd) {
+        if (step())
+                return -1;
+        return NEXT(fsync)(fd);
+}
+
+EXPORT int ftruncate64(int fd, off64_t size) {
+        if (step())
+                return -1;
+        return NEXT(ftruncate64)(fd, size);
+}
+
+EXPORT int mkdirat(int fd, const char *name, mode_t mode) {
+        if (step())
+                return -1;
+        return NEXT(mkdirat)(fd, name, mode);
+}
+
+EXPORT int renameat(int from_fd, const char *from, int to_fd, const char *to) {
+        if (step())
+                return -1;
+        return NEXT(renameat)(from_fd, from, to_fd, to);
+}
+
+EXPORT int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags) {
+        if (step())
+                return -1;
+        return NEXT(renameat2)(from_fd, from, to_fd, to, flags);
+}
+
+EXPORT int unlinkat(int fd, const char *name, int flags) {
+        if (step())
+                return -1;
+        return NEXT(unlinkat)(fd, name, flags);
+}
+
+EXPORT ssize_t write(int fd, const void *data, size_t size) {
+        if (step())
+                return -1;
+        return NEXT(write)(fd, data, size);
+}
+
+EXPORT ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at) {
+        if (step())
+                return -1;
+        return NEXT(pwrite64)(fd, data, size, at);
+}
+
+EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
+        if (step())
+                return -1;
+        return NEXT(sendmsg)(fd, message, flags);
+}
+
+EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
+        if (step())
+                return -1;
+        return NEXT(recvmsg)(fd, message, flags);
+}
+
+EXPORT ssize_t send(int fd, const void *data, size_t size, int flags) {
+        if (step())
+                return -1;
+        return NEXT(send)(fd, data, size, flags);
+}
+
+EXPORT ssize_t recv(int fd, void *data, size_t size, int flags) {
+        if (step())
+                return -1;
+        return NEXT(recv)(fd, data, size, flags);
+}
+
+EXPORT int connect(int fd, const struct sockaddr *address, socklen_t size) {
+        if (step())
+                return -1;
+        return NEXT(connect)(fd, address, size);
+}
+
+EXPORT int linkat(int from_fd, const char *from, int to_fd, const char *to, int flags) {
+        if (step())
+                return -1;
+        return NEXT(linkat)(from_fd, from, to_fd, to, flags);
+}

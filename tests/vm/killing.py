@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kills a program of wlagent's before a chosen call, has that fail, or cuts the power there: see kill_program.c.
+
+With VM_SWEEP=all (tests/vm/run --sweep) tests go through all calls."""
+
+import contextlib
+import itertools
+import os
+import random
+
+from running import BUILD, open_to_all
+
+LIBRARY = open_to_all(os.path.join(BUILD, "tests", "vm", "libkill_program.so"))
+DIRECTORY = "/run/kill"
+ALL = os.environ.get("VM_SWEEP") == "all"
+
+
+def steps(calls, few):
+    """Where to kill: in a full sweep everywhere, until it is not reached any more; otherwise before a few of the
+    first calls, other ones in each run. calls: how many the program makes at least."""
+    return itertools.count(1) if ALL else sorted(random.sample(range(1, calls + 1), few))
+
+
+@contextlib.contextmanager
+def preloaded():
+    """What is started in the block can be killed."""
+    os.makedirs(DIRECTORY, exist_ok=True)
+    os.chmod(DIRECTORY, 0o777)  # the program removes the file, and wlagentd is not root's
+    os.environ["LD_PRELOAD"] = LIBRARY
+    try:
+        yield
+    finally:
+        del os.environ["LD_PRELOAD"]
+
+
+def arm(program, step, how="kill"):
+    with open(os.path.join(DIRECTORY, program), "w", encoding="ascii") as file:
+        file.write(f"{step} {how}")
+
+
+def disarm(program):
+    """Whether the program came that far."""
+    try:
+        os.unlink(os.path.join(DIRECTORY, program))
+    except FileNotFoundError:
+        return True
+    return False
