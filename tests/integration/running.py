@@ -39,19 +39,23 @@ WLAGENT = open_to_all(os.path.join(BUILD, "agent", "cli", "wlagent"))
 WLAGENT_LIBEXEC = os.path.dirname(open_to_all(os.path.join(BUILD, "agent", "vm_admin", "wlagent-vm")))
 
 READY_SECONDS = 30
-POLL_SECONDS = 0.002
+POLL_SECONDS = 0.002  # at first
+POLL_SECONDS_MAX = 0.05
 
 
 def poll(condition, what, seconds=READY_SECONDS):
-    """Returns the first true value of condition(); fails when there is none in time."""
+    """Returns the first true value of condition(); fails when there is none in time, with the text what, or what it
+    returns then."""
     end = time.monotonic() + seconds
+    pause = POLL_SECONDS
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds} s for: {what}")
-        time.sleep(POLL_SECONDS)
+            raise AssertionError(f"waited {seconds} s for: {what() if callable(what) else what}")
+        time.sleep(pause)
+        pause = min(2 * pause, POLL_SECONDS_MAX)
 
 
 def has_address_sanitizer():

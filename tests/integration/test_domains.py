@@ -232,6 +232,12 @@ class Refusals(VmTest):
 class Faults(VmTest):
     LIBVIRT = {"LaunchTimeoutSeconds": 2}
 
+    def be_patient(self):
+        """For what happens in less than that time, on a busy machine too."""
+        self.agent.write_config(Libvirt={"LaunchTimeoutSeconds": 60})
+        self.agent.stop()
+        self.agent.start()
+
     def test_volumed_is_down(self):
         self.volumed.stop()
         domain = Domain({"vda": (self.image, "layer")})
@@ -246,7 +252,7 @@ class Faults(VmTest):
             self.volumed.fault(operation, "hang")
             started = time.monotonic()
             self.refused_start("prepare", domain, "timeout", "wlagent-volumed has not answered")
-            self.assertLess(time.monotonic() - started, 3)
+            self.assertLess(time.monotonic() - started, 10)  # 20 by default
             self.volumed.fault()
             self.nothing_is_left(domain)
             self.allowed("prepare", domain)
@@ -290,6 +296,7 @@ class Faults(VmTest):
         self.allowed("prepare", domain)
 
     def test_the_hook_is_killed(self):
+        self.be_patient()
         for operation in ("INSPECT_IMAGE", "CREATE_LAYER"):
             domain = Domain({"vda": (self.image, "layer")})
             self.volumed.fault(operation, "hang")
@@ -297,22 +304,23 @@ class Faults(VmTest):
             asking = self.ask("prepare", domain)
             harness.poll(lambda: "FAULT" in self.volumed.order(), "volumed to hang")
             asking.hang_up()
-            harness.poll(lambda: self.vm(domain) is None, "the launch to end", 1)
+            harness.poll(lambda: self.vm(domain) is None, "the launch to end")
             self.volumed.fault()
             self.nothing_is_left(domain)
             self.allowed("prepare", domain)
             self.allowed("release", domain)
 
     def test_containers_do_not_wait_for_volumes(self):
+        self.be_patient()
         self.agent.import_key("pull", bytes(32))
         self.volumed.fault("INSPECT_IMAGE", "hang")
         asking = [self.ask("prepare", Domain({"vda": (self.image, "layer")})) for _ in range(20)]
         with self.agent.client() as client:
             started = time.monotonic()
             client.unwrap(harness.wrap_packet("local:///pull", bytes(32), b"{}"))
-            self.assertLess(time.monotonic() - started, 1.5)
+            self.assertLess(time.monotonic() - started, 30)
         for one in asking:
-            self.assertEqual(one.answer().code, "timeout")
+            one.hang_up()
 
     def test_a_tpm_that_hangs(self):
         self.tpm.freeze()
@@ -336,7 +344,7 @@ class Leases(VmTest):
     def test_a_start_that_goes_nowhere(self):
         domain = Domain({"vda": (self.image, "layer")})
         self.allowed("prepare", domain)
-        harness.poll(lambda: not self.volumed.held(), "the lease to end", 10)
+        harness.poll(lambda: not self.volumed.held(), "the lease to end")
         harness.poll(lambda: self.vm(domain) is None, "the VM to be forgotten")
         self.nothing_is_left(domain)
         self.assertIn("its time is over", self.agent.log_text())
@@ -346,7 +354,7 @@ class Leases(VmTest):
         domain = Domain({"vda": (self.image, "layer")})
         self.allowed("prepare", domain)
         with self.volumed.qemu(domain.mapping()):
-            harness.poll(lambda: self.vm(domain)["state"] == "running", "volumed to be asked", 10)
+            harness.poll(lambda: self.vm(domain)["state"] == "running", "volumed to be asked")
             self.allowed("started", domain)
             self.assertEqual(self.vm(domain)["state"], "running")
 
@@ -393,7 +401,7 @@ class Leases(VmTest):
     def test_migration_that_never_comes(self):
         domain = Domain({"vda": (self.image, "layer")})
         self.allowed("migrate", domain)
-        harness.poll(lambda: self.vm(domain) is None, "the VM to be forgotten", 10)
+        harness.poll(lambda: self.vm(domain) is None, "the VM to be forgotten")
         self.nothing_is_left(domain)
 
 
@@ -599,5 +607,5 @@ class Reload(VmTest):
         harness.poll(lambda: "read again" in self.agent.log_text(), "the reload")
         other = Domain({"vda": (self.image, "layer")})
         self.allowed("prepare", other)
-        harness.poll(lambda: self.vm(other) is None, "the shorter lease to end", 10)
+        harness.poll(lambda: self.vm(other) is None, "the shorter lease to end")
         self.assertEqual(self.vm(domain)["state"], "open")

@@ -26,6 +26,7 @@ NUMBERS = {"prepare": 1, "start": 2, "started": 3, "stopped": 4, "release": 5, "
 DECIDING = ("prepare", "start", "migrate", "restore")
 TOLD = ("stopped", "release", "reconnect")
 XML_MAX = 1024 * 1024
+SHORT = 12  # seconds: more than 2 or 4 on a busy machine, and less than 21
 
 PLAIN = b"<domain type='kvm'><name>plain</name><uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid></domain>"
 MARKED = (b"<domain><metadata><w:protected xmlns:w=\"urn:wlagent:domain:1\"/></metadata></domain>",
@@ -315,24 +316,24 @@ class Time(HookTest):
     def test_an_agent_that_never_answers(self):
         for operation in ("started", *TOLD):
             self.peer(waits_for_hang_up)
-            self.assertLess(self.timed(self.passes, operation, MARKED[0]), 3)
+            self.assertLess(self.timed(self.passes, operation, MARKED[0]), SHORT)
         self.peer(waits_for_hang_up)
-        self.assertLess(self.timed(self.passes, "prepare"), 3)
+        self.assertLess(self.timed(self.passes, "prepare"), SHORT)
         self.peer(waits_for_hang_up)
         took = self.timed(self.fails, "wlagentd does not answer", "prepare", MARKED[0])
         self.assertGreater(took, 20)
-        self.assertLess(took, 23)
+        self.assertLess(took, 21 + SHORT)
 
     def test_an_agent_that_never_reads(self):
         with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as waiting:
             listener.bind(self.path())
             listener.listen(0)
-            self.assertLess(self.timed(self.passes, "prepare", PLAIN + b" " * 1_000_000), 3)
+            self.assertLess(self.timed(self.passes, "prepare", PLAIN + b" " * 1_000_000), SHORT)
             # That connection still fills the queue, so not even another one is to be had.
             waiting.setblocking(False)
             self.assertRaises(BlockingIOError, waiting.connect, os.path.join(self.directory, "control.sock"))
-            self.assertLess(self.timed(self.passes, "prepare"), 3)
-            self.assertLess(self.timed(self.passes, "release", MARKED[0]), 3)
+            self.assertLess(self.timed(self.passes, "prepare"), SHORT)
+            self.assertLess(self.timed(self.passes, "release", MARKED[0]), SHORT)
 
     def test_drops_of_an_answer(self):
         def act(connection):
@@ -344,17 +345,17 @@ class Time(HookTest):
                 pass
 
         self.peer(act)
-        self.assertLess(self.timed(self.passes, "prepare"), 3)
+        self.assertLess(self.timed(self.passes, "prepare"), SHORT)
 
     def test_a_definition_without_end(self):
-        for operation, code, limit in (("prepare", 1, 6), ("stopped", 0, 3), ("reconnect", 0, 3)):
+        for operation, code in (("prepare", 1), ("stopped", 0), ("reconnect", 0)):
             start = time.monotonic()
             with subprocess.Popen([HOOK, "plain", operation, "begin", "-"], stdin=subprocess.PIPE,
                                   stderr=subprocess.PIPE, cwd=self.directory) as hook:
                 hook.stdin.write(PLAIN)
                 hook.stdin.flush()
                 self.assertEqual(hook.wait(40), code)
-                self.assertLess(time.monotonic() - start, limit)
+                self.assertLess(time.monotonic() - start, SHORT)
                 self.assertEqual(bool(hook.stderr.read()), code == 1)
                 hook.stdin.close()
 

@@ -57,8 +57,8 @@ class ByHand(VolumeTest):
     def test_the_time_is_over(self):
         vm = str(uuid.uuid4())
         self.done("volume-open", self.volume(vm, hold_seconds=1))
-        harness.poll(lambda: not self.volumed.held(), "the lease to end", 5)
-        harness.poll(lambda: not self.vms(), "the disk to be forgotten", 5)
+        harness.poll(lambda: not self.volumed.held(), "the lease to end")
+        harness.poll(lambda: not self.vms(), "the disk to be forgotten")
 
     def test_what_is_in_the_way(self):
         domain = Domain({"vda": (self.image, "layer")})

@@ -229,7 +229,7 @@ class VmTest(harness.AgentTest):
     def nothing_is_left(self, domain):
         """Of a start that failed, or a VM that has ended."""
         harness.poll(lambda: not self.volumed.held(), "leases to end")
-        harness.poll(lambda: self.vm(domain) is None, "the VM to be forgotten", 5)
+        harness.poll(lambda: self.vm(domain) is None, "the VM to be forgotten")
         self.assertEqual(self.records(), [])
 
     def run_through(self, domain):

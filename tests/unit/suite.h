@@ -6,6 +6,14 @@
 #include <check.h>
 #include <stdlib.h>
 
+/* How often a test tries what goes wrong by chance: so many times, or as many as WLAGENT_TEST_ROUNDS says,
+ * which takes CK_TIMEOUT_MULTIPLIER as well. */
+static inline unsigned long suite_rounds(unsigned long usual) {
+        const char *text = getenv("WLAGENT_TEST_ROUNDS");
+
+        return text ? strtoul(text, NULL, 10) : usual;
+}
+
 #define SUITE_MAIN(name, ...)                                                 \
         int main(void) {                                                      \
                 const TTest *const tests[] = {__VA_ARGS__};                   \

@@ -10,11 +10,12 @@ import host
 from running import poll
 
 PAUSES = "/run/pauses"
+# Waits without using the processor, which is slow enough here: its end is that of a pipe.
 HOOK = """#!/bin/sh
 cat >/dev/null
-[ -e {0}/$1-$2 ] || exit 0
+[ -p {0}/$1-$2 ] || exit 0
 : >{0}/$1-$2.reached
-while [ -e {0}/$1-$2 ]; do sleep 0.05; done
+cat {0}/$1-$2 2>/dev/null
 [ ! -e {0}/$1-$2.refused ]
 """
 
@@ -57,13 +58,14 @@ def paused(guest, operation, *command):
     """Runs the command until wlagent's hook has returned from that operation; what is in the block happens
     there. Yields the Command, which ends after the block."""
     mark = os.path.join(PAUSES, f"{guest.name}-{operation}")
-    with open(mark, "w", encoding="ascii"):
-        pass
+    os.mkfifo(mark)
     under_way = Command(*command)
     try:
         poll(lambda: os.path.exists(mark + ".reached"), f"{operation} of {guest.name}", 90)
         yield under_way
     finally:
+        end = os.open(mark, os.O_RDWR)
         os.unlink(mark)
+        os.close(end)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(mark + ".reached")

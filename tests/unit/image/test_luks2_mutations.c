@@ -337,14 +337,17 @@ START_TEST(random_bytes_change_nothing_unseen) {
 
         mutant_begin(&mutant, (enum sample)_i);
         const size_t length = strlen(header_json(mutant.original.bytes));
-        for (int round = 0; round < 5000; round++) {
+        const unsigned long rounds = suite_rounds(5000);
+        for (unsigned long round = 0; round < rounds; round++) {
                 char text[2] = {bytes[next_random(&state) % (sizeof(bytes) - 1)], '\0'};
                 size_t at = next_random(&state) % length;
                 struct wla_error err = {0};
 
                 (void)try_text(&mutant, at, next_random(&state) % 2, text, &err);
         }
-        ck_assert_uint_gt(mutant.refused, 3000);
+        ck_assert_uint_gt(mutant.refused, rounds * 3 / 5);
+        printf("%zu refused, %zu accepted as libcryptsetup reads them\n", (size_t)mutant.refused,
+               (size_t)mutant.accepted);
         mutant_end(&mutant);
 }
 END_TEST

@@ -51,7 +51,7 @@ class Protected(units.UnitTest):
         self.assertEqual(guest.wait_until_up(), expected)
 
     def gone(self):
-        poll(lambda: not host.Host.leftovers(), f"nothing to be left; there is {host.Host.leftovers()}", 20)
+        poll(lambda: not host.Host.leftovers(), lambda: f"nothing to be left; there is {host.Host.leftovers()}")
 
     def test_start_stop_and_start(self):
         guest = self.protected()

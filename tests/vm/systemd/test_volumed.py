@@ -56,7 +56,7 @@ class Volumed(units.UnitTest):
         return process
 
     def gone(self, name):
-        poll(lambda: not os.path.exists("/dev/mapper/" + name), f"{name} to go", 10)
+        poll(lambda: not os.path.exists("/dev/mapper/" + name), f"{name} to go")
 
     def test_an_image_a_disk_and_a_layer(self):
         self.assertEqual(active("wlagent-volumed.service"), "inactive")
