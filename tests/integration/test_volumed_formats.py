@@ -4,6 +4,7 @@ converted, volumes with an empty passphrase are refused and adopted, and it is k
 
 import os
 import pwd
+import re
 import shutil
 import struct
 import subprocess
@@ -21,6 +22,7 @@ MARKER = b"a marker of the formats' test"
 KEY = bytes(range(32))
 OTHER_KEY = bytes(range(1, 33))
 KEY_ID = "local:///web"
+LARGEST = 32  # MiB of memory
 
 
 class Volumed:
@@ -82,6 +84,20 @@ class Formats(unittest.TestCase):
         done = self.volumed.ask("image", self.path, *steps)
         self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
         return done.stdout.splitlines()[-1]
+
+    def memory_of(self, *steps):
+        """The largest resident set, in MiB, of the session that takes them; and what was said."""
+        with subprocess.Popen([CLIENT, self.volumed.socket, "image", self.path, *steps, "wait"], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True) as client:
+            said = client.stdout.readline() + client.stdout.readline()
+            self.assertEqual(client.stdout.readline(), "waiting\n", said)
+            pid = self.volumed.process.pid
+            with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
+                session, = children.read().split()
+            with open(f"/proc/{session}/status", encoding="ascii") as status:
+                peak, = re.findall(r"VmHWM:\s+(\d+) kB", status.read())
+            client.stdin.write("\n")
+        return int(peak) >> 10, said
 
     def assert_no_plaintext(self):
         for directory, _, names in os.walk(self.layers):
@@ -180,6 +196,13 @@ class Isecl(Formats):
         self.assertRegex(self.refused("convert", self.key, KEY_ID), "^unsupported: .* has a backing file")
         self.assertEqual(self.conversions(), [])
 
+    def test_memory_is_bounded(self):
+        """Neither the image nor the disk in it is in memory as a whole, not even once."""
+        foreign_formats.write_isecl(self.path, self.plaintext(192 << 20), KEY)
+        peak, said = self.memory_of("convert", self.key, KEY_ID)
+        self.assertIn("format=1", said)
+        self.assertLess(peak, LARGEST)
+
     def test_killed_at_every_step(self):
         for step in range(1, 1000):
             killed = Volumed(self, "killed", LD_PRELOAD=KILL_AT_STEP, KILL_AT_STEP=str(step))
@@ -233,6 +256,14 @@ class Luks2(Formats):
         self.assertEqual(foreign_formats.read_luks2(self.path, KEY), self.content)
         self.assertIn("there is nothing to do", self.ask("adopt", self.key))
         self.assertRegex(self.refused("adopt", self.other_key), "^denied: ")
+
+    def test_memory_is_bounded(self):
+        foreign_formats.write_luks2(self.path, self.content)
+        with open(self.path, "ab") as file:
+            file.write(os.urandom(192 << 20))
+        peak, said = self.memory_of("adopt", self.key)
+        self.assertIn("it opened without a key", said)
+        self.assertLess(peak, LARGEST)
 
     def test_what_is_no_such_volume_is_not_touched(self):
         with open(self.path, "wb") as file:

@@ -310,10 +310,10 @@ class Guest:
         except FileNotFoundError:
             return ""
 
-    def wait_until_up(self, seconds=60):
+    def wait_until_up(self, seconds=120):
         """Until the guest has read and written its disks; returns what it said."""
-        poll(lambda: self.console_text().endswith("up\n"), f"{self.name} to boot; it said: {self.console_text()}",
-             seconds)
+        poll(lambda: self.console_text().endswith("up\n"),
+             lambda: f"{self.name} to boot; it said: {self.console_text()}", seconds)
         return self.console_text()
 
 
@@ -353,17 +353,25 @@ class VmTest(unittest.TestCase):
 
     def left_nothing(self):
         """The removal of a mapping and its loop takes the kernel a moment after QEMU's end."""
-        poll(lambda: not self.host.leftovers(), f"nothing to be left; there is: {self.host.leftovers()}", 10)
+        poll(lambda: not self.host.leftovers(), lambda: f"nothing to be left; there is: {self.host.leftovers()}")
 
     # Where this test has lost power in the boot before, if it has.
     power_lost_at = os.environ.get("VM_POWER_LOST_AT")
 
-    def lose_power(self, step):
-        """Ends the VM at once. In the next boot, with the same /srv and TPM, this test begins again with
-        power_lost_at set to step, and the tests after it follow."""
+    def expect_power_loss(self, step):
+        """When the VM ends at once from now on, it boots again with the same /srv and TPM; this test begins again
+        with power_lost_at set to step, and the tests after it follow."""
         with open(f"/out/{os.environ['MACHINE']}/again", "w", encoding="utf-8") as file:
             file.write(f"{self.id()}\n{step}\n")
             os.fsync(file.fileno())
+
+    @staticmethod
+    def keep_power():
+        """It did not happen."""
+        os.unlink(f"/out/{os.environ['MACHINE']}/again")
+
+    def lose_power(self, step):
+        self.expect_power_loss(step)
         with open("/proc/sysrq-trigger", "w", encoding="ascii") as trigger:
             trigger.write("b")
         time.sleep(60)

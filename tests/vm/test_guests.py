@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an operator does with VMs that have encrypted disks, and what then must stay secret or start again."""
 
+import base64
+import itertools
 import os
+import secrets
 import signal
+import uuid
 
 import host
+import killing
+import stepwise
 from host import output, run, virsh
 from running import poll
 
@@ -30,8 +36,8 @@ class GuestsTest(host.VmTest):
         self.assertEqual(guest.state(), "shut off")
         return done.stderr
 
-    def gone(self, seconds=10):
-        poll(lambda: not self.host.leftovers(), f"nothing to be left; there is {self.host.leftovers()}", seconds)
+    def gone(self):
+        self.left_nothing()
 
     def no_plaintext(self):
         self.assertEqual(self.host.plaintext(TEXT), [])
@@ -62,6 +68,62 @@ class Secrets(GuestsTest):
         self.assertEqual(self.host.plaintext("the second"), [])
 
 
+    def test_of_the_key(self):
+        """It is in no file, no argument and no environment, in no form; not before, while or after the VM runs."""
+        key = secrets.token_hex(16).encode()
+        forms = [key.decode(), key.hex(), base64.b64encode(key).decode().rstrip("=")]
+        self.host.agent.import_key("text", key)
+        self.addCleanup(self.host.agent.remove_key, "text")
+
+        def shows():
+            return [found for form in forms for found in self.host.plaintext(form)]
+
+        guest = self.protected(image=self.image(TEXT, key="text"))
+        stepwise.install()
+        self.addCleanup(stepwise.remove)
+        with stepwise.paused(guest, "prepare", "start", "web") as start:
+            self.assertEqual(len(self.host.mappings()), 2)
+            self.assertEqual(shows(), [])
+        self.assertEqual(start.finish()[0], 0)
+        self.assertIn(TEXT, guest.wait_until_up())
+        self.assertEqual(shows(), [])
+        guest.destroy()
+        self.gone()
+        self.assertEqual(shows(), [])
+
+    def test_of_others(self):
+        """Local users read neither the volumes nor the files below; and no VM writes to the image."""
+        guest = self.protected()
+        self.boots(guest)
+        for name in self.host.mappings():
+            path = os.path.join("/dev/mapper", name)
+            self.assertEqual(os.stat(path).st_mode & 0o007, 0, name)
+            done = run("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "head", "-c1", path,
+                       check=False)
+            self.assertIn("Permission denied", done.stderr)
+            self.assertEqual(output("blockdev", "--getro", path), "1\n" if "-image-" in name else "0\n")
+        self.assertEqual(os.stat(host.LAYERS).st_mode & 0o777, 0o700)
+
+    def test_of_each_volume(self):
+        """Every image and every layer has a key of its own: the same plaintext in the same place is nowhere the same
+        ciphertext, though one key releases them all."""
+        def blocks(path):
+            with open(path, "rb") as file:
+                data = file.read(4096)
+            return {data[at:at + 16] for at in range(0, 4096, 16)}
+
+        first, second = self.image(TEXT, "first"), self.image(TEXT, "second")
+        found = [blocks(first), blocks(second)]
+        vms = [str(uuid.uuid4()) for _ in range(2)]
+        for vm in (*vms, vms[0]):
+            device = self.host.agent.output("volume", "open", "--vm", vm, "--disk", "vda", "--image", first).strip()
+            self.host.agent.run("volume", "close", device)
+            self.gone()
+            found.append(blocks(os.path.join(host.LAYERS, vm, "vda", "disk")))
+            self.host.agent.run("volume", "remove", "--force", os.path.basename(device))
+        self.assertEqual(sum(map(len, found)), len(set().union(*found)))
+
+
 class Lifecycle(GuestsTest):
     def test_suspend_and_reset(self):
         guest = self.protected()
@@ -70,7 +132,7 @@ class Lifecycle(GuestsTest):
         self.assertEqual(guest.state(), "paused")
         virsh("resume", "web")
         virsh("reset", "web")
-        poll(lambda: guest.console_text() == BOOTED + AGAIN, "the guest to boot again", 60)
+        poll(lambda: guest.console_text() == BOOTED + AGAIN, "the guest to boot again", 120)
 
     def test_managed_save(self):
         guest = self.protected()
@@ -80,7 +142,7 @@ class Lifecycle(GuestsTest):
         guest.start()
         self.assertEqual(guest.state(), "running")
         virsh("reset", "web")
-        poll(lambda: guest.console_text().endswith(AGAIN), "the guest to boot again", 60)
+        poll(lambda: guest.console_text().endswith(AGAIN), "the guest to boot again", 120)
         guest.destroy()
 
     def test_libvirtd_restarts(self):
@@ -95,12 +157,25 @@ class Lifecycle(GuestsTest):
         """The layer is the domain's by its UUID."""
         guest = self.protected()
         self.boots(guest)
+        self.assertNotEqual(virsh("domrename", "web", "shop", check=False).returncode, 0, "while it runs")
+        self.assertEqual(guest.state(), "running")
         guest.destroy()
+        self.gone()
         virsh("domrename", "web", "shop")
         self.addCleanup(virsh, "undefine", "shop", check=False)
         self.addCleanup(virsh, "destroy", "shop", check=False)
         virsh("start", "shop")
-        poll(lambda: guest.console_text().endswith(AGAIN), "the renamed guest to boot", 60)
+        poll(lambda: guest.console_text().endswith(AGAIN), "the renamed guest to boot", 120)
+
+    def test_odd_names(self):
+        """What would be options of qemu-img's, or mean something to whoever looks for "disk" in paths."""
+        directory = os.path.join(self.directory, "disk,backing_file=disk", "a disk,size=1 (disk)")
+        os.makedirs(directory)
+        os.chmod(os.path.dirname(directory), 0o755)
+        guest = self.protected(image=self.image(TEXT, "disk,preallocation=full disk", directory=directory))
+        self.boots(guest)
+        guest.destroy()
+        self.boots(guest, AGAIN)
 
     def test_transient(self):
         guest = self.guest("web").protected_disk(self.image(TEXT))
@@ -157,6 +232,39 @@ class Refused(GuestsTest):
         self.gone()
 
 
+    def test_plaintext_in_the_place_of_an_image(self):
+        """Whatever the file says it is, the domain says that it is protected."""
+        image = self.image(TEXT)
+        guest = self.protected(image=image)
+        os.rename(image + ".header", image + ".kept")
+        host.write_disk(image, "forged", os.path.getsize(image))
+        said = self.refused(guest, "disk vda")
+        self.assertIn(image, said)
+        os.rename(image + ".kept", image + ".header")
+        self.refused(guest, "disk vda")
+        guest.destroy(check=False)
+        self.gone()
+
+    def test_another_image_in_its_place(self):
+        """A larger one, say, under the same key: the layer is not made anew, and works again over its own image."""
+        image = self.image(TEXT)
+        guest = self.protected(image=image)
+        self.boots(guest)
+        guest.destroy()
+        self.gone()
+        plain = host.write_disk(os.path.join(host.PLAIN, "larger"), "another text", 4 << 20)
+        larger = os.path.join(self.directory, "larger")
+        self.host.agent.run("image", "encrypt", plain, larger, "--key", host.KEY_NAME)
+        for name in (image, image + ".header"):
+            os.rename(name, name + ".kept")
+            os.rename(name.replace(image, larger), name)
+        self.refused(guest, "made over another image")
+        self.gone()
+        for name in (image, image + ".header"):
+            os.rename(name + ".kept", name)
+        self.boots(guest, AGAIN)
+
+
 class PowerLoss(GuestsTest):
     def test_while_it_runs(self):
         """A guest that ran has its layer, and its next start needs the key again."""
@@ -172,3 +280,41 @@ class PowerLoss(GuestsTest):
             self.lose_power("running")
         self.addCleanup(run, "rm", "-f", image, image + ".header")
         self.boots(guest, AGAIN)
+
+    def test_while_a_layer_is_made(self):
+        """Whichever call of wlagent-volumed's is the last one: the layer is absent or whole, and the VM starts."""
+        guest = self.guest("web", fixed_uuid="5c2f7a3e-0d43-4d0c-9d5c-3f1f63c0f002")
+        image = os.path.join(host.IMAGES, "power-loss-layer")
+        guest.protected_disk(image).define()
+        if self.power_lost_at:
+            steps = [int(step) for step in self.power_lost_at.split()[2:]]
+            self.assertIn(f"disk 0: {TEXT}\n", self.boots_somehow(guest))
+            self.host.agent.run("volume", "remove", "--force", os.path.basename(guest.volume()))
+        else:
+            steps = list(itertools.islice(killing.steps(60, 2), 200))
+            self.image(TEXT, "power-loss-layer", directory=host.IMAGES)
+            os.sync()
+        if steps:
+            self.cut_power(guest, steps)
+        self.addCleanup(run, "rm", "-f", image, image + ".header")
+
+    def boots_somehow(self, guest):
+        guest.start()
+        text = guest.wait_until_up()
+        guest.destroy()
+        self.gone()
+        return text
+
+    def cut_power(self, guest, steps):
+        self.host.volumed.stop()
+        with killing.preloaded():
+            self.host.volumed.start()
+        self.expect_power_loss("at " + " ".join(map(str, steps)))
+        killing.arm("wlagent-volumed", steps[0], "cut")
+        guest.start()
+        self.keep_power()
+        killing.disarm("wlagent-volumed")
+        self.host.volumed.stop()
+        self.host.volumed.start()
+        self.assertTrue(killing.ALL and steps[0] > 60, f"there is no call {steps[0]}")
+        print(f"     the power was cut {steps[0] - 1} times")

@@ -3,6 +3,7 @@
 
 import concurrent.futures
 import contextlib
+import json
 import os
 import subprocess
 
@@ -88,36 +89,63 @@ class DiskInside(host.VmTest):
 
 
 class Room(host.VmTest):
-    def test_room_for_the_layer(self):
-        """The disk below is full while the guest writes: it hears of it, and loses nothing that it has."""
-        image = self.image(TEXT)
-        guest = self.guest("cramped").protected_disk(image)
-        small = os.path.join("/srv", "small")
-        run("truncate", "-s", "24M", small)
-        run("mkfs.ext4", "-q", "-m", "0", small)
-        run("mount", "-o", "loop", small, host.LAYERS)
+    def setUp(self):
+        super().setUp()
+        self.small = os.path.join("/srv", "small")
+        self.filler = os.path.join(host.LAYERS, "filler")
+        run("truncate", "-s", "24M", self.small)
+        self.addCleanup(os.unlink, self.small)
+        run("mkfs.ext4", "-q", "-m", "0", self.small)
+        run("mount", "-o", "loop", self.small, host.LAYERS)
+        self.addCleanup(run, "umount", host.LAYERS)
+        self.addCleanup(self.closed)
         os.chmod(host.LAYERS, 0o700)
-        try:
-            guest.define().start()
-            self.assertIn(f"disk 0: {TEXT}\n", guest.wait_until_up())
-            guest.destroy()
-            poll(lambda: not self.host.mappings(), "the mappings to go")
-            run("dd", "if=/dev/zero", f"of={host.LAYERS}/filler", "bs=4096", check=False)
-            guest.start()
-            self.assertIn(f"disk 0: kept {TEXT}\n", guest.wait_until_up())
-            guest.destroy()
-            second = self.guest("late").protected_disk(image).define()
-            done = second.start(check=False)
-            self.assertEqual(done.returncode, 1)
-            self.assertRegex(done.stderr, "may be full|No space left on device")
-            os.unlink(f"{host.LAYERS}/filler")
-            second.start()
-            self.assertIn(f"disk 0: {TEXT}\n", second.wait_until_up())
-            second.destroy()
-            poll(lambda: not self.host.mappings(), "the mappings to go")
-        finally:
-            for name in ("cramped", "late"):
-                virsh("destroy", name, check=False)
-            poll(lambda: not self.host.mappings(), "the mappings to go")
-            run("umount", host.LAYERS)
-            os.unlink(small)
+        self.image_path = self.image(TEXT)
+
+    def closed(self):
+        poll(lambda: not self.host.mappings(), "the mappings to go")
+
+    def fill(self):
+        run("dd", "if=/dev/zero", f"of={self.filler}", "bs=4096", check=False)
+
+    @staticmethod
+    def qemu_io(guest, command):
+        """In the running QEMU, on the guest's first disk."""
+        known = json.loads(virsh("qemu-monitor-command", guest.name, '{"execute":"query-block"}').stdout)
+        node = known["return"][0]["inserted"]["node-name"]
+        return virsh("qemu-monitor-command", guest.name, "--hmp", f'qemu-io {node} "{command}"').stdout
+
+    def test_room_for_the_layer(self):
+        """The disk below is full while the layer grows: the guest hears of it, and loses nothing that it has."""
+        guest = self.guest("cramped").protected_disk(self.image_path).define()
+        guest.start()
+        self.assertIn(f"disk 0: {TEXT}\n", guest.wait_until_up())
+        self.fill()
+        self.assertIn("failed", self.qemu_io(guest, "write -P 0x77 512k 64k"))
+        self.assertEqual(guest.state(), "running")
+        guest.destroy()
+        self.closed()
+        guest.start()
+        self.assertIn(f"disk 0: kept {TEXT}\n", guest.wait_until_up())
+        self.assertIn("failed", self.qemu_io(guest, "write -P 0x77 512k 64k"))
+        os.unlink(self.filler)
+        self.assertIn("wrote 65536/65536", self.qemu_io(guest, "write -P 0x77 512k 64k"))
+        self.qemu_io(guest, "flush")
+        guest.destroy()
+        self.closed()
+        guest.start()
+        self.assertIn(f"disk 0: kept {TEXT}\n", guest.wait_until_up())
+        self.assertNotIn("failed", self.qemu_io(guest, "read -P 0x77 512k 64k"))
+        guest.destroy()
+
+    def test_no_room_for_a_layer(self):
+        guest = self.guest("late").protected_disk(self.image_path).define()
+        self.fill()
+        done = guest.start(check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, "may be full|No space left on device")
+        self.closed()
+        os.unlink(self.filler)
+        guest.start()
+        self.assertIn(f"disk 0: {TEXT}\n", guest.wait_until_up())
+        guest.destroy()

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each program is killed before any call of its that others can notice, while a disk is encrypted, converted,
+adopted, opened for a VM and closed again: nothing stays open, no plaintext and no key is anywhere, nothing is lost,
+and the next try works."""
+
+import os
+import secrets
+
+import foreign_formats
+import host
+import killing
+import test_foreign
+from host import run
+from running import poll
+
+KEY_NAME = "sweep"
+KEY_ID = "local:///" + KEY_NAME
+KEY = secrets.token_hex(16).encode()  # a text, for whoever looks for it
+MARKER = test_foreign.MARKER
+SIZE = 64 << 10
+
+
+class Sweep(test_foreign.Foreign):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.host.agent.stop()
+        cls.host.volumed.stop()
+        with killing.preloaded():
+            cls.host.volumed.start()
+            cls.host.agent.start()
+        cls.addClassCleanup(cls.without_preload)
+
+    @classmethod
+    def without_preload(cls):
+        cls.host.agent.stop()
+        cls.host.volumed.stop()
+        cls.host.volumed.start()
+        cls.host.agent.start()
+
+    def setUp(self):
+        super().setUp()
+        self.host.agent.import_key(KEY_NAME, KEY)
+        self.addCleanup(self.host.agent.remove_key, KEY_NAME)
+        self.before = self.conversions()
+
+    def wlagent(self, *words):
+        """Returns the exit code."""
+        return self.host.agent.run(*words, check=False, env={**os.environ, "LD_PRELOAD": killing.LIBRARY}).returncode
+
+    def idle(self):
+        """What was cut off may be worked on for a while; and what tidies up is a process of volumed's, too."""
+        volumed = str(self.host.volumed.process.pid)
+        poll(lambda: run("pgrep", "-P", volumed, check=False).returncode, "volumed to have no session", 60)
+
+    def killed(self, program, step, work):
+        """Whether it was, in the course of the work."""
+        killing.arm(program, step)
+        code = work()
+        reached = killing.disarm(program)
+        if not reached:
+            self.assertEqual(code, 0)
+        elif program == "wlagentd":
+            self.host.agent.process.wait(20)
+            with killing.preloaded():
+                self.host.agent.start()
+        return reached
+
+    def assert_nothing_shows(self):
+        self.left_nothing()
+        self.assert_no_plaintext()
+        self.assertEqual(self.host.plaintext(KEY.decode()), [])
+
+    def sweep(self, program, calls, work, after, before=lambda: None, few=2):
+        """calls: how many the program makes at least."""
+        count = 0
+        for step in killing.steps(calls, few):
+            before()
+            try:
+                reached = self.killed(program, step, work)
+                after()
+            except BaseException as error:
+                error.add_note(f"{program} was to be killed before its call {step}")
+                raise
+            if not reached:
+                break
+            count += 1
+        if killing.ALL:
+            print(f"     {program} was killed {count} times")
+        self.assertGreaterEqual(count, calls if killing.ALL else few)
+
+    def made(self):
+        return sorted(name for name in self.conversions() if name not in self.before)
+
+    def forget_conversions(self):
+        for name in self.made():
+            os.unlink(os.path.join(test_foreign.CONVERTED, name))
+
+    def decrypted(self, image):
+        plain = os.path.join(host.PLAIN, "decrypted")
+        self.host.agent.run("image", "decrypt", "--force", image, plain)
+        with open(plain, "rb") as file:
+            content = file.read()
+        os.unlink(plain)
+        return content
+
+
+class Encrypt(Sweep):
+    def setUp(self):
+        super().setUp()
+        self.content = self.plain_disk(size=SIZE)
+        self.plain = os.path.join(host.PLAIN, "plain")
+        with open(self.plain, "wb") as file:
+            file.write(self.content)
+        self.out = os.path.join(self.directory, "out")
+
+    def encrypt(self):
+        return self.wlagent("image", "encrypt", "--force", self.plain, self.out, "--key", KEY_NAME)
+
+    def whole_or_absent(self):
+        if os.path.exists(self.out + ".header"):
+            self.assertEqual(self.decrypted(self.out), self.content)
+        self.assert_nothing_shows()
+        self.assertEqual(self.encrypt(), 0)
+        self.assertEqual(self.decrypted(self.out), self.content)
+        os.unlink(self.out)
+        os.unlink(self.out + ".header")
+
+    def test_wlagent(self):
+        self.sweep("wlagent", 15, self.encrypt, self.whole_or_absent)
+
+    def test_wlagentd(self):
+        self.sweep("wlagentd", 5, self.encrypt, self.whole_or_absent)
+
+
+class Convert(Sweep):
+    """An image of Intel's format."""
+
+    def setUp(self):
+        super().setUp()
+        self.content = self.plain_disk(size=SIZE)
+        self.image = foreign_formats.write_isecl(os.path.join(self.directory, "web.enc"), self.content, KEY)
+        with open(self.image, "rb") as file:
+            self.ciphertext = file.read()
+
+    def convert(self):
+        return self.wlagent("volume", "prepare", self.image, "--key", KEY_ID)
+
+    def whole_or_absent(self):
+        self.idle()
+        for name in self.made():
+            if name.endswith(".img"):
+                self.assertEqual(self.decrypted(os.path.join(test_foreign.CONVERTED, name)), self.content)
+        self.assert_nothing_shows()
+        self.assertEqual(self.convert(), 0)
+        made = self.made()
+        self.assertEqual(len(made), 2, made)
+        self.assertEqual(self.decrypted(os.path.join(test_foreign.CONVERTED, made[0])), self.content)
+        self.forget_conversions()
+        with open(self.image, "rb") as file:
+            self.assertEqual(file.read(), self.ciphertext)
+
+    def test_wlagent(self):
+        self.sweep("wlagent", 3, self.convert, self.whole_or_absent)
+
+    def test_wlagentd(self):
+        self.sweep("wlagentd", 10, self.convert, self.whole_or_absent)
+
+    def test_volumed(self):
+        self.sweep("wlagent-volumed", 15, self.convert, self.whole_or_absent)
+
+
+class Adopt(Sweep):
+    """A volume that has an empty passphrase."""
+
+    def setUp(self):
+        super().setUp()
+        self.content = self.plain_disk(size=SIZE)
+        self.image = foreign_formats.write_luks2(os.path.join(self.directory, "web.luks"), self.content)
+        self.saved = os.path.join(host.PLAIN, "saved")
+        run("cp", "--sparse=always", self.image, self.saved)
+        self.addCleanup(os.unlink, self.saved)
+
+    def adopt(self):
+        return self.wlagent("volume", "adopt", self.image, "--key", KEY_ID)
+
+    def whole_both_ways(self):
+        self.idle()
+        self.assert_nothing_shows()
+        exposed = foreign_formats.opens(self.image, b"")
+        self.assertEqual(foreign_formats.read_luks2(self.image, b"" if exposed else KEY), self.content)
+        self.assertEqual(self.adopt(), 0)
+        self.assertEqual(os.listdir(self.directory), ["web.luks"])
+        self.assertFalse(foreign_formats.opens(self.image, b""))
+        self.assertEqual(foreign_formats.read_luks2(self.image, KEY), self.content)
+        run("cp", "--sparse=always", self.saved, self.image)
+
+    def test_wlagent(self):
+        self.sweep("wlagent", 3, self.adopt, self.whole_both_ways)
+
+    def test_wlagentd(self):
+        self.sweep("wlagentd", 10, self.adopt, self.whole_both_ways)
+
+    def test_volumed(self):
+        self.sweep("wlagent-volumed", 100, self.adopt, self.whole_both_ways)
+
+
+class Launch(Sweep):
+    """From an image that has to be converted to a guest that runs, and back."""
+
+    def setUp(self):
+        super().setUp()
+        image = foreign_formats.write_isecl(os.path.join(self.directory, "web.enc"), self.plain_disk(), KEY)
+        self.web = self.protected("sweep", image, key=KEY_ID)
+        self.addCleanup(self.forget)
+
+    def forget(self):
+        self.wlagent("volume", "remove", "--force", os.path.basename(self.web.volume()))
+        self.forget_conversions()
+
+    def start(self):
+        return self.web.start(check=False).returncode
+
+    def stop(self):
+        """Until everybody has heard of it."""
+        code = self.web.destroy(check=False).returncode
+        self.left_nothing()
+        self.idle()
+        return code
+
+    def stop_for_good(self):
+        """Until wlagentd has forgotten it."""
+        code = self.stop()
+        poll(lambda: not self.host.agent.status()["vms"], "the VM to be forgotten")
+        return code
+
+    def runs(self):
+        self.web.start()
+        self.assertIn(f"disk 0: {MARKER}\n", self.web.wait_until_up())
+
+    def starts_again(self):
+        if self.web.state() == "running":
+            self.assertIn(f"disk 0: {MARKER}\n", self.web.wait_until_up())
+            self.web.destroy()
+        self.assert_nothing_shows()
+        self.runs()
+        self.web.destroy()
+        self.left_nothing()
+        self.idle()
+        self.forget()
+
+    def stopped(self):
+        self.assertEqual(self.web.state(), "shut off")
+        self.assert_nothing_shows()
+        self.idle()
+
+    def test_start_wlagentd(self):
+        self.sweep("wlagentd", 20, self.start, self.starts_again, few=1)
+
+    def test_start_volumed(self):
+        self.sweep("wlagent-volumed", 60, self.start, self.starts_again, few=1)
+
+    def test_stop_wlagentd(self):
+        self.sweep("wlagentd", 5, self.stop, self.stopped, self.runs, few=1)
+        self.runs()
+        self.web.destroy()
+
+    def test_stop_volumed(self):
+        self.sweep("wlagent-volumed", 1, self.stop_for_good, self.stopped, self.runs, few=1)
+        self.runs()
+        self.web.destroy()
+
+
+if __name__ == "__main__":
+    import unittest
+    unittest.main()
