@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kills a program of wlagent's before a chosen call, has that fail, or cuts the power there: see kill_program.c.
 
-With VM_SWEEP=all (tests/vm/run --sweep) tests go through all calls."""
+With VM_SWEEP=N (tests/vm/run --sweep N) tests go through all calls, or every Nth."""
 
 import contextlib
 import itertools
@@ -12,13 +12,13 @@ from running import BUILD, open_to_all
 
 LIBRARY = open_to_all(os.path.join(BUILD, "tests", "vm", "libkill_program.so"))
 DIRECTORY = "/run/kill"
-ALL = os.environ.get("VM_SWEEP") == "all"
+STRIDE = int(os.environ.get("VM_SWEEP", "0"))
 
 
 def steps(calls, few):
-    """Where to kill: in a full sweep everywhere, until it is not reached any more; otherwise before a few of the
-    first calls, other ones in each run. calls: how many the program makes at least."""
-    return itertools.count(1) if ALL else sorted(random.sample(range(1, calls + 1), few))
+    """Where to kill: in a sweep everywhere, until it is not reached any more; otherwise before a few of the first
+    calls, other ones in each run. calls: how many the program makes at least."""
+    return itertools.count(1, STRIDE) if STRIDE else sorted(random.sample(range(1, calls + 1), few))
 
 
 @contextlib.contextmanager
@@ -36,6 +36,11 @@ def preloaded():
 def arm(program, step, how="kill"):
     with open(os.path.join(DIRECTORY, program), "w", encoding="ascii") as file:
         file.write(f"{step} {how}")
+
+
+def armed(program):
+    """And has not come so far."""
+    return os.path.exists(os.path.join(DIRECTORY, program))
 
 
 def disarm(program):

@@ -112,8 +112,8 @@ class Room(host.VmTest):
     def qemu_io(guest, command):
         """In the running QEMU, on the guest's first disk."""
         known = json.loads(virsh("qemu-monitor-command", guest.name, '{"execute":"query-block"}').stdout)
-        node = known["return"][0]["inserted"]["node-name"]
-        return virsh("qemu-monitor-command", guest.name, "--hmp", f'qemu-io {node} "{command}"').stdout
+        return virsh("qemu-monitor-command", guest.name, "--hmp",
+                     f'qemu-io -d {known["return"][0]["qdev"]} "{command}"').stdout
 
     def test_room_for_the_layer(self):
         """The disk below is full while the layer grows: the guest hears of it, and loses nothing that it has."""
