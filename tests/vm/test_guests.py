@@ -291,7 +291,7 @@ class PowerLoss(GuestsTest):
             self.assertIn(f"disk 0: {TEXT}\n", self.boots_somehow(guest))
             self.host.agent.run("volume", "remove", "--force", os.path.basename(guest.volume()))
         else:
-            steps = list(itertools.islice(killing.steps(60, 2), 200))
+            steps = list(itertools.islice(killing.steps(30, 2), 200))
             self.image(TEXT, "power-loss-layer", directory=host.IMAGES)
             os.sync()
         if steps:
@@ -316,5 +316,5 @@ class PowerLoss(GuestsTest):
         killing.disarm("wlagent-volumed")
         self.host.volumed.stop()
         self.host.volumed.start()
-        self.assertTrue(killing.STRIDE and steps[0] > 60, f"there is no call {steps[0]}")
+        self.assertTrue(killing.STRIDE and steps[0] > 30, f"there is no call {steps[0]}")
         print(f"     the power was cut {(steps[0] - 1) // killing.STRIDE} times")

@@ -133,10 +133,10 @@ class Encrypt(Sweep):
         os.unlink(self.out + ".header")
 
     def test_wlagent(self):
-        self.sweep("wlagent", 15, self.encrypt, self.whole_or_absent)
+        self.sweep("wlagent", 8, self.encrypt, self.whole_or_absent)
 
     def test_wlagentd(self):
-        self.sweep("wlagentd", 5, self.encrypt, self.whole_or_absent)
+        self.sweep("wlagentd", 3, self.encrypt, self.whole_or_absent)
 
 
 class Convert(Sweep):
@@ -170,7 +170,7 @@ class Convert(Sweep):
         self.sweep("wlagent", 3, self.convert, self.whole_or_absent)
 
     def test_wlagentd(self):
-        self.sweep("wlagentd", 10, self.convert, self.whole_or_absent)
+        self.sweep("wlagentd", 8, self.convert, self.whole_or_absent)
 
     def test_volumed(self):
         self.sweep("wlagent-volumed", 15, self.convert, self.whole_or_absent)
@@ -205,7 +205,7 @@ class Adopt(Sweep):
         self.sweep("wlagent", 3, self.adopt, self.whole_both_ways, few=1)
 
     def test_wlagentd(self):
-        self.sweep("wlagentd", 10, self.adopt, self.whole_both_ways, few=1)
+        self.sweep("wlagentd", 8, self.adopt, self.whole_both_ways, few=1)
 
     def test_volumed(self):
         self.sweep("wlagent-volumed", 100, self.adopt, self.whole_both_ways, few=1)
@@ -255,7 +255,7 @@ class Launch(Sweep):
         self.idle()
 
     def test_start_wlagentd(self):
-        self.sweep("wlagentd", 20, self.start, self.starts_again, few=1)
+        self.sweep("wlagentd", 12, self.start, self.starts_again, few=1)
 
     def test_start_volumed(self):
         self.sweep("wlagent-volumed", 60, self.start, self.starts_again, few=1)
