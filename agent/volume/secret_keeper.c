@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "volume/packet.h"
 
 #define PROGRAM   "wlagent-secret"
@@ -50,7 +52,7 @@ static int spawn(const char *path, int input, int lock_fd, struct wla_error *err
 }
 
 /* The session ends before the program does, so nobody waits for it. */
-static int start(int lock_fd, struct secret_keeper *ret, struct wla_error *err) {
+static int start(int lock_fd, int *ret_fd, struct wla_error *err) {
         const char *directory = secure_getenv("WLAGENT_LIBEXEC");
         _cleanup_close_ int own = -1;
         _cleanup_close_ int input = -1;
@@ -65,7 +67,7 @@ static int start(int lock_fd, struct secret_keeper *ret, struct wla_error *err) 
         input = ends[1];
         if (spawn(path, input, lock_fd, err) < 0)
                 return -1;
-        ret->fd = TAKE_FD(own);
+        *ret_fd = TAKE_FD(own);
         return 0;
 }
 
@@ -110,7 +112,9 @@ int secret_keeper_set(const struct uuid *secret, const struct wla_secret *key, i
         struct deadline deadline;
 
         deadline_init(&deadline, clock_now_usec() + SET_USEC);
-        if (start(lock_fd, &keeper, err) < 0 ||
+        keeper.lock_fd = lock_fd;
+        keeper.secret = *secret;
+        if (start(lock_fd, &keeper.fd, err) < 0 ||
             send_order(keeper.fd, secret, /* set= */ true, &deadline, err) < 0 ||
             send_key(keeper.fd, key, &deadline, err) < 0 ||
             receive_answer(keeper.fd, &deadline, err) < 0)
@@ -121,16 +125,29 @@ int secret_keeper_set(const struct uuid *secret, const struct wla_secret *key, i
 }
 
 int secret_keeper_clear(const struct uuid *secret, int lock_fd, struct wla_error *err) {
-        _cleanup_secret_keeper_ struct secret_keeper keeper = SECRET_KEEPER_NONE;
+        _cleanup_close_ int fd = -1;
         struct deadline deadline;
 
         deadline_init(&deadline, clock_now_usec() + SET_USEC);
-        if (start(lock_fd, &keeper, err) < 0 ||
-            send_order(keeper.fd, secret, /* set= */ false, &deadline, err) < 0)
+        if (start(lock_fd, &fd, err) < 0 ||
+            send_order(fd, secret, /* set= */ false, &deadline, err) < 0)
                 return -1;
-        return receive_answer(keeper.fd, &deadline, err);
+        return receive_answer(fd, &deadline, err);
+}
+
+/* It ends only when we do, or when it could not set the value and has cleared it. */
+static bool has_ended(const struct secret_keeper *keeper) {
+        struct pollfd program = {.fd = keeper->fd};
+
+        return keeper->fd >= 0 && poll(&program, 1, 0) == 1 && (program.revents & POLLHUP) != 0;
 }
 
 void secret_keeper_close(struct secret_keeper *keeper) {
+        struct wla_error err = {0};
+
+        if (has_ended(keeper) && secret_keeper_clear(&keeper->secret, keeper->lock_fd, &err) < 0)
+                log_line(LOG_ERR, "libvirt's secret %s may still have its value: %s",
+                         keeper->secret.text, wla_error_text(&err));
         file_closep(&keeper->fd);
+        *keeper = SECRET_KEEPER_NONE;
 }

@@ -12,7 +12,8 @@
  *
  * and goes one struct secret_answer.  After a value was set the program stays until the other end is
  * closed, whoever has died by then, or it is told to terminate, and clears the value.  It clears one
- * that it could not set as well: libvirt may have been late.
+ * that it could not set as well: libvirt may have been late.  When it was itself killed, whoever closes the
+ * other end has the value cleared by another one.
  *
  * Descriptor 3 holds a lock on the secret as long as the program is at it.
  *
@@ -48,18 +49,20 @@ struct secret_answer {
 
 struct secret_keeper {
         int fd;
+        int lock_fd; /* lent */
+        struct uuid secret;
 };
 
-#define SECRET_KEEPER_NONE ((struct secret_keeper){.fd = -1})
+#define SECRET_KEEPER_NONE ((struct secret_keeper){.fd = -1, .lock_fd = -1})
 
-/* lock_fd: the child's descriptor 3. */
+/* lock_fd: the child's descriptor 3; open until the keeper is closed. */
 int secret_keeper_set(const struct uuid *secret, const struct wla_secret *key, int lock_fd,
                       struct secret_keeper *ret, struct wla_error *err) _must_check_;
 
 /* Returns when it is cleared. */
 int secret_keeper_clear(const struct uuid *secret, int lock_fd, struct wla_error *err) _must_check_;
 
-/* Does not wait. */
+/* Waits only when the program was killed. */
 void secret_keeper_close(struct secret_keeper *keeper);
 
 #define _cleanup_secret_keeper_ __attribute__((cleanup(secret_keeper_close)))

@@ -15,6 +15,7 @@
  *     create IMAGE-UUID SIZE raw|qcow2 KEYFILE kept|ephemeral
  *     list | layers | conversions | close NAME | remove VM TARGET | remove-conversion NAME
  *     rebase DISK GLANCE-UUID NAME base | ... mapping raw|qcow2 SIZE
+ *     set-secret UUID KEYFILE | clear-secret UUID
  *     wait                                             says "waiting" and waits for a line
  *
  * What comes back is a line each; after the last step it holds the session until standard input ends.
@@ -255,6 +256,14 @@ static void rebase(struct state *state) {
         print_reply(&reply);
 }
 
+static void with_secret(struct state *state, enum volumed_operation operation, bool key) {
+        struct volumed_request request = {.operation = (uint16_t)operation};
+
+        put(request.secret, sizeof(request.secret), next(state));
+        struct volumed_reply reply = call(state, &request, key ? next(state) : NULL, -1);
+        print_reply(&reply);
+}
+
 static void wait_for_line(void) {
         (void)puts("waiting");
         (void)fflush(stdout);
@@ -292,6 +301,10 @@ static void step(struct state *state, const char *word, bool *layer) {
                 with_name(state, VOLUMED_REMOVE_CONVERSION);
         else if (strcmp(word, "remove") == 0)
                 with_disk(state, VOLUMED_REMOVE_LAYER, false);
+        else if (strcmp(word, "set-secret") == 0)
+                with_secret(state, VOLUMED_SET_SECRET, true);
+        else if (strcmp(word, "clear-secret") == 0)
+                with_secret(state, VOLUMED_CLEAR_SECRET, false);
         else if (strcmp(word, "rebase") == 0)
                 rebase(state);
         else
