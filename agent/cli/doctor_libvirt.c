@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 #include <linux/magic.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "cli/doctor.h"
 #include "cli/libvirt_host.h"
 #include "cli/other_program.h"
@@ -25,6 +28,10 @@ static const char remedy_state[] = "keep StateDirectory= at " HOOK_STATE;
 static const char remedy_selinux[] =
         "load wlagent's SELinux module, see /usr/share/doc/wlagent/libvirt/README.md, or run "
         "'setsebool -P virt_hooks_unconfined on'";
+static const char remedy_profile[] =
+        "take the rule that denies it from its profile and what that includes in "
+        "/etc/apparmor.d/local, or add '/etc/libvirt/hooks/** rmix,'; then 'systemctl reload "
+        "apparmor'";
 static const char remedy_apparmor[] =
         "add wlagent's AppArmor rules, see /usr/share/doc/wlagent/libvirt/README.md";
 static const char remedy_keys[] = "mount a tmpfs or an encrypted file system there, or use "
@@ -143,7 +150,24 @@ static bool file_mentions(const struct doctor *doctor, const char *path, const c
         return strstr(text, what) != NULL;
 }
 
-/* Profiles that are loaded cannot be read back, so the files speak for them. */
+/* Whether a profile that is loaded lets its processes run the hook, as the kernel says; true when it does
+ * not say.  The query is that of aa_query_label(2): "label", the profile's name, and the class of files
+ * (AA_CLASS_FILE) before the path; the answer begins with "allow 0xMASK", whose bit 0 is AA_MAY_EXEC. */
+static bool profile_runs_hook(const struct doctor *doctor, const char *profile) {
+        char path[PATH_MAX];
+        char query[128];
+        char answer[128] = "";
+
+        int size = snprintf(query, sizeof(query), "label%c%s%c\002" LIBVIRT_HOOK, 0, profile, 0);
+        libvirt_host_path(doctor->root, "/sys/kernel/security/apparmor/.access", path);
+        _cleanup_close_ int fd = open(path, O_RDWR | O_CLOEXEC);
+        if (fd < 0 || write(fd, query, (size_t)size) != size ||
+            read(fd, answer, sizeof(answer) - 1) < 0 || strncmp(answer, "allow 0x", 8) != 0)
+                return true;
+        return (strtoul(answer + strlen("allow "), NULL, 16) & 1) != 0;
+}
+
+/* The profiles of QEMU are made when VMs start, so the files speak for them. */
 static void check_apparmor(struct doctor *doctor, const struct libvirt_host *host) {
         const char *daemon = host->daemon.name ? host->daemon.name : "libvirtd";
         char text[64];
@@ -152,10 +176,9 @@ static void check_apparmor(struct doctor *doctor, const struct libvirt_host *hos
         if (!file_mentions(doctor, "/sys/kernel/security/apparmor/profiles", text))
                 return;
 
-        (void)snprintf(text, sizeof(text), "/etc/apparmor.d/usr.sbin.%s", daemon);
-        if (!file_mentions(doctor, text, "/etc/libvirt/hooks/"))
-                doctor_report(doctor, weight(host), "libvirt-apparmor", remedy_apparmor,
-                              "%s has no rule that lets %s run hooks", text, daemon);
+        if (!profile_runs_hook(doctor, daemon))
+                doctor_report(doctor, weight(host), "libvirt-apparmor", remedy_profile,
+                              "AppArmor does not let %s run " LIBVIRT_HOOK, daemon);
         else if (!file_mentions(doctor, "/etc/apparmor.d/local/abstractions/libvirt-qemu",
                                 "wlagent"))
                 doctor_report(doctor, weight(host), "libvirt-apparmor", remedy_apparmor,
