@@ -317,7 +317,32 @@ class Guest:
         return self.console_text()
 
 
-class VmTest(unittest.TestCase):
+class Power:
+    """What a test case has that ends its VM."""
+
+    # Where this test has lost power in the boot before, if it has.
+    power_lost_at = os.environ.get("VM_POWER_LOST_AT")
+
+    def expect_power_loss(self, step):
+        """When the VM ends at once from now on, it boots again with the same /srv and TPM; this test begins again
+        with power_lost_at set to step, and the tests after it follow."""
+        with open(f"/out/{os.environ['MACHINE']}/again", "w", encoding="utf-8") as file:
+            file.write(f"{self.id()}\n{step}\n")
+            os.fsync(file.fileno())
+
+    @staticmethod
+    def keep_power():
+        """It did not happen."""
+        os.unlink(f"/out/{os.environ['MACHINE']}/again")
+
+    def lose_power(self, step):
+        self.expect_power_loss(step)
+        with open("/proc/sysrq-trigger", "w", encoding="ascii") as trigger:
+            trigger.write("b")
+        time.sleep(60)
+
+
+class VmTest(Power, unittest.TestCase):
     """A test on a host that runs. All tests of the process share it; each has to leave nothing behind."""
 
     host = None
@@ -354,27 +379,6 @@ class VmTest(unittest.TestCase):
     def left_nothing(self):
         """The removal of a mapping and its loop takes the kernel a moment after QEMU's end."""
         poll(lambda: not self.host.leftovers(), lambda: f"nothing to be left; there is: {self.host.leftovers()}")
-
-    # Where this test has lost power in the boot before, if it has.
-    power_lost_at = os.environ.get("VM_POWER_LOST_AT")
-
-    def expect_power_loss(self, step):
-        """When the VM ends at once from now on, it boots again with the same /srv and TPM; this test begins again
-        with power_lost_at set to step, and the tests after it follow."""
-        with open(f"/out/{os.environ['MACHINE']}/again", "w", encoding="utf-8") as file:
-            file.write(f"{self.id()}\n{step}\n")
-            os.fsync(file.fileno())
-
-    @staticmethod
-    def keep_power():
-        """It did not happen."""
-        os.unlink(f"/out/{os.environ['MACHINE']}/again")
-
-    def lose_power(self, step):
-        self.expect_power_loss(step)
-        with open("/proc/sysrq-trigger", "w", encoding="ascii") as trigger:
-            trigger.write("b")
-        time.sleep(60)
 
     def keep_logs(self):
         """Of a failed test, in a directory of its name."""

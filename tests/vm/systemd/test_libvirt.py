@@ -2,7 +2,6 @@
 """libvirtd as systemd starts it, with the hook as it is installed: that it is run, what it does to VMs, and
 what doctor and enable-libvirt make of a libvirtd that does not know of it."""
 
-import json
 import os
 import shutil
 
@@ -18,23 +17,12 @@ MARK = '<wlagent:protected xmlns:wlagent="urn:wlagent:domain:1"><wlagent:disk ta
 VOLUME = "/dev/mapper/wlagent-5ae0a1f6-6e55-4bd5-9d8c-6e8b1e7a5f02-vda"
 
 
-def findings(check):
-    # Without container engines in its PATH: to ask each for its version takes long here.
-    os.makedirs("/run/doctor", exist_ok=True)
-    if not os.path.exists("/run/doctor/systemctl"):
-        os.symlink("/usr/bin/systemctl", "/run/doctor/systemctl")
-    report = json.loads(run("env", "PATH=/run/doctor", "/usr/bin/wlagent", "doctor", "--json", check=False).stdout)
-    return [(finding["result"], finding["text"]) for finding in report["findings"] if finding["check"] == check]
-
-
 class Libvirt(units.UnitTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
         for path in (host.IMAGES, host.PLAIN, host.CONSOLES):
             os.makedirs(path, exist_ok=True)
-        # A first boot enables every unit; for the first of these libvirtd wants certificates.
-        run("systemctl", "stop", "libvirtd-tls.socket", "libvirtd-tcp.socket")
         run("systemctl", "start", "libvirtd.service")
         cls.disk = host.write_disk(os.path.join(host.IMAGES, "plain.raw"), "plain")
 
@@ -83,7 +71,7 @@ class Libvirt(units.UnitTest):
         shutil.move(HOOK, AWAY)
         self.addCleanup(lambda: os.path.exists(AWAY) and shutil.move(AWAY, HOOK))
         guest = self.guest("web", VOLUME, MARK)
-        self.assertIn(("failure", f"{HOOK} does not exist"), findings("libvirt-hook"))
+        self.assertIn(("failure", f"{HOOK} does not exist"), units.findings("libvirt-hook"))
 
         run("systemctl", "restart", "libvirtd.service")
         poll(lambda: guest.state() == "shut off", "libvirtd to answer")
@@ -92,14 +80,14 @@ class Libvirt(units.UnitTest):
         # Without the hook it is the missing disk that keeps the VM down.
         self.refused(guest, VOLUME)
         self.assertIn(("failure", f"libvirtd has not looked for hooks since {HOOK} was installed or changed"),
-                      findings("libvirt-hook"))
+                      units.findings("libvirt-hook"))
 
         self.assertIn("reloaded libvirtd.service", output("/usr/libexec/wlagent/enable-libvirt"))
-        self.assertEqual(findings("libvirt-hook"), [("ok", f"{HOOK} was there when libvirtd looked for hooks")])
+        self.assertEqual(units.findings("libvirt-hook"), [("ok", f"{HOOK} was there when libvirtd looked for hooks")])
         self.refused(guest, "exit status 1: wlagent: .+")
 
         os.chmod(HOOK, 0o644)
         self.addCleanup(os.chmod, HOOK, 0o755)
         self.refused(guest, VOLUME)
-        self.assertIn("is not executable, so libvirt starts VMs without it", str(findings("libvirt-hook")))
+        self.assertIn("is not executable, so libvirt starts VMs without it", str(units.findings("libvirt-hook")))
         self.assertNotEqual(run("/usr/libexec/wlagent/enable-libvirt", check=False).returncode, 0)

@@ -2,59 +2,21 @@
 """A VM with an encrypted disk on a host as the README leaves it: the installed programs, their units with
 their sandboxes, and libvirt's own unit."""
 
-import os
 import re
 
 import host
 import units
-from host import Guest, output, run
-from running import poll
+from host import output, run
 
-CONFIG = "/etc/workload-agent/wlagent.conf"
 TEXT = "text that only the guest may see"
 BOOTED = f"disk 0: {TEXT}\ndisk 0: written\nup\n"
 AGAIN = f"disk 0: {TEXT}\ndisk 0: kept {TEXT}\ndisk 0: written\nup\n"
 CAPABILITIES = 1 << 21 | 1 << 1 | 1 << 0  # CAP_SYS_ADMIN, CAP_DAC_OVERRIDE, CAP_CHOWN
 
 
-class Protected(units.UnitTest):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        host.make_places_for_plaintext()
-        with open(CONFIG, "w", encoding="ascii") as config:
-            config.write("[KeyProvider]\nAllowWrap=yes\n")
-        run("wlagent", "key", "create", "unit")
-        run("systemctl", "stop", "libvirtd-tls.socket", "libvirtd-tcp.socket")
-        run("systemctl", "start", "libvirtd.service")
-
-    @classmethod
-    def tearDownClass(cls):
-        run("systemctl", "stop", "libvirtd.service")
-        run("wlagent", "key", "remove", "--force", "unit")
-        os.unlink(CONFIG)
-
-    def protected(self):
-        """A guest whose disk is an encrypted image, by the commands of the README."""
-        plain = host.write_disk(os.path.join(host.PLAIN, "disk.raw"), TEXT)
-        image = os.path.join(host.IMAGES, "unit.img")
-        run("wlagent", "image", "encrypt", "--force", plain, image, "--key", "unit")
-        guest = Guest("unit").disk(plain).define()
-        self.addCleanup(guest.undefine, check=False)
-        self.addCleanup(guest.destroy, check=False)
-        run("wlagent", "vm", "protect", "unit", "--disk", "vda", "--image", image)
-        os.unlink(plain)
-        return guest
-
-    def boots(self, guest, expected):
-        guest.start()
-        self.assertEqual(guest.wait_until_up(), expected)
-
-    def gone(self):
-        poll(lambda: not host.Host.leftovers(), lambda: f"nothing to be left; there is {host.Host.leftovers()}")
-
+class Protected(units.ProtectedTest):
     def test_start_stop_and_start(self):
-        guest = self.protected()
+        guest = self.protected(TEXT, "layer")
         self.boots(guest, BOOTED)
         self.assertEqual(len(host.Host.mappings()), 2)
         self.assertIn("unit", output("wlagent", "vm", "list"))
