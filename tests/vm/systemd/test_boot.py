@@ -7,7 +7,6 @@ import shutil
 import host
 import units
 from host import output, virsh
-from running import poll
 
 TEXT = "text that only the guest may see"
 NEXT_ROOT = "/srv/root"  # see tests/vm/guest/init
