@@ -386,6 +386,15 @@ class Leases(VmTest):
                          ["INSPECT_IMAGE", "INSPECT_LAYER", "OPEN_IMAGE", "REMOVE_LAYER", "INSPECT_LAYER", "CREATE_LAYER"])
         self.allowed("release", domain)
 
+    def test_migration_back_to_where_the_old_layer_stays(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.run_through(domain)
+        self.ends(domain)
+        self.volumed.fault("REMOVE_LAYER", "fail")
+        self.assertRegex(self.ask("migrate", domain).answer().text, "disk vda: removing its old layer: ")
+        self.nothing_is_left(domain)
+        self.assertEqual(self.volumed.layers(), [domain.mapping()])
+
     def test_migration_of_a_direct_disk(self):
         """Whether its file is one that both hosts see, or is copied, is libvirt's to know."""
         domain = Domain({"vda": (self.image, "direct")})

@@ -204,21 +204,33 @@ class Host:
         return found
 
 
-def boot_sector():
-    """The guest of boot_sector.S, 512 bytes."""
-    path = os.path.join(PLAIN, "boot_sector")
+def keep_logs(directory):
+    """And the state of the kernel."""
+    os.makedirs(directory, exist_ok=True)
+    for pattern in LOGS:
+        for path in glob.glob(pattern):
+            shutil.copy(path, directory)
+    with open(os.path.join(directory, "state.txt"), "w", encoding="utf-8") as file:
+        for command in (["dmsetup", "table"], ["dmsetup", "info"], ["losetup", "-l"], ["virsh", "list", "--all"],
+                        ["ps", "axf"], ["cat", "/proc/keys", "/proc/mounts"], ["dmesg"]):
+            file.write(f"$ {' '.join(command)}\n{run(*command, check=False).stdout}\n")
+
+
+def boot_sector(source="boot_sector.S"):
+    """The guest of that file in tests/vm, 512 bytes."""
+    path = os.path.join(PLAIN, os.path.basename(source))[:-2]
     if not os.path.exists(path):
-        source = os.path.join(TOP, "tests", "vm", "boot_sector.S")
+        source = os.path.join(TOP, "tests", "vm", source)
         run("as", "--32", "-o", path + ".o", source)
         run("ld", "-m", "elf_i386", "-nostdlib", "--oformat", "binary", "-Ttext", "0x7c00", "-o", path, path + ".o")
     with open(path, "rb") as file:
         return file.read()
 
 
-def write_disk(path, text, size=1 << 20):
+def write_disk(path, text, size=1 << 20, system="boot_sector.S"):
     """A raw disk that boots: see boot_sector.S."""
     with open(path, "wb") as disk:
-        disk.write(boot_sector() + text.encode().ljust(512, b"\0"))
+        disk.write(boot_sector(system) + text.encode().ljust(512, b"\0"))
         disk.truncate(size)
     return path
 
@@ -368,9 +380,9 @@ class VmTest(Power, unittest.TestCase):
         self.addCleanup(guest.destroy, check=False)
         return guest
 
-    def image(self, text, name="image", key=KEY_NAME, directory=None):
+    def image(self, text, name="image", key=KEY_NAME, directory=None, **disk):
         """An encrypted image of a guest that prints text."""
-        plain = write_disk(os.path.join(PLAIN, name), text)
+        plain = write_disk(os.path.join(PLAIN, name), text, **disk)
         path = os.path.join(directory or self.directory, name)
         self.host.agent.run("image", "encrypt", plain, path, "--key", key)
         os.unlink(plain)
@@ -386,12 +398,4 @@ class VmTest(Power, unittest.TestCase):
         kept = os.environ.get("WLAGENT_TEST_LOGS")
         if not kept or not any(test is self for test, _ in result.failures + result.errors):
             return
-        directory = os.path.join(kept, self.id())
-        os.makedirs(directory, exist_ok=True)
-        for pattern in LOGS:
-            for path in glob.glob(pattern):
-                shutil.copy(path, directory)
-        with open(os.path.join(directory, "state.txt"), "w", encoding="utf-8") as file:
-            for command in (["dmsetup", "table"], ["dmsetup", "info"], ["losetup", "-l"], ["virsh", "list", "--all"],
-                            ["ps", "axf"], ["cat", "/proc/keys", "/proc/mounts"], ["dmesg"]):
-                file.write(f"$ {' '.join(command)}\n{run(*command, check=False).stdout}\n")
+        keep_logs(os.path.join(kept, self.id()))
