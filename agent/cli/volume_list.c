@@ -48,15 +48,18 @@ static void read_name(const struct json_value *object, char ret[VOLUME_NAME_SIZE
 
 static void print_volume(const struct json_value *volume) {
         const struct json_value size = json_member(volume, "size");
+        const struct json_value allocated = json_member(volume, "allocated");
         const struct json_value count = json_member(volume, "open_count");
         char name[VOLUME_NAME_SIZE];
-        char text[SIZE_TEXT];
+        char size_text[SIZE_TEXT];
+        char allocated_text[SIZE_TEXT];
 
         read_name(volume, name);
-        write_size(&size, text);
-        (void)printf("%-*s  %-9s  %10s  %.*s\n", NAME_WIDTH, name,
-                     is_true(volume, "writable") ? "writable" : "read-only", text, (int)count.size,
-                     count.text);
+        write_size(&size, size_text);
+        write_size(&allocated, allocated_text);
+        (void)printf("%-*s  %-9s  %10s  %10s  %.*s\n", NAME_WIDTH, name,
+                     is_true(volume, "writable") ? "writable" : "read-only", size_text,
+                     allocated_text, (int)count.size, count.text);
 }
 
 static bool is_open(const struct json_value *volumes, const char *layer) {
@@ -128,7 +131,8 @@ static void print_text(const struct json_value *object) {
         const struct json_value layers = json_member(object, "layers");
         struct json_value element;
 
-        (void)printf("%-*s  %-9s  %10s  %s\n", NAME_WIDTH, "VOLUME", "ACCESS", "SIZE", "OPENED BY");
+        (void)printf("%-*s  %-9s  %10s  %10s  %s\n", NAME_WIDTH, "VOLUME", "ACCESS", "SIZE",
+                     "ON DISK", "OPENED BY");
         for (size_t at = 0; json_next_element(&volumes, &at, &element);)
                 print_volume(&element);
 

@@ -243,11 +243,13 @@ static int write_mapping(const struct list_call *list, const struct volume_entry
             buf_printf(json, err, ",\"known\":%s",
                        lifecycle_knows(lifecycle, &entry->name) ? "true" : "false") < 0)
                 return -1;
-        return buf_printf(json, err,
-                          ",\"device\":\"%s%s\",\"size\":%" PRIu64 ",\"open_count\":%" PRIu32
-                          ",\"writable\":%s}",
-                          VOLUME_DEVICE_ROOT, entry->text, entry->size, entry->open_count,
-                          entry->writable ? "true" : "false");
+        if (buf_printf(json, err, ",\"device\":\"%s%s\",\"size\":%" PRIu64 ",\"allocated\":",
+                       VOLUME_DEVICE_ROOT, entry->text, entry->size) < 0 ||
+            (entry->allocated ? buf_printf(json, err, "%" PRIu64, entry->allocated)
+                              : buf_append_text(json, "null", err)) < 0)
+                return -1;
+        return buf_printf(json, err, ",\"open_count\":%" PRIu32 ",\"writable\":%s}",
+                          entry->open_count, entry->writable ? "true" : "false");
 }
 
 static int write_layer(const struct list_call *list, const struct volume_entry *entry,

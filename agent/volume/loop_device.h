@@ -37,6 +37,7 @@ struct loop_backing {
         ino_t inode;
         uint64_t offset;
         uint64_t size_limit; /* 0: none */
+        uint64_t allocated;  /* of the file on the disk, bytes; 0: it has no name */
         bool read_only;
         bool leaves_at_last_close;
 };

@@ -25,9 +25,10 @@
  *   CONTROL_VOLUMES      request: nothing
  *                        reply: JSON {"volumes": [{"name": NAME, "image": UUID of its header, or "vm":
  *                        UUID, "target": TEXT and "known": BOOL, "device": PATH, "size": BYTES,
- *                        "open_count": NUMBER, "writable": BOOL}, ...], "layers": [{"name": NAME that its
- *                        volume has when it is open, "vm": UUID, "target": TEXT, "size": BYTES,
- *                        "allocated": BYTES, "orphan_since": seconds since 1970, or null}, ...],
+ *                        "allocated": BYTES, or null for a file without a name, "open_count": NUMBER,
+ *                        "writable": BOOL}, ...], "layers": [{"name": NAME that its volume has when it is
+ *                        open, "vm": UUID, "target": TEXT, "size": BYTES, "allocated": BYTES,
+ *                        "orphan_since": seconds since 1970, or null}, ...],
  *                        "conversions": [{"name": NAME, "image": UUID, "key": KEY ID, "size": BYTES,
  *                        "allocated": BYTES, "layers": NUMBER that stand on it, "last_used": seconds
  *                        since 1970}, ...]}

@@ -17,10 +17,11 @@ IMAGE = "00000000-0000-4000-8000-000000000001"
 BASE = f"wlagent-image-{IMAGE}"
 LAYER = f"wlagent-{VM}-vda"
 VOLUMES = {
-    "volumes": [{"name": BASE, "image": IMAGE, "device": f"/dev/mapper/{BASE}", "size": 10 << 30, "open_count": 2,
+    "volumes": [{"name": BASE, "image": IMAGE, "device": f"/dev/mapper/{BASE}", "size": 10 << 30,
+                 "allocated": 3 << 30, "open_count": 2,
                  "writable": False},
                 {"name": LAYER, "vm": VM, "target": "vda", "known": True, "device": f"/dev/mapper/{LAYER}",
-                 "size": 1536 << 20, "open_count": 1, "writable": True}],
+                 "size": 1536 << 20, "allocated": None, "open_count": 1, "writable": True}],
     "layers": [{"name": LAYER, "vm": VM, "target": "vda", "size": 1536 << 20, "allocated": 1000, "orphan_since": None},
                {"name": f"wlagent-{VM}-vdb", "vm": VM, "target": "vdb", "size": 0, "allocated": 4096,
                 "orphan_since": 1790000000},
@@ -62,9 +63,9 @@ class Volumes(unittest.TestCase):
         self.assertEqual(self.asked, (fake_control.CONTROL_VOLUMES, None))
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertEqual([line.split() for line in done.stdout.splitlines()], [
-            ["VOLUME", "ACCESS", "SIZE", "OPENED", "BY"],
-            [BASE, "read-only", "10.0", "GiB", "2"],
-            [LAYER, "writable", "1.5", "GiB", "1"],
+            ["VOLUME", "ACCESS", "SIZE", "ON", "DISK", "OPENED", "BY"],
+            [BASE, "read-only", "10.0", "GiB", "3.0", "GiB", "2"],
+            [LAYER, "writable", "1.5", "GiB", "-", "1"],
             [],
             ["LAYER", "STATE", "SIZE", "ON", "DISK"],
             [LAYER, "open", "1.5", "GiB", "1000", "B"],
