@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "http/curl_library.h"
+#include "http/transfer.h"
+#include "loop/thread.h"
+
+/* A deadline can be moved from another thread, which wakes nobody here. */
+#define LOOK_AT_DEADLINE_USEC (50 * USEC_PER_MSEC)
+/* libcurl's own timers end its wait earlier. */
+#define IDLE_MSEC              60000
+#define CONNECTIONS_PER_BROKER 16L
+
+struct http_client {
+        struct http_settings settings; /* but for the directory */
+        X509_STORE *store;
+        CURLM *multi; /* the thread's */
+        pthread_t thread;
+
+        pthread_mutex_t lock;
+        pthread_cond_t change; /* a transfer has finished, or a caller has left */
+        struct transfer *transfers;
+        size_t callers;
+        bool stopping;
+};
+
+static void append(struct http_client *client, struct transfer *transfer) {
+        struct transfer **at = &client->transfers;
+
+        while (*at)
+                at = &(*at)->next;
+        *at = transfer;
+}
+
+static void unlink_transfer(struct http_client *client, struct transfer *transfer) {
+        struct transfer **at = &client->transfers;
+
+        while (*at != transfer)
+                at = &(*at)->next;
+        *at = transfer->next;
+}
+
+/* With the lock held, as all below up to the thread. */
+static void finish(struct http_client *client, struct transfer *transfer, CURLcode result) {
+        unlink_transfer(client, transfer);
+        if (transfer->state == TRANSFER_ABANDONED) {
+                transfer_free(transfer);
+                return;
+        }
+        transfer->result = result;
+        transfer->state = TRANSFER_FINISHED;
+        (void)pthread_cond_broadcast(&client->change);
+}
+
+static void begin_new(struct http_client *client) {
+        struct transfer *next;
+
+        for (struct transfer *transfer = client->transfers; transfer; transfer = next) {
+                next = transfer->next;
+                if (transfer->state != TRANSFER_NEW)
+                        continue;
+                transfer->state = TRANSFER_RUNNING;
+                if (library.curl_multi_add_handle(client->multi, transfer->easy) != CURLM_OK)
+                        finish(client, transfer, CURLE_OUT_OF_MEMORY);
+        }
+}
+
+static void end_abandoned(struct http_client *client, bool all) {
+        struct transfer *next;
+
+        for (struct transfer *transfer = client->transfers; transfer; transfer = next) {
+                next = transfer->next;
+                if (!all && transfer->state != TRANSFER_ABANDONED)
+                        continue;
+                (void)library.curl_multi_remove_handle(client->multi, transfer->easy);
+                finish(client, transfer, CURLE_ABORTED_BY_CALLBACK);
+        }
+}
+
+static void end_finished(struct http_client *client) {
+        struct CURLMsg *message;
+        int left;
+
+        while ((message = library.curl_multi_info_read(client->multi, &left))) {
+                struct transfer *transfer = NULL;
+                CURLcode result = message->data.result;
+
+                (void)library.curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE,
+                                                (char **)&transfer);
+                (void)library.curl_multi_remove_handle(client->multi, message->easy_handle);
+                finish(client, transfer, result);
+        }
+}
+
+static void *client_thread(void *argument) {
+        struct http_client *client = argument;
+        int running;
+
+        (void)pthread_mutex_lock(&client->lock);
+        while (!client->stopping) {
+                begin_new(client);
+                end_abandoned(client, false);
+                (void)pthread_mutex_unlock(&client->lock);
+
+                (void)library.curl_multi_perform(client->multi, &running);
+
+                (void)pthread_mutex_lock(&client->lock);
+                end_finished(client);
+                (void)pthread_mutex_unlock(&client->lock);
+
+                (void)library.curl_multi_poll(client->multi, NULL, 0, IDLE_MSEC, NULL);
+                (void)pthread_mutex_lock(&client->lock);
+        }
+        end_abandoned(client, true);
+        (void)pthread_mutex_unlock(&client->lock);
+        return NULL;
+}
+
+static void init_condition(pthread_cond_t *condition) {
+        pthread_condattr_t attributes;
+
+        (void)pthread_condattr_init(&attributes);
+        (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        (void)pthread_cond_init(condition, &attributes);
+        (void)pthread_condattr_destroy(&attributes);
+}
+
+static void destroy(struct http_client *client) {
+        (void)library.curl_multi_cleanup(client->multi);
+        X509_STORE_free(client->store);
+        (void)pthread_cond_destroy(&client->change);
+        (void)pthread_mutex_destroy(&client->lock);
+        free(client);
+}
+
+static bool make_multi(CURLM **ret) {
+        CURLM *multi = library.curl_multi_init();
+
+        if (!multi)
+                return false;
+        *ret = multi;
+        return library.curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS,
+                                         CONNECTIONS_PER_BROKER) == CURLM_OK &&
+               library.curl_multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX) ==
+                       CURLM_OK;
+}
+
+int http_client_new(const struct http_settings *settings, struct http_client **ret,
+                    struct wla_error *err) {
+        if (curl_library_load(err) < 0)
+                return -1;
+
+        struct http_client *client = calloc(1, sizeof(*client));
+        if (!client)
+                return wla_fail(err, WLA_E_BUSY, "out of memory");
+        client->settings.tls12 = settings->tls12;
+        (void)pthread_mutex_init(&client->lock, NULL);
+        init_condition(&client->change);
+
+        if (!make_multi(&client->multi))
+                (void)wla_fail(err, WLA_E_BUSY, "out of memory");
+        else if (trust_store_load(settings->trust_directory, &client->store, err) == 0 &&
+                 thread_start("http", client_thread, client, &client->thread, err) == 0) {
+                *ret = client;
+                return 0;
+        }
+        destroy(client);
+        return -1;
+}
+
+struct http_client *http_client_free(struct http_client *client) {
+        if (!client)
+                return NULL;
+
+        (void)pthread_mutex_lock(&client->lock);
+        client->stopping = true;
+        (void)pthread_mutex_unlock(&client->lock);
+        (void)library.curl_multi_wakeup(client->multi);
+        (void)pthread_join(client->thread, NULL);
+
+        (void)pthread_mutex_lock(&client->lock);
+        while (client->callers > 0)
+                (void)pthread_cond_wait(&client->change, &client->lock);
+        (void)pthread_mutex_unlock(&client->lock);
+        destroy(client);
+        return NULL;
+}
+
+static void wait_for_change(struct http_client *client, uint64_t left_usec) {
+        struct timespec until;
+
+        if (left_usec > LOOK_AT_DEADLINE_USEC)
+                left_usec = LOOK_AT_DEADLINE_USEC;
+
+        uint64_t at_usec = clock_now_usec() + left_usec;
+        until.tv_sec = (time_t)(at_usec / USEC_PER_SEC);
+        until.tv_nsec = (long)(at_usec % USEC_PER_SEC * 1000);
+        (void)pthread_cond_timedwait(&client->change, &client->lock, &until);
+}
+
+/* With the lock held.  Whether the transfer has finished; otherwise the thread's from now on. */
+static bool wait_for_end(struct http_client *client, struct transfer *transfer,
+                         const struct deadline *deadline) {
+        uint64_t left_usec;
+
+        while (transfer->state != TRANSFER_FINISHED &&
+               (left_usec = deadline_left_usec(deadline)) > 0)
+                wait_for_change(client, left_usec);
+        if (transfer->state == TRANSFER_FINISHED)
+                return true;
+
+        transfer->state = TRANSFER_ABANDONED;
+        (void)library.curl_multi_wakeup(client->multi);
+        return false;
+}
+
+/* Whether the transfer is the caller's again. */
+static bool run(struct http_client *client, struct transfer *transfer,
+                const struct deadline *deadline) {
+        (void)pthread_mutex_lock(&client->lock);
+        client->callers++;
+        append(client, transfer);
+        (void)library.curl_multi_wakeup(client->multi);
+        bool finished = wait_for_end(client, transfer, deadline);
+        client->callers--;
+        (void)pthread_cond_broadcast(&client->change);
+        (void)pthread_mutex_unlock(&client->lock);
+        return finished;
+}
+
+int http_perform(struct http_client *client, const struct http_request *request,
+                 struct http_answer *ret, struct wla_error *err) {
+        struct transfer *transfer = NULL;
+
+        if (transfer_new(request, &client->settings, client->store, &transfer, err) < 0)
+                return -1;
+        if (!run(client, transfer, request->deadline)) {
+                ret->sent = true;
+                return wla_fail(err, WLA_E_TIMEOUT,
+                                deadline_cancelled(request->deadline)
+                                        ? "nobody waits for the answer any more"
+                                        : "no answer in time");
+        }
+
+        int outcome = transfer_result(transfer, ret, err);
+        transfer_free(transfer);
+        return outcome;
+}

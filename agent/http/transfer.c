@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "http/transfer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "http/curl_library.h"
+
+#define CONNECT_TIMEOUT_MSEC 5000L
+#define HTTP_NO_CONTENT      204 /* RFC 9110 section 15.3.5 */
+
+static size_t take_body(char *data, size_t unit, size_t count, void *userdata) {
+        struct transfer *transfer = userdata;
+        struct wla_error err = {0};
+        size_t size = unit * count;
+
+        if (buf_append(&transfer->body, data, size, &err) < 0) {
+                transfer->too_large = true;
+                return 0;
+        }
+        return size;
+}
+
+static CURLcode judge_by_trust(CURL *easy, void *context, void *userdata) {
+        (void)easy;
+        trust_apply(userdata, context);
+        return CURLE_OK;
+}
+
+static bool set_headers(struct transfer *transfer, const char *const *headers) {
+        for (; *headers; headers++) {
+                struct curl_slist *longer = library.curl_slist_append(transfer->headers, *headers);
+
+                if (!longer)
+                        return false;
+                transfer->headers = longer;
+        }
+        return library.curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers) ==
+               CURLE_OK;
+}
+
+/* A broker that is asked does not choose whom it sends us to, nor how. */
+static bool set_limits(CURL *easy, bool tls12) {
+        long version = tls12 ? CURL_SSLVERSION_TLSv1_2 : CURL_SSLVERSION_TLSv1_3;
+
+        return library.curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "https") == CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L) == CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_SSLVERSION, version) == CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MSEC) ==
+                       CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L) == CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS) ==
+                       CURLE_OK;
+}
+
+/* The store is ours, and parsed once: libcurl must not load another for each connection.  Connections
+ * that were judged by a pin are for one request. */
+static bool set_trust(struct transfer *transfer) {
+        CURL *easy = transfer->easy;
+        long by_name = transfer->trust.pin ? 0L : 2L;
+        long alone = transfer->trust.pin ? 1L : 0L;
+
+        return library.curl_easy_setopt(easy, CURLOPT_CAINFO, NULL) == CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_CAPATH, NULL) == CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, by_name) == CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, judge_by_trust) ==
+                       CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, &transfer->trust) == CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, alone) == CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, alone) == CURLE_OK;
+}
+
+static bool set_answer(struct transfer *transfer) {
+        CURL *easy = transfer->easy;
+
+        return library.curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body) == CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer) == CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->details) == CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer) == CURLE_OK;
+}
+
+static bool set_request(struct transfer *transfer, const struct http_request *request) {
+        CURL *easy = transfer->easy;
+
+        if (library.curl_easy_setopt(easy, CURLOPT_URL, request->url) != CURLE_OK ||
+            !set_headers(transfer, request->headers))
+                return false;
+        if (strcmp(request->method, "POST") != 0)
+                return library.curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L) == CURLE_OK;
+        return library.curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
+                                        (curl_off_t)request->body.size) == CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS,
+                                        request->body.data ? (const char *)request->body.data
+                                                           : "") == CURLE_OK;
+}
+
+int transfer_new(const struct http_request *request, const struct http_settings *settings,
+                 X509_STORE *store, struct transfer **ret, struct wla_error *err) {
+        struct transfer *transfer = calloc(1, sizeof(*transfer));
+
+        if (!transfer)
+                return wla_fail(err, WLA_E_BUSY, "out of memory");
+        transfer->body = BUF_WITH_LIMIT(request->answer_max);
+        transfer->trust.store = store;
+        if (request->pin) {
+                memcpy(transfer->pin, request->pin, HTTP_PIN_SIZE);
+                transfer->trust.pin = transfer->pin;
+        }
+        transfer->easy = library.curl_easy_init();
+        if (!transfer->easy || !set_limits(transfer->easy, settings->tls12) ||
+            !set_trust(transfer) || !set_answer(transfer) || !set_request(transfer, request)) {
+                transfer_free(transfer);
+                return wla_fail(err, WLA_E_BUSY, "out of memory");
+        }
+        *ret = transfer;
+        return 0;
+}
+
+struct transfer *transfer_free(struct transfer *transfer) {
+        if (!transfer)
+                return NULL;
+
+        library.curl_easy_cleanup(transfer->easy);
+        library.curl_slist_free_all(transfer->headers);
+        buf_clear(&transfer->body);
+        free(transfer);
+        return NULL;
+}
+
+bool transfer_sent(const struct transfer *transfer) {
+        long bytes = 0;
+
+        return library.curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &bytes) !=
+                       CURLE_OK ||
+               bytes > 0;
+}
+
+static const char *details(const struct transfer *transfer) {
+        return transfer->details[0] ? transfer->details
+                                    : library.curl_easy_strerror(transfer->result);
+}
+
+static int fail_transfer(const struct transfer *transfer, struct wla_error *err) {
+        if (transfer->trust.refusal != X509_V_OK)
+                return wla_fail(err, WLA_E_DENIED, "its certificate is not to be trusted: %s",
+                                X509_verify_cert_error_string(transfer->trust.refusal));
+        if (transfer->too_large)
+                return wla_fail(err, WLA_E_INPUT, "its answer is too long");
+
+        switch (transfer->result) {
+        case CURLE_PEER_FAILED_VERIFICATION:
+                return wla_fail(err, WLA_E_DENIED, "its certificate is not to be trusted: %s",
+                                details(transfer));
+        case CURLE_URL_MALFORMAT:
+        case CURLE_UNSUPPORTED_PROTOCOL:
+        case CURLE_WEIRD_SERVER_REPLY:
+                return wla_fail(err, WLA_E_INPUT, "%s", details(transfer));
+        case CURLE_OUT_OF_MEMORY:
+                return wla_fail(err, WLA_E_BUSY, "out of memory");
+        default:
+                return wla_fail(err, WLA_E_UNAVAILABLE, "%s", details(transfer));
+        }
+}
+
+/* One that ends with its connection may have been cut by anybody on the way. */
+static bool has_end(const struct transfer *transfer, long status) {
+        struct curl_header *encoding = NULL;
+        curl_off_t length = -1;
+        long version = 0;
+
+        (void)library.curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version);
+        (void)library.curl_easy_getinfo(transfer->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T,
+                                        &length);
+        return status == HTTP_NO_CONTENT || version >= CURL_HTTP_VERSION_2_0 || length >= 0 ||
+               library.curl_easy_header(transfer->easy, "Transfer-Encoding", 0, CURLH_HEADER, -1,
+                                        &encoding) == CURLHE_OK;
+}
+
+int transfer_result(struct transfer *transfer, struct http_answer *ret, struct wla_error *err) {
+        const char *type = NULL;
+        long status = 0;
+
+        ret->sent = transfer_sent(transfer);
+        if (transfer->result != CURLE_OK)
+                return fail_transfer(transfer, err);
+        (void)library.curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+        if (!has_end(transfer, status))
+                return wla_fail(err, WLA_E_UNAVAILABLE, "its answer may have been cut short");
+
+        (void)library.curl_easy_getinfo(transfer->easy, CURLINFO_CONTENT_TYPE, &type);
+        ret->status = (unsigned)status;
+        if (type && strlen(type) < sizeof(ret->content_type))
+                memcpy(ret->content_type, type, strlen(type) + 1);
+        ret->body = transfer->body;
+        transfer->body = (struct buf){0};
+        return 0;
+}

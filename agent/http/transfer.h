@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* One request and its answer, as libcurl sees them: owns copies of all that it needs, because its caller
+ * may leave before it is over. */
+
+#include <curl/curl.h>
+
+#include "http/trust.h"
+
+enum transfer_state {
+        TRANSFER_NEW,       /* the client's thread has not seen it */
+        TRANSFER_RUNNING,   /* in its multi handle */
+        TRANSFER_ABANDONED, /* its caller has left: the thread ends and frees it */
+        TRANSFER_FINISHED,  /* the caller's again */
+};
+
+struct transfer {
+        struct transfer *next; /* the client's */
+        enum transfer_state state;
+        CURL *easy;
+        CURLcode result;
+        struct curl_slist *headers;
+        struct trust trust;
+        uint8_t pin[HTTP_PIN_SIZE];
+        struct buf body;
+        bool too_large;
+        char details[CURL_ERROR_SIZE];
+};
+
+int transfer_new(const struct http_request *request, const struct http_settings *settings,
+                 X509_STORE *store, struct transfer **ret, struct wla_error *err) _must_check_;
+struct transfer *transfer_free(struct transfer *transfer);
+
+/* Of one that has finished. */
+int transfer_result(struct transfer *transfer, struct http_answer *ret,
+                    struct wla_error *err) _must_check_;
+
+/* Whether anything of the request has left, or may have. */
+bool transfer_sent(const struct transfer *transfer);

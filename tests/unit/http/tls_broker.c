@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tls_broker.h"
+
+#include <arpa/inet.h>
+#include <check.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define DAY 86400L
+
+struct identity {
+        EVP_PKEY *key;
+        X509 *certificate;
+};
+
+static void extend(X509 *certificate, X509 *issuer, int nid, const char *value) {
+        X509V3_CTX context;
+
+        X509V3_set_ctx(&context, issuer, certificate, NULL, NULL, 0);
+        X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, &context, nid, value);
+        ck_assert_ptr_nonnull(extension);
+        ck_assert_int_eq(X509_add_ext(certificate, extension, -1), 1);
+        X509_EXTENSION_free(extension);
+}
+
+static X509 *new_certificate(const char *name, EVP_PKEY *key, const struct identity *issuer,
+                             enum broker_certificate kind) {
+        static _Atomic long serial = 1;
+        X509 *certificate = X509_new();
+        X509_NAME *subject = X509_get_subject_name(certificate);
+        long from = kind == CERTIFICATE_NOT_YET_VALID ? DAY : -2 * DAY;
+        long to = kind == CERTIFICATE_EXPIRED ? -DAY : 2 * DAY;
+
+        X509_set_version(certificate, X509_VERSION_3);
+        ASN1_INTEGER_set(X509_get_serialNumber(certificate), serial++);
+        X509_gmtime_adj(X509_getm_notBefore(certificate), from);
+        X509_gmtime_adj(X509_getm_notAfter(certificate), to);
+        X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1,
+                                   0);
+        X509_set_issuer_name(certificate,
+                             issuer ? X509_get_subject_name(issuer->certificate) : subject);
+        X509_set_pubkey(certificate, key);
+        return certificate;
+}
+
+static struct identity make_root(void) {
+        struct identity root = {.key = EVP_EC_gen("P-256")};
+
+        root.certificate = new_certificate("test root", root.key, NULL, CERTIFICATE_GOOD);
+        extend(root.certificate, root.certificate, NID_basic_constraints, "critical,CA:TRUE");
+        extend(root.certificate, root.certificate, NID_key_usage, "critical,keyCertSign");
+        ck_assert_int_gt(X509_sign(root.certificate, root.key, EVP_sha256()), 0);
+        return root;
+}
+
+static struct identity make_leaf(const struct identity *root, enum broker_certificate kind) {
+        struct identity leaf = {
+                .key = kind == CERTIFICATE_RSA_1024 ? EVP_RSA_gen(1024) : EVP_EC_gen("P-256"),
+        };
+        const struct identity *issuer = kind == CERTIFICATE_SELF_SIGNED ? NULL : root;
+        const char *usage = kind == CERTIFICATE_FOR_CLIENTS ? "clientAuth" : "serverAuth";
+        const char *name = kind == CERTIFICATE_OTHER_NAME ? "DNS:other.example"
+                                                          : "IP:127.0.0.1,DNS:localhost";
+
+        leaf.certificate = new_certificate("test broker", leaf.key, issuer, kind);
+        extend(leaf.certificate, issuer ? issuer->certificate : leaf.certificate,
+               NID_subject_alt_name, name);
+        extend(leaf.certificate, leaf.certificate, NID_ext_key_usage, usage);
+        ck_assert_int_gt(X509_sign(leaf.certificate, issuer ? issuer->key : leaf.key,
+                                   kind == CERTIFICATE_SHA1 ? EVP_sha1() : EVP_sha256()),
+                         0);
+        return leaf;
+}
+
+static void free_identity(struct identity *identity) {
+        EVP_PKEY_free(identity->key);
+        X509_free(identity->certificate);
+}
+
+static void write_root(struct broker *broker, const struct identity *root) {
+        BIO *pem = BIO_new(BIO_s_mem());
+
+        ck_assert_int_eq(PEM_write_bio_X509(pem, root->certificate), 1);
+        int size = BIO_read(pem, broker->root_pem, sizeof(broker->root_pem) - 1);
+        ck_assert_int_gt(size, 0);
+        BIO_free(pem);
+}
+
+static void make_context(struct broker *broker) {
+        struct identity root = make_root();
+        struct identity other = make_root();
+        enum broker_certificate kind = broker->options.certificate;
+        struct identity leaf = make_leaf(kind == CERTIFICATE_OTHER_ROOT ? &other : &root, kind);
+
+        broker->context = SSL_CTX_new(TLS_server_method());
+        SSL_CTX_set_security_level(broker->context, 0);
+        if (broker->options.tls_max)
+                SSL_CTX_set_max_proto_version(broker->context, broker->options.tls_max);
+        ck_assert_int_eq(SSL_CTX_use_certificate(broker->context, leaf.certificate), 1);
+        ck_assert_int_eq(SSL_CTX_use_PrivateKey(broker->context, leaf.key), 1);
+        ck_assert_int_eq(X509_digest(leaf.certificate, EVP_sha384(), broker->leaf_sha384, NULL), 1);
+        write_root(broker, &root);
+        free_identity(&leaf);
+        free_identity(&other);
+        free_identity(&root);
+}
+
+/* One request with its body; false at the end of the connection. */
+static bool read_request(SSL *tls, char *request, size_t size) {
+        size_t used = 0;
+
+        for (;;) {
+                int got = SSL_read(tls, request + used, (int)(size - 1 - used));
+
+                if (got <= 0)
+                        return false;
+                used += (size_t)got;
+                request[used] = '\0';
+
+                const char *end = strstr(request, "\r\n\r\n");
+                const char *length = strcasestr(request, "content-length: ");
+                if (end && used >= (size_t)(end + 4 - request) +
+                                           (length ? strtoul(length + 16, NULL, 10) : 0))
+                        return true;
+        }
+}
+
+static bool answer_raw(struct broker *broker, SSL *tls) {
+        const struct broker_options *options = &broker->options;
+        size_t size = options->raw_size ? options->raw_size : strlen(options->raw);
+
+        if (size > 0)
+                (void)SSL_write(tls, options->raw, (int)size);
+        return false;
+}
+
+struct connection {
+        struct broker *broker;
+        int fd;
+};
+
+static void end_connection(const struct broker *broker, SSL *tls, int fd) {
+        const struct linger now = {.l_onoff = 1, .l_linger = 0};
+
+        if (broker->options.reset)
+                (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+        else if (!broker->options.no_close_notify)
+                (void)SSL_shutdown(tls);
+        SSL_free(tls);
+        (void)close(fd);
+}
+
+static broker_answer_fn note_request(struct broker *broker, const char *request) {
+        (void)pthread_mutex_lock(&broker->lock);
+        memcpy(broker->seen, request, strlen(request) + 1);
+        broker_answer_fn answer = broker->answer;
+        (void)pthread_mutex_unlock(&broker->lock);
+        atomic_fetch_add(&broker->requests, 1);
+        return answer;
+}
+
+const char *broker_seen(struct broker *broker) {
+        static char seen[sizeof(broker->seen)];
+
+        (void)pthread_mutex_lock(&broker->lock);
+        memcpy(seen, broker->seen, sizeof(seen));
+        (void)pthread_mutex_unlock(&broker->lock);
+        return seen;
+}
+
+void broker_answer_by(struct broker *broker, broker_answer_fn answer) {
+        (void)pthread_mutex_lock(&broker->lock);
+        broker->answer = answer;
+        (void)pthread_mutex_unlock(&broker->lock);
+}
+
+static void *serve(void *argument) {
+        struct connection connection = *(struct connection *)argument;
+        struct broker *broker = connection.broker;
+        SSL *tls = SSL_new(broker->context);
+        char request[sizeof(broker->seen)];
+
+        free(argument);
+        (void)SSL_set_fd(tls, connection.fd);
+        if (SSL_accept(tls) == 1) {
+                bool more = true;
+
+                while (more && read_request(tls, request, sizeof(request))) {
+                        broker_answer_fn answer = note_request(broker, request);
+
+                        more = answer ? answer(broker, tls, request) : answer_raw(broker, tls);
+                }
+        }
+        end_connection(broker, tls, connection.fd);
+        return NULL;
+}
+
+static void *accept_all(void *argument) {
+        struct broker *broker = argument;
+        int fd;
+
+        while ((fd = accept4(broker->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+                struct connection *connection = malloc(sizeof(*connection));
+                pthread_t thread;
+
+                *connection = (struct connection){.broker = broker, .fd = fd};
+                atomic_fetch_add(&broker->connections, 1);
+                ck_assert_int_eq(pthread_create(&thread, NULL, serve, connection), 0);
+                (void)pthread_detach(thread);
+        }
+        return NULL;
+}
+
+static struct broker *started;
+
+struct broker *broker_start(const struct broker_options *options) {
+        struct broker *broker = calloc(1, sizeof(*broker));
+        struct sockaddr_in address = {.sin_family = AF_INET,
+                                      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        socklen_t size = sizeof(address);
+        pthread_t thread;
+
+        const struct sigaction ignore = {.sa_handler = SIG_IGN};
+
+        (void)sigaction(SIGPIPE, &ignore, NULL);
+        broker->options = *options;
+        broker->answer = options->answer;
+        broker->next = started;
+        started = broker;
+        (void)pthread_mutex_init(&broker->lock, NULL);
+        make_context(broker);
+        broker->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        ck_assert_int_eq(bind(broker->listener, (struct sockaddr *)&address, size), 0);
+        ck_assert_int_eq(listen(broker->listener, 64), 0);
+        ck_assert_int_eq(getsockname(broker->listener, (struct sockaddr *)&address, &size), 0);
+        broker->port = ntohs(address.sin_port);
+        (void)snprintf(broker->url, sizeof(broker->url), "https://127.0.0.1:%u", broker->port);
+        ck_assert_int_eq(pthread_create(&thread, NULL, accept_all, broker), 0);
+        (void)pthread_detach(thread);
+        return broker;
+}
+
+/* The process of a test ends soon after: threads and memory go with it, and nobody has lost them. */
+void broker_stop(struct broker *broker) {
+        (void)shutdown(broker->listener, SHUT_RDWR);
+        (void)close(broker->listener);
+}
