@@ -22,6 +22,7 @@
 #include "loop/lane.h"
 #include "loop/pool.h"
 #include "source/local.h"
+#include "source/wls_road.h"
 #include "tpm/bind_opener.h"
 #include "tpm/tpm.h"
 #include "tpm/warm_up.h"
@@ -47,6 +48,7 @@ struct daemon {
         struct tpm *tpm;
         struct lane *tpm_lane;
         struct local_source *local;
+        struct wls_road *wls;
         struct key_routes routes;
         struct pool *pool;
         struct key_access *access;
@@ -334,10 +336,12 @@ static int make_pipeline(struct daemon *daemon, struct wla_error *err) {
 
         if (tpm_new(config->tpm.device, config->agent.state_directory, &daemon->tpm, err) < 0 ||
             lane_new("tpm", daemon->tpm, QUEUE_MAX, &daemon->tpm_lane, err) < 0 ||
-            local_source_new(config->agent.state_directory, &daemon->local, err) < 0)
+            local_source_new(config->agent.state_directory, &daemon->local, err) < 0 ||
+            wls_road_new(config, &daemon->wls, err) < 0)
                 return -1;
 
         daemon->routes.sources[KEY_SCHEME_LOCAL] = local_source_as_source(daemon->local);
+        daemon->routes.sources[KEY_SCHEME_HTTPS] = wls_road_source(daemon->wls);
         daemon->routes.openers[ENVELOPE_TPM_BOUND] = bind_opener(daemon->tpm_lane);
 
         if (pool_new((unsigned)config->agent.worker_threads, QUEUE_MAX, &daemon->pool, err) < 0 ||
@@ -517,6 +521,7 @@ struct daemon *daemon_free(struct daemon *daemon) {
         keyprovider_service_free(daemon->keyprovider);
         key_access_free(daemon->access);
         lane_free(daemon->tpm_lane);
+        wls_road_free(daemon->wls);
         local_source_free(daemon->local);
         tpm_free(daemon->tpm);
         sd_event_source_unref(daemon->stop_timer);

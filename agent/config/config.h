@@ -64,6 +64,15 @@ struct config {
                 uint64_t cache_usec;
         } keys;
         struct {
+                char *server_url; /* "none": no such source */
+                char *token_url;
+                char *service_user;
+                char *allowed_key_origins;
+                char *trust_directory;
+                char *hardware_uuid; /* or "auto" */
+                bool allow_tls12;
+        } wls;
+        struct {
                 char *socket;     /* default: RuntimeDirectory/volumed.sock */
                 char *agent_user; /* name or number */
                 struct config_paths image_roots;

@@ -3,7 +3,9 @@
 
 #include "base/metrics.h"
 
-static const char hint_configure[] = "this agent serves keys named local:///NAME";
+static const char hint_configure[] =
+        "this agent serves keys named local:///NAME, and https://... once section [WLS] of "
+        "wlagent.conf is set up";
 
 int key_resolve(const struct key_routes *routes, const struct key_request *request,
                 struct wla_secret **ret, struct wla_error *err) {

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "source/broker_token.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "source/token_expiry.h"
+
+#define LOGIN_MAX             2048u
+#define AHEAD_USEC            (60 * USEC_PER_SEC)     /* renewed so long before its expiry */
+#define LIFE_USEC             (5 * 60 * USEC_PER_SEC) /* of a token that does not tell its own */
+#define LOOK_AT_DEADLINE_USEC (50 * USEC_PER_MSEC)
+
+struct broker_token {
+        struct http_client *http;
+        char *url;
+        char *user;
+        struct wla_secret *password;
+
+        pthread_mutex_t lock;
+        pthread_cond_t change;
+        bool asking;           /* one of the callers asks AAS */
+        struct buf text;       /* the token, terminated; empty: none */
+        uint64_t renew_usec;   /* CLOCK_MONOTONIC */
+        uint64_t stopped_usec; /* no login before; CLOCK_MONOTONIC */
+        bool banned;
+};
+
+static int fail_login(bool banned, struct wla_error *err) {
+        if (banned)
+                return wla_fail_hint(err, WLA_E_DENIED,
+                                     "AAS lifts a ban after 15 minutes; correct the password "
+                                     "before, or the next login prolongs it",
+                                     "AAS has banned the agent's user");
+        return wla_fail_hint(err, WLA_E_DENIED,
+                             "set ServiceUser= and the credential aas-password right and restart "
+                             "wlagentd; it does not try again for 10 minutes, for AAS bans users",
+                             "AAS does not accept the agent's user or password");
+}
+
+/* With the lock held, as all below that take a token. */
+static bool is_usable(const struct broker_token *token, const char *refused) {
+        return token->text.size > 0 && clock_now_usec() < token->renew_usec &&
+               (!refused || strcmp((const char *)token->text.data, refused) != 0);
+}
+
+static int write_login(const struct broker_token *token, struct buf *to, struct wla_error *err) {
+        const struct wla_bytes password = wla_secret_view(token->password);
+
+        if (buf_append_text(to, "{\"username\":", err) < 0 ||
+            json_write_string(to, token->user, strlen(token->user), err) < 0 ||
+            buf_append_text(to, ",\"password\":", err) < 0 ||
+            json_write_string(to, (const char *)password.data, password.size, err) < 0)
+                return -1;
+        return buf_append_text(to, "}", err);
+}
+
+/* base64url and dots (RFC 7515 section 7.1). */
+static bool is_token(const struct buf *text) {
+        if (text->size == 0 || text->size > BROKER_TOKEN_MAX)
+                return false;
+        for (size_t i = 0; i < text->size; i++)
+                if (!memchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.",
+                            text->data[i], 65))
+                        return false;
+        return true;
+}
+
+static int read_login(const struct http_answer *answer, struct wla_error *err) {
+        if (answer->status == 401)
+                return fail_login(false, err);
+        if (answer->status == 429)
+                return fail_login(true, err);
+        if (answer->status != 200)
+                return wla_fail_hint(err, answer->status >= 500 ? WLA_E_UNAVAILABLE : WLA_E_INPUT,
+                                     "TokenURL= must be the base URL of AAS, such as "
+                                     "https://aas.example:8444/aas/v1",
+                                     "AAS answered with status %u", answer->status);
+        if (!is_token(&answer->body))
+                return wla_fail(err, WLA_E_INPUT, "what AAS answered is no token");
+        return 0;
+}
+
+static int log_in(const struct broker_token *token, const struct deadline *deadline,
+                  struct http_answer *ret, struct wla_error *err) {
+        static const char *const headers[] = {
+                "Accept: application/jwt",
+                "Content-Type: application/json",
+                NULL,
+        };
+        _cleanup_buf_ struct buf login = BUF_WITH_LIMIT(LOGIN_MAX);
+
+        if (write_login(token, &login, err) < 0)
+                return -1;
+
+        const struct http_request request = {
+                .method = "POST",
+                .url = token->url,
+                .headers = headers,
+                .body = {.data = login.data, .size = login.size},
+                .answer_max = BROKER_TOKEN_MAX,
+                .deadline = deadline,
+        };
+        if (http_perform(token->http, &request, ret, err) < 0)
+                return wla_wrap(err, "AAS %s", token->url);
+        return read_login(ret, err);
+}
+
+static void keep(struct broker_token *token, struct http_answer *answer) {
+        struct wla_error ignored = {0};
+        uint64_t now_usec = clock_now_usec();
+        uint64_t life_usec = token_life_usec((const char *)answer->body.data, answer->body.size);
+
+        if (life_usec == 0)
+                life_usec = LIFE_USEC;
+        buf_clear(&token->text);
+        if (!buf_text(&answer->body, &ignored))
+                return;
+        token->text = answer->body;
+        answer->body = (struct buf){0};
+        token->renew_usec = now_usec +
+                            (life_usec > 2 * AHEAD_USEC ? life_usec - AHEAD_USEC : life_usec / 2);
+}
+
+static void stop(struct broker_token *token, unsigned status) {
+        token->banned = status == 429;
+        token->stopped_usec = clock_now_usec() +
+                              (token->banned ? BROKER_BAN_USEC : BROKER_LOGIN_REFUSED_USEC);
+}
+
+/* Without the lock while AAS is asked. */
+static int renew(struct broker_token *token, const struct deadline *deadline,
+                 struct wla_error *err) {
+        _cleanup_answer_ struct http_answer answer = {0};
+
+        token->asking = true;
+        (void)pthread_mutex_unlock(&token->lock);
+        int outcome = log_in(token, deadline, &answer, err);
+        (void)pthread_mutex_lock(&token->lock);
+        token->asking = false;
+
+        if (outcome == 0)
+                keep(token, &answer);
+        else if (answer.status == 401 || answer.status == 429)
+                stop(token, answer.status);
+        (void)pthread_cond_broadcast(&token->change);
+        return outcome;
+}
+
+static void wait_for_change(struct broker_token *token) {
+        struct timespec until;
+        uint64_t at_usec = clock_now_usec() + LOOK_AT_DEADLINE_USEC;
+
+        until.tv_sec = (time_t)(at_usec / USEC_PER_SEC);
+        until.tv_nsec = (long)(at_usec % USEC_PER_SEC * 1000);
+        (void)pthread_cond_timedwait(&token->change, &token->lock, &until);
+}
+
+static int make_usable(struct broker_token *token, const char *refused,
+                       const struct deadline *deadline, struct wla_error *err) {
+        bool renewed = false;
+
+        while (!is_usable(token, refused)) {
+                if (clock_now_usec() < token->stopped_usec)
+                        return fail_login(token->banned, err);
+                if (renewed)
+                        return wla_fail(err, WLA_E_DENIED,
+                                        "AAS gives a token that is expired or refused already");
+                if (deadline_left_usec(deadline) == 0)
+                        return wla_fail(err, WLA_E_TIMEOUT, "no token from AAS in time");
+                if (token->asking)
+                        wait_for_change(token);
+                else if (renew(token, deadline, err) < 0)
+                        return -1;
+                else
+                        renewed = true;
+        }
+        return 0;
+}
+
+int broker_token_get(struct broker_token *token, const char *refused,
+                     const struct deadline *deadline, struct buf *ret, struct wla_error *err) {
+        (void)pthread_mutex_lock(&token->lock);
+        int outcome = make_usable(token, refused, deadline, err);
+        if (outcome == 0)
+                outcome = buf_append(ret, token->text.data, token->text.size, err);
+        (void)pthread_mutex_unlock(&token->lock);
+        return outcome;
+}
+
+static void init_condition(pthread_cond_t *condition) {
+        pthread_condattr_t attributes;
+
+        (void)pthread_condattr_init(&attributes);
+        (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        (void)pthread_cond_init(condition, &attributes);
+        (void)pthread_condattr_destroy(&attributes);
+}
+
+int broker_token_new(struct http_client *http, const char *url, const char *user,
+                     const struct wla_secret *password, struct broker_token **ret,
+                     struct wla_error *err) {
+        struct broker_token *token = calloc(1, sizeof(*token));
+
+        if (!token)
+                return wla_fail(err, WLA_E_BUSY, "out of memory");
+        (void)pthread_mutex_init(&token->lock, NULL);
+        init_condition(&token->change);
+        token->http = http;
+        token->user = strdup(user);
+        if (asprintf(&token->url, "%s/token", url) < 0)
+                token->url = NULL;
+        if (!token->user || !token->url) {
+                broker_token_free(token);
+                return wla_fail(err, WLA_E_BUSY, "out of memory");
+        }
+        if (wla_secret_copy(password, &token->password, err) < 0) {
+                broker_token_free(token);
+                return -1;
+        }
+        *ret = token;
+        return 0;
+}
+
+struct broker_token *broker_token_free(struct broker_token *token) {
+        if (!token)
+                return NULL;
+
+        buf_clear(&token->text);
+        wla_secret_free(token->password);
+        (void)pthread_cond_destroy(&token->change);
+        (void)pthread_mutex_destroy(&token->lock);
+        free(token->user);
+        free(token->url);
+        free(token);
+        return NULL;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The agent's token from Intel SecL's AAS: fetched once, shared, renewed ahead of its expiry.
+ *
+ * A token is opaque to WLS's clients, but for the expiry in it (RFC 7519 section 4.1.4), which is believed
+ * only to renew earlier.  AAS bans a user after five wrong passwords in five minutes, so that one refused
+ * login ends all attempts until the time below has passed; nothing here is tried in a loop.
+ *
+ * Ownership: the password is copied.
+ * Threads:   broker_token_get() from any worker; one of them asks AAS, the others wait for it.
+ * Failure:   WLA_E_DENIED for a refused login or a ban, _UNAVAILABLE, _TIMEOUT, _INPUT.
+ */
+
+#include "base/secret.h"
+#include "http/http.h"
+
+#define BROKER_TOKEN_MAX          8192u
+#define BROKER_LOGIN_REFUSED_USEC (10 * 60 * USEC_PER_SEC)
+#define BROKER_BAN_USEC           (15 * 60 * USEC_PER_SEC) /* AAS's default */
+
+struct broker_token;
+
+/* What is borrowed outlives it.  url: AAS's base URL, without '/' at its end. */
+int broker_token_new(struct http_client *http, const char *url, const char *user,
+                     const struct wla_secret *password, struct broker_token **ret,
+                     struct wla_error *err) _must_check_;
+struct broker_token *broker_token_free(struct broker_token *token);
+
+/* Appends the token.  refused: one that a service has just answered with 401, which is not given again;
+ * NULL: none. */
+int broker_token_get(struct broker_token *token, const char *refused,
+                     const struct deadline *deadline, struct buf *ret,
+                     struct wla_error *err) _must_check_;

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Keys of Intel SecL's key broker, by way of its workload service: POST BASE/keys (WLS 4.1 and later).
+ *
+ * WLS has HVS judge this host by a fresh quote of its TPM, and KBS wrap the key to the binding key that
+ * HVS has certified.  What arrives is ciphertext for this TPM.
+ *
+ * Ownership: a source outlives its fetches, and what it borrows outlives it.
+ * Threads:   as key/source.h says.
+ * Failure:   as key/source.h says; the text tells what to look at (source/wls_answer.h).
+ */
+
+#include "key/source.h"
+#include "source/broker_token.h"
+#include "source/key_origin.h"
+
+struct wls_source;
+
+struct wls_options {
+        const char *url; /* base URL of WLS, without '/' at its end */
+        struct uuid hardware;
+        struct key_origins allowed;
+        struct http_client *http;
+        struct broker_token *token;
+};
+
+int wls_source_new(const struct wls_options *options, struct wls_source **ret,
+                   struct wla_error *err) _must_check_;
+struct wls_source *wls_source_free(struct wls_source *source);
+
+struct key_source wls_source_as_source(struct wls_source *source);

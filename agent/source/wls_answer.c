@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "source/wls_answer.h"
+
+#include <string.h>
+
+#include "base/json_object.h"
+
+struct meaning {
+        unsigned status;  /* 0: any */
+        const char *part; /* of the body; "": no body; NULL: any body */
+        enum wla_code code;
+        enum wls_next next;
+        const char *text;
+        const char *hint;
+};
+
+/* The first that fits. */
+static const struct meaning meanings[] = {
+        {0, "Host is untrusted", WLA_E_DENIED, WLS_FINAL, "HVS does not trust this host",
+         "look at the host's trust report in HVS: a flavor no longer matches its measurements"},
+        {401, "Insufficient privileges", WLA_E_DENIED, WLS_FINAL,
+         "the agent's user may not have keys", "give ServiceUser= the role WLS:KeysCreator in AAS"},
+        {401, NULL, WLA_E_DENIED, WLS_NEW_TOKEN, "WLS does not accept the agent's token",
+         "WLS and AAS must share one AAS signing certificate, and their clocks must agree"},
+        {500, "Failed to read HVS response", WLA_E_UNAVAILABLE, WLS_LATER,
+         "HVS cannot judge this host now",
+         "see that HVS and the host's trust agent run and that HVS lists the host as CONNECTED"},
+        {500, "SAML signature or certificate chain verification failed", WLA_E_UNAVAILABLE,
+         WLS_FINAL, "WLS does not accept the reports of HVS",
+         "WLS needs the SAML root certificate of HVS: run its task download-saml-ca-cert"},
+        {500, "Failed to retrieve key", WLA_E_DENIED, WLS_FINAL, "KBS gave no key",
+         "see the log of KBS: the key does not exist, its policy refuses this host, or KBS is "
+         "down"},
+        {0, "KeyUrl is malformed", WLA_E_INPUT, WLS_FINAL, "WLS does not take the key's URL", NULL},
+        {400, "Invalid hardware UUID format", WLA_E_INPUT, WLS_FINAL,
+         "WLS does not take this host's hardware UUID",
+         "set HardwareUUID= to the UUID by which HVS knows the host"},
+        {400, NULL, WLA_E_INPUT, WLS_FINAL, "WLS does not take the request", NULL},
+        {403, NULL, WLA_E_DENIED, WLS_FINAL, "WLS refuses this host", NULL},
+        {404, NULL, WLA_E_NOT_FOUND, WLS_FINAL, "WLS does not know the address",
+         "ServerURL= must be the base URL of WLS, such as https://wls.example:5000/wls/v1"},
+        {415, NULL, WLA_E_INPUT, WLS_FINAL, "WLS does not speak this agent's dialect",
+         "ServerURL= must be the base URL of WLS 4.x or 5.x"},
+        {429, NULL, WLA_E_UNAVAILABLE, WLS_FINAL, "WLS is asked too often", NULL},
+};
+
+static bool fits(const struct meaning *meaning, const struct http_answer *answer) {
+        const struct buf *body = &answer->body;
+
+        if (meaning->status != 0 && meaning->status != answer->status)
+                return false;
+        return !meaning->part || (body->size > 0 && memmem(body->data, body->size, meaning->part,
+                                                           strlen(meaning->part)) != NULL);
+}
+
+static int fail_status(const struct http_answer *answer, enum wls_next *ret_next,
+                       struct wla_error *err) {
+        for (size_t i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++) {
+                const struct meaning *meaning = &meanings[i];
+
+                if (!fits(meaning, answer))
+                        continue;
+                *ret_next = meaning->next;
+                return wla_fail_hint(err, meaning->code, meaning->hint, "%s (status %u)",
+                                     meaning->text, answer->status);
+        }
+        *ret_next = answer->status >= 500 ? WLS_LATER : WLS_FINAL;
+        return wla_fail_hint(err, answer->status >= 500 ? WLA_E_UNAVAILABLE : WLA_E_DENIED,
+                             "see the log of WLS", "WLS answered with status %u", answer->status);
+}
+
+/* The member is named by the wire; WLS v4 leaves it out, or empty, when KBS gave none. */
+static int read_key(const struct http_answer *answer, uint8_t ret[RSA_WRAPPED_SIZE],
+                    struct wla_error *err) {
+        struct json_value object;
+
+        if (json_check((const char *)answer->body.data, answer->body.size, &object, err) < 0)
+                return wla_wrap(err, "the answer of WLS");
+
+        const struct json_value key = json_member(&object, "key");
+        if (object.type != JSON_OBJECT || key.type == JSON_ABSENT || key.type == JSON_NULL ||
+            json_string_is(&key, ""))
+                return wla_fail_hint(err, WLA_E_DENIED,
+                                     "WLS does so when HVS said nothing on the trust of the host",
+                                     "WLS answered without a key");
+        if (json_base64(&key, ret, RSA_WRAPPED_SIZE, err) < 0)
+                return wla_wrap(err, "the key in the answer of WLS");
+        return 0;
+}
+
+int wls_answer_read(const struct http_answer *answer, uint8_t ret[RSA_WRAPPED_SIZE],
+                    enum wls_next *ret_next, struct wla_error *err) {
+        *ret_next = WLS_FINAL;
+        if (answer->status != 200 && answer->status != 201)
+                return fail_status(answer, ret_next, err);
+        if (answer->body.size == 0)
+                return wla_fail(err, WLA_E_DENIED, "WLS answered without a key");
+        return read_key(answer, ret, err);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What Intel SecL's WLS answers to POST /keys (v4: status 200, v5: 201), and what it means.
+ *
+ * Only an answer of the right status that holds a key of the right length is a key.  Everything else is a
+ * refusal with its reason: WLS says with status 500 that the host is not trusted, with 401 that a token
+ * has expired as well as that its user may not have keys, and v5 puts the errors of the services behind
+ * it into the body.
+ *
+ * Pure.  Failure: WLA_E_DENIED, _NOT_FOUND, _UNAVAILABLE, _INPUT, with a hint for the operator; nothing of
+ * an answer's body is quoted.
+ */
+
+#include "base/rsa_wrap.h"
+#include "http/http.h"
+
+enum wls_next {
+        WLS_FINAL,     /* another try would end as this one */
+        WLS_NEW_TOKEN, /* the token was refused */
+        WLS_LATER,     /* something behind WLS was not to be reached */
+};
+
+int wls_answer_read(const struct http_answer *answer, uint8_t ret[RSA_WRAPPED_SIZE],
+                    enum wls_next *ret_next, struct wla_error *err) _must_check_;

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* All that keys of Intel SecL's broker need, made of section [WLS] of the configuration: trusted
+ * certificates, HTTP client, token, source.
+ *
+ * Ownership: the road outlives the pipeline that uses its source.
+ * Failure:   WLA_E_INPUT and what reading the trust directory and the credential gives; the text names
+ *            the option.
+ */
+
+#include "config/config.h"
+#include "key/source.h"
+
+struct wls_road;
+
+/* *ret is NULL when ServerURL= is "none". */
+int wls_road_new(const struct config *config, struct wls_road **ret,
+                 struct wla_error *err) _must_check_;
+struct wls_road *wls_road_free(struct wls_road *road);
+
+/* {0} without a road. */
+struct key_source wls_road_source(const struct wls_road *road);

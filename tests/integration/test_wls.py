@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys of Intel SecL's broker: a layer's packet names a key, WLS hands it out wrapped to this host's TPM. The
+services are the double of tests/doubles/isecl, the TPM is swtpm."""
+
+import concurrent.futures
+import os
+import time
+import types
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from grpc import StatusCode
+
+import harness
+from isecl_case import HARDWARE, JSON, Client, double, spare_key, unb64
+from software_host import SoftwareHost, public_pem, request_to_certify
+
+OPTIONS = b'{"symkey":"c2VjcmV0"}'
+
+
+class Binding:
+    """The agent's binding key for SoftwareHost: its public half is all there is."""
+
+    def __init__(self, agent):
+        with open(os.path.join(agent.state, "binding-key.pem"), "rb") as file:
+            self.public = serialization.load_pem_public_key(file.read())
+
+    def public_key(self):
+        return self.public
+
+
+class WlsTest(harness.AgentTest):
+    release = 4
+    options = {}
+
+    def setUp(self):
+        super().setUp()
+        double.release(number=self.release)
+        double.clear_faults()
+        double.tls()
+        for service in ("hvs", "kbs"):
+            double.down(service=service, down=False)
+        self.register()
+        double.advance(seconds=301)  # WLS has forgotten what it knew of the host
+        double.reset_counters()
+        self.agent.write_config(WLS={**self.section(), **self.options}, Keys={"CacheSeconds": 0},
+                                KeyProvider={"CallTimeoutSeconds": 6})
+        self.provide(double.users["wla"])
+        self.start()
+
+    def section(self):
+        trust = os.path.join(self.directory, "trust")
+        os.makedirs(trust, exist_ok=True)
+        with open(double.root_ca, "rb") as root, open(os.path.join(trust, "root.pem"), "wb") as file:
+            file.write(root.read())
+        path = {4: "/wls/v1", 5: "/wls/v2"}[self.release]
+        base = double.urls["cms"].removesuffix("/cms/v1")
+        return {"ServerURL": base + path + "/", "TokenURL": double.urls["aas"], "ServiceUser": "wla",
+                "AllowedKeyOrigins": base, "TrustDirectory": trust, "HardwareUUID": HARDWARE}
+
+    def provide(self, password):
+        self.credentials = os.path.join(self.directory, "credentials")
+        os.makedirs(self.credentials, mode=0o700, exist_ok=True)
+        with open(os.path.join(self.credentials, "aas-password"), "w", encoding="utf-8") as file:
+            file.write(password + "\n")
+
+    def start(self, **options):
+        self.agent.start(env={**os.environ, "CREDENTIALS_DIRECTORY": self.credentials}, **options)
+        self.client = self.agent.client()
+        self.addCleanup(self.client.close)
+
+    def register(self):
+        """HVS certifies the binding key of the agent's TPM; the attestation key is software's."""
+        host = SoftwareHost(spare_key(0), Binding(self.agent))
+        made = double.add_host(hardware_uuid=HARDWARE, aik=public_pem(host.aik))["aik_certificate"]
+        aik = x509.load_pem_x509_certificate(made.encode()).public_bytes(serialization.Encoding.DER)
+        attest = host.attest()
+        token = double.make_token(user="installer")["token"]
+        with Client() as client:
+            answer = client.call("POST", "/hvs/v2/rpc/certify-host-binding-key",
+                                 request_to_certify(host.public, attest, host.signature(attest), aik), JSON, token)
+        self.assertEqual(answer[0], 201, answer)
+
+    def key(self, **members):
+        made = double.add_key(**members)
+        return types.SimpleNamespace(url=made["key_url"], id=made["id"], bytes=unb64(made["material"]))
+
+    def packet(self, key, url=None):
+        return harness.wrap_packet_isecl(url or key.url, key.bytes, OPTIONS)
+
+    def opens(self, key, **options):
+        self.assertEqual(self.client.unwrap(self.packet(key), **options), OPTIONS)
+
+    def denied(self, key, code, pattern):
+        return self.refused(lambda: self.client.unwrap(self.packet(key)), code, pattern)
+
+    def calls(self, route="wls.keys"):
+        return double.counters()["calls"].get(route, 0)
+
+
+class WlsOpens(WlsTest):
+    def test_a_layer(self):
+        self.opens(self.key())
+        self.assertEqual((self.calls("aas.token"), self.calls()), (1, 1))
+
+    def test_two_slashes_as_the_owners_tool_writes_them(self):
+        key = self.key()
+        self.assertEqual(self.client.unwrap(self.packet(key, key.url.replace("/keys/", "//keys/"))), OPTIONS)
+
+    def test_a_key_of_the_local_store_too(self):
+        self.agent.import_key("image", bytes(32))
+        self.assertEqual(self.client.unwrap(harness.wrap_packet("local:///image", bytes(32), OPTIONS)), OPTIONS)
+        self.assertEqual(self.calls(), 0)
+
+    def test_twenty_layers_with_twenty_keys(self):
+        keys = [self.key() for _ in range(20)]
+        with concurrent.futures.ThreadPoolExecutor(20) as threads:
+            list(threads.map(self.opens, keys))
+        self.assertEqual((self.calls("aas.token"), self.calls()), (1, 20))
+        self.assertLessEqual(double.counters()["connections"], 4)
+
+    def test_twenty_layers_with_one_key(self):
+        self.agent.stop()
+        self.agent.write_config(Keys={"CacheSeconds": 60})
+        self.start()
+        key = self.key()
+        with concurrent.futures.ThreadPoolExecutor(20) as threads:
+            list(threads.map(self.opens, [key] * 20))
+        self.assertEqual(self.calls(), 1)
+
+    def test_nothing_secret_in_the_log(self):
+        key = self.key()
+        self.opens(key)
+        self.agent.stop()
+        log = self.agent.log_text()
+        for secret in (double.users["wla"], "eyJ", key.bytes.hex()):
+            self.assertNotIn(secret, log)
+
+
+class WlsOpensOfRelease5(WlsOpens):
+    release = 5
+
+
+class WlsRefusals(WlsTest):
+    def test_untrusted_host(self):
+        key = self.key()
+        double.set_host(hardware_uuid=HARDWARE, trust=False)
+        self.denied(key, StatusCode.PERMISSION_DENIED, r"HVS does not trust this host \(status 500\)")
+        double.set_host(hardware_uuid=HARDWARE, trust=True)
+        self.opens(key)
+
+    def test_asset_tag(self):
+        key = self.key(usage="country:USA")
+        double.set_host(hardware_uuid=HARDWARE, asset_tags={"country": "CAN"})
+        self.denied(key, StatusCode.PERMISSION_DENIED, "KBS gave no key")
+        double.set_host(hardware_uuid=HARDWARE, asset_tags={"country": "USA"})
+        double.advance(seconds=301)
+        self.opens(key)
+
+    def test_key_that_does_not_exist(self):
+        key = self.key()
+        double.remove_key(id=key.id)
+        self.denied(key, StatusCode.PERMISSION_DENIED, "KBS gave no key")
+
+    def test_services_that_are_down(self):
+        key = self.key()
+        double.down(service="hvs")
+        self.denied(key, StatusCode.UNAVAILABLE, "HVS cannot judge this host now")
+        self.assertEqual(self.calls(), 2)
+        double.down(service="hvs", down=False)
+        double.down(service="kbs")
+        self.denied(key, StatusCode.PERMISSION_DENIED, "KBS gave no key")
+        double.down(service="kbs", down=False)
+        self.opens(key)
+
+    def test_user_without_rights(self):
+        double.add_user(name="wla", password=double.users["wla"], roles=[])
+        try:
+            self.denied(self.key(), StatusCode.PERMISSION_DENIED, "the agent's user may not have keys")
+            self.assertEqual((self.calls("aas.token"), self.calls()), (1, 1))
+        finally:
+            double.add_user(name="wla", password=double.users["wla"], roles=["WLS:KeysCreator"])
+
+    def test_token_that_ends(self):
+        key = self.key()
+        self.opens(key)
+        double.expire_tokens()
+        double.advance(seconds=2)  # tokens of one second are the same
+        self.opens(key)
+        self.assertEqual((self.calls("aas.token"), self.calls()), (2, 3))
+
+    def test_password_that_is_wrong(self):
+        self.agent.stop()
+        self.provide("wrong")
+        self.start()
+        key = self.key()
+        for _ in range(10):
+            self.denied(key, StatusCode.PERMISSION_DENIED, "AAS does not accept the agent's user or password")
+        self.assertEqual((self.calls("aas.token"), self.calls()), (1, 0))
+        double.unban(user="wla")
+
+    def test_user_that_is_banned(self):
+        double.ban(user="wla")
+        try:
+            for _ in range(5):
+                self.denied(self.key(), StatusCode.PERMISSION_DENIED, "AAS has banned the agent's user")
+            self.assertEqual(self.calls("aas.token"), 1)
+        finally:
+            double.unban(user="wla")
+
+    def test_keys_that_are_no_use(self):
+        """What is wrong with the key shows when the TPM, or the layer, is opened with it."""
+        key = self.key()
+        for knobs, pattern in (({"other_key": True}, "the annotation does not belong to the key"),
+                               ({"other_host": True}, "TPM"), ({"label": "TPM2"}, "TPM"),
+                               ({"key_size": 16}, "128|16|bytes"), ({"ciphertext_size": 255}, "the key in the answer"),
+                               ({"ciphertext_size": 257}, "the key in the answer")):
+            with self.subTest(**knobs):
+                double.advance(seconds=301)
+                double.fault(route="wls.keys", times=1, **knobs)
+                with self.assertRaises(harness.grpc.RpcError) as caught:
+                    self.client.unwrap(self.packet(key))
+                self.assertRegex(caught.exception.details(), pattern)
+                double.clear_faults()
+        double.advance(seconds=301)
+        self.opens(key)
+
+    def test_origins_that_are_not_listed(self):
+        key = self.key()
+        path = key.url.partition("//")[2].partition("/")[2]
+        for url in ("https://evil.example/" + path, f"https://localhost/{path}", f"https://127.0.0.1:9/{path}",
+                    key.url + "?x=https://evil.example", key.url.replace("/kbs/", "/../kbs/"),
+                    key.url.replace("https://", "https://evil.example@"), "https://[::1]:443/" + path):
+            with self.subTest(url=url), self.assertRaises(harness.grpc.RpcError):
+                self.client.unwrap(self.packet(key, url))
+        self.assertEqual(double.counters()["connections"], 0)
+
+
+class WlsFaults(WlsTest):
+    options = {"AllowTLS12": "yes"}
+
+    def test_answers_that_are_none(self):
+        """Whatever WLS answers, a layer opens only by a key; then the next pull works."""
+        key = self.key()
+        for knobs in ({"status": 403}, {"status": 404}, {"status": 405}, {"status": 409}, {"status": 429},
+                      {"status": 500}, {"status": 502}, {"status": 503}, {"status": 200, "body": ""},
+                      {"body": "{}"}, {"body": "[]"}, {"body": "null"}, {"body": '{"key":null}'}, {"body": '{"key":1}'},
+                      {"body": '{"key":["AAAA"]}'}, {"body": "{"}, {"body": "\x00"}, {"body": "<html>"},
+                      {"duplicate": {"key": "AAAA"}}, {"remove": ["key"]}, {"gzip": True}, {"body_size": 100_000_000},
+                      {"body_size": 16385}, {"content_length": 10}, {"content_length": 100_000}, {"no_length": True},
+                      {"reset_at": 0}, {"reset_at": 10}, {"reset_at": 200}, {"close_at": 0}, {"close_at": 100},
+                      {"close_at": 250}, {"drop_at": 0}, {"drop_at": 250},
+                      {"half_close_at": 100}, {"half_close_at": 250}, {"no_length": True, "drop_at": 300},
+                      {"status": 301, "headers": {"Location": key.url}}, {"status": 307, "headers": {"Location": key.url}},
+                      {"status": 308, "headers": {"Location": double.urls["wls"] + "/keys"}}):
+            with self.subTest(**knobs):
+                double.fault(route="wls.keys", **knobs)
+                with self.assertRaises(harness.grpc.RpcError) as caught:
+                    self.client.unwrap(self.packet(key))
+                self.assertNotEqual(caught.exception.code(), StatusCode.DEADLINE_EXCEEDED)
+                double.clear_faults()
+        self.assertEqual(self.calls("kbs.transfer"), 0)
+        self.opens(key)
+
+    def test_answers_that_are_odd(self):
+        key = self.key()
+        for knobs in ({"chunk": 1}, {"slice": 1}, {"slice": 7, "pause": 0.001}, {"status": 201},
+                      {"json": {"more": {"key": 1}}}, {"headers": {"X-More": "x" * 4000}}, {"delay": 1}):
+            with self.subTest(**knobs):
+                double.fault(route="wls.keys", times=1, **knobs)
+                self.opens(key)
+
+    def test_tls(self):
+        key = self.key()
+        for fault in ("expired", "not_yet_valid", "wrong_name", "wrong_usage", "wrong_ca", "self_signed", "rsa1024",
+                      "sha1"):
+            with self.subTest(fault=fault):
+                double.tls(fault=fault)
+                self.restart()
+                self.denied(key, StatusCode.PERMISSION_DENIED, "AAS .*its certificate is not to be trusted")
+        self.assertEqual((self.calls("aas.token"), self.calls()), (0, 0))
+        for fault in ("tls12", "tls13", "no_close_notify"):
+            with self.subTest(fault=fault):
+                double.tls(fault=fault)
+                self.restart()
+                self.opens(key)
+
+    def restart(self):
+        self.agent.stop()
+        self.start()
+
+    def test_services_that_hang(self):
+        """They cost the pull its time limit, and neither other keys nor the next pull anything."""
+        self.agent.import_key("image", bytes(32))
+        key = self.key()
+        for knobs in ({"delay": 1000}, {"slice": 1, "pause": 1}):
+            with self.subTest(**knobs):
+                double.fault(route="wls.keys", times=1, **knobs)
+                hanging = self.in_background(lambda: self.client.unwrap(self.packet(key), timeout=40))
+                harness.running.poll(lambda: self.calls() > 0, "the call to hang")
+                begun = time.monotonic()
+                self.assertEqual(self.client.unwrap(harness.wrap_packet("local:///image", bytes(32), OPTIONS)), OPTIONS)
+                self.opens(self.key())
+                self.assertLess(time.monotonic() - begun, 6)
+                with self.assertRaises(harness.grpc.RpcError) as caught:
+                    hanging.result()
+                self.assertEqual(caught.exception.code(), StatusCode.DEADLINE_EXCEEDED)
+                double.clear_faults()
+                double.reset_counters()
+        double.tls(fault="no_handshake")
+        self.restart()
+        self.refused(lambda: self.client.unwrap(self.packet(key), timeout=40), StatusCode.UNAVAILABLE, "AAS ")
+        double.tls()
+        self.opens(key)
+
+    def test_stops_while_a_service_hangs(self):
+        key = self.key()
+        double.fault(route="wls.keys", times=1, delay=1000)
+        hanging = self.in_background(lambda: self.client.unwrap(self.packet(key), timeout=40))
+        harness.running.poll(lambda: self.calls() > 0, "the call to hang")
+        self.assertEqual(self.agent.stop(seconds=30), 0)
+        with self.assertRaises(harness.grpc.RpcError):
+            hanging.result()
+
+
+class WlsStart(WlsTest):
+    def refuses(self, pattern, **changes):
+        self.agent.write_config(WLS={**self.section(), **changes})
+        self.agent.start(wait=False, env={**os.environ, "CREDENTIALS_DIRECTORY": self.credentials})
+        self.assertEqual(self.agent.process.wait(20), 1)
+        self.assertRegex(self.agent.log_text().splitlines()[-1], pattern)
+
+    def test_what_is_missing_or_wrong(self):
+        self.agent.stop()
+        empty = os.path.join(self.directory, "empty")
+        os.mkdir(empty)
+        self.refuses("ServerURL=: it does not have the form", ServerURL="http://localhost/wls")
+        self.refuses(r"TokenURL= of section \[WLS\] is not set", TokenURL="none")
+        self.refuses(r"ServiceUser= of section \[WLS\] is not set", ServiceUser="none")
+        self.refuses("AllowedKeyOrigins=: origin 2: it does not have", AllowedKeyOrigins="https://a https://b/x")
+        self.refuses("HardwareUUID=", HardwareUUID="x")
+        self.refuses("TrustDirectory=.*it is empty", TrustDirectory=empty)
+        self.refuses("TrustDirectory=.*No such file", TrustDirectory=empty + "/none")
+        os.unlink(os.path.join(self.credentials, "aas-password"))
+        self.refuses("there is no credential aas-password")
+        with open(os.path.join(self.credentials, "aas-password"), "wb"):
+            pass
+        self.refuses("the credential aas-password has to have 1 to 1024 bytes")
