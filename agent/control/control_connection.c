@@ -186,6 +186,7 @@ static void begin_service(struct control_connection *connection,
                           const struct control_service *service) {
         uint64_t timeout_usec = service->timeout_usec(service->self, connection->command,
                                                       &connection->request);
+        struct wla_secret *secret_payload = TAKE_PTR(connection->secret_request);
         void *call = NULL;
 
         connection->options.timeout_usec = timeout_usec;
@@ -193,7 +194,7 @@ static void begin_service(struct control_connection *connection,
         const struct control_request request = {
                 .command = connection->command,
                 .payload = &connection->request,
-                .secret_payload = TAKE_PTR(connection->secret_request),
+                .secret_payload = secret_payload,
                 .peer = connection->options.peer,
                 .deadline_usec = connection->deadline_usec,
         };
