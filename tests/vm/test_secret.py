@@ -48,24 +48,13 @@ class Secrets(host.VmTest):
         return self.host.agent.run(*words, check=check)
 
     def luks(self, text, name="disk.luks", key=TEXT_KEY):
-        """A LUKS disk as an owner makes it with qemu-img."""
-        plain = host.write_disk(os.path.join(host.PLAIN, name), text)
-        key_file = os.path.join(host.PLAIN, name + ".key")
-        with open(key_file, "wb") as file:
-            file.write(key)
-        path = os.path.join(self.directory, name)
-        run("qemu-img", "convert", "-f", "raw", "-O", "luks", "--object", f"secret,id=s,file={key_file}",
-            "-o", "key-secret=s,iter-time=10", plain, path)
-        os.unlink(plain)
-        os.unlink(key_file)
-        return path
+        return host.write_luks_disk(os.path.join(self.directory, name), text, key)
 
     def encrypted_guest(self, name, *disks, secret=None, protect=True, key=KEY_ID):
         guest = self.guest(name)
         for disk in disks or [self.luks(f"luks {name}", f"{name}.luks")]:
             guest.disk(disk)
-        encryption = f"<encryption format='luks'><secret type='passphrase' uuid='{secret or self.secret}'/></encryption>"
-        guest.disks = [disk.replace("<target", encryption + "<target") for disk in guest.disks]
+        guest.encrypt(secret or self.secret)
         guest.define()
         for number in range(len(guest.disks) if protect else 0):
             self.agent("vm", "protect", "--disk", f"vd{chr(ord('a') + number)}", "--secret", "--key", key, name)
