@@ -66,8 +66,7 @@ static enum outcome run(struct invocation *invocation, const struct arguments *a
 
 const struct command command_volume_remove = {
         .name = "remove",
-        .summary = "Remove the layer of a VM's disk, with what the VM has written to it, or a "
-                   "converted image",
+        .summary = "Remove a VM's layer, with what the VM has written to it, or a converted image",
         .operand = OPERAND_LAYER,
         .options = options,
         .run = run,

@@ -108,19 +108,18 @@ static int receive_answer(int fd, const struct deadline *deadline, struct wla_er
 
 int secret_keeper_set(const struct uuid *secret, const struct wla_secret *key, int lock_fd,
                       struct secret_keeper *ret, struct wla_error *err) {
-        _cleanup_secret_keeper_ struct secret_keeper keeper = SECRET_KEEPER_NONE;
+        struct secret_keeper keeper = {.fd = -1, .lock_fd = lock_fd, .secret = *secret};
         struct deadline deadline;
 
         deadline_init(&deadline, clock_now_usec() + SET_USEC);
-        keeper.lock_fd = lock_fd;
-        keeper.secret = *secret;
         if (start(lock_fd, &keeper.fd, err) < 0 ||
             send_order(keeper.fd, secret, /* set= */ true, &deadline, err) < 0 ||
             send_key(keeper.fd, key, &deadline, err) < 0 ||
-            receive_answer(keeper.fd, &deadline, err) < 0)
+            receive_answer(keeper.fd, &deadline, err) < 0) {
+                secret_keeper_close(&keeper);
                 return -1;
+        }
         *ret = keeper;
-        keeper = SECRET_KEEPER_NONE;
         return 0;
 }
 

@@ -64,5 +64,3 @@ int secret_keeper_clear(const struct uuid *secret, int lock_fd, struct wla_error
 
 /* Waits only when the program was killed. */
 void secret_keeper_close(struct secret_keeper *keeper);
-
-#define _cleanup_secret_keeper_ __attribute__((cleanup(secret_keeper_close)))
