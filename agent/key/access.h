@@ -5,7 +5,8 @@
  *
  * A key in the cache is handed over at once.  Otherwise the request joins the flight of that key, or
  * starts one on the worker pool; all who wait get the one result.  When the last of them has gone,
- * the flight's deadline is cancelled, and work still queued is dropped.
+ * the flight's deadline is cancelled, and work that no worker has begun is taken back at once: who asks
+ * and leaves keeps nobody else out.
  *
  * Threads:   all functions on the loop thread.
  * Ownership: the key is lent to key_ready_fn for the time of the call.

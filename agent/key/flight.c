@@ -116,8 +116,11 @@ void key_ticket_cancel(struct key_ticket *ticket) {
         *at = ticket->next;
         free(ticket);
 
-        if (!flight->tickets)
-                deadline_cancel(&flight->request.deadline);
+        if (flight->tickets)
+                return;
+        deadline_cancel(&flight->request.deadline);
+        if (pool_withdraw(flight->options.pool, &flight->job))
+                land(&flight->job, /* dropped= */ true);
 }
 
 bool key_flight_serves(const struct key_flight *flight, const struct key_id *id) {

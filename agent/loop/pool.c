@@ -214,6 +214,24 @@ int pool_submit(struct pool *pool, struct pool_job *job, struct wla_error *err) 
                              "%zu requests wait for a worker already", pool->queue_max);
 }
 
+bool pool_withdraw(struct pool *pool, struct pool_job *job) {
+        (void)pthread_mutex_lock(&pool->lock);
+
+        struct pool_job **at = &pool->queue.first;
+        while (*at && *at != job)
+                at = &(*at)->next;
+
+        bool found = *at == job;
+        if (found) {
+                *at = job->next;
+                if (!*at)
+                        pool->queue.end = at;
+                pool->queued--;
+        }
+        (void)pthread_mutex_unlock(&pool->lock);
+        return found;
+}
+
 int pool_fd(const struct pool *pool) {
         return pool->fd;
 }

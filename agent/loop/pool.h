@@ -34,6 +34,10 @@ struct pool *pool_free(struct pool *pool);
 
 int pool_submit(struct pool *pool, struct pool_job *job, struct wla_error *err) _must_check_;
 
+/* Takes a job back that no worker has begun: it is the caller's again, and done is not called.  False when
+ * it is too late; loop thread. */
+bool pool_withdraw(struct pool *pool, struct pool_job *job);
+
 /* An eventfd, non-blocking; the pool's. */
 int pool_fd(const struct pool *pool);
 void pool_dispatch(struct pool *pool);

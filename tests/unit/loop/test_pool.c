@@ -218,6 +218,41 @@ START_TEST(cancelled_jobs_make_room_while_the_workers_hang) {
 }
 END_TEST
 
+START_TEST(what_no_worker_has_begun_is_taken_back) {
+        struct pool *pool = make_pool(1, 3);
+        sem_t started;
+        sem_t proceed;
+        struct probe held = probe_with(NULL);
+        struct probe waiting[3] = {probe_with(NULL), probe_with(NULL), probe_with(NULL)};
+        struct probe later = probe_with(NULL);
+
+        (void)sem_init(&started, 0, 0);
+        (void)sem_init(&proceed, 0, 0);
+        held.started = &started;
+        held.proceed = &proceed;
+        submit(pool, &held);
+        (void)sem_wait(&started);
+        ck_assert(!pool_withdraw(pool, &held.job));
+
+        for (size_t i = 0; i < 3; i++)
+                submit(pool, &waiting[i]);
+        ck_assert(pool_withdraw(pool, &waiting[1].job));
+        ck_assert(pool_withdraw(pool, &waiting[2].job));
+        ck_assert(!pool_withdraw(pool, &waiting[2].job));
+        ck_assert_uint_eq(pool_queued(pool), 1);
+        submit(pool, &later);
+
+        (void)sem_post(&proceed);
+        dispatch_until(pool, 3);
+        ck_assert(!pool_withdraw(pool, &later.job));
+        ck_assert_int_eq(waiting[0].runs, 1);
+        ck_assert_int_eq(waiting[1].runs + waiting[2].runs, 0);
+        ck_assert_int_eq(waiting[1].done + waiting[2].done, 0);
+        ck_assert_int_eq(later.runs, 1);
+        (void)pool_free(pool);
+}
+END_TEST
+
 static void *release_when_stopping(void *argument) {
         struct timespec moment = {.tv_nsec = 2000000};
 
@@ -312,5 +347,5 @@ END_TEST
 SUITE_MAIN("pool", runs_on_a_worker_and_comes_back_to_the_loop,
            thousands_of_jobs_come_back_once_each, a_full_queue_refuses_and_says_so,
            a_passed_deadline_drops_the_job, cancelled_jobs_make_room_while_the_workers_hang,
-           free_waits_for_the_running_and_drops_the_queued, workers_take_no_signals,
-           free_takes_null, every_allocation_may_fail)
+           what_no_worker_has_begun_is_taken_back, free_waits_for_the_running_and_drops_the_queued,
+           workers_take_no_signals, free_takes_null, every_allocation_may_fail)
