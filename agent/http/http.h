@@ -9,7 +9,8 @@
  *
  * Ownership: a client outlives its calls.  A call that its caller has given up is ended and freed by the
  *            client's thread: nobody waits for a broker, a resolver or a proxy beyond the deadline.
- *            Requests may hold passwords and tokens: libcurl's memory is wiped when it is freed.
+ *            Bodies of requests, which may hold a password, are copied to locked memory; what libcurl
+ *            makes of them and of headers is wiped when it is freed, and not locked.
  * Threads:   http_perform() from any thread but the loop's; the others on the loop thread.
  * Failure:   WLA_E_TIMEOUT, _UNAVAILABLE (no answer, or one that broke off), _DENIED (the broker's
  *            certificate is not to be trusted), _INPUT (a URL that is none, an answer that is no HTTP

@@ -57,7 +57,7 @@ static bool set_limits(CURL *easy, bool tls12) {
 }
 
 /* The store is ours, and parsed once: libcurl must not load another for each connection.  Connections
- * that were judged by a pin are for one request. */
+ * and TLS sessions that were judged by a pin are for one request. */
 static bool set_trust(struct transfer *transfer) {
         CURL *easy = transfer->easy;
         long by_name = transfer->trust.pin ? 0L : 2L;
@@ -71,7 +71,8 @@ static bool set_trust(struct transfer *transfer) {
                        CURLE_OK &&
                library.curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, &transfer->trust) == CURLE_OK &&
                library.curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, alone) == CURLE_OK &&
-               library.curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, alone) == CURLE_OK;
+               library.curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, alone) == CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_SSL_SESSIONID_CACHE, 1L - alone) == CURLE_OK;
 }
 
 static bool set_answer(struct transfer *transfer) {
@@ -83,19 +84,46 @@ static bool set_answer(struct transfer *transfer) {
                library.curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer) == CURLE_OK;
 }
 
+static bool set_body(struct transfer *transfer) {
+        const struct wla_bytes body = transfer->sent
+                                              ? wla_secret_view(transfer->sent)
+                                              : (struct wla_bytes){.data = (const uint8_t *)"",
+                                                                   .size = 0};
+
+        return library.curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDSIZE_LARGE,
+                                        (curl_off_t)body.size) == CURLE_OK &&
+               library.curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDS, body.data) == CURLE_OK;
+}
+
 static bool set_request(struct transfer *transfer, const struct http_request *request) {
         CURL *easy = transfer->easy;
 
         if (library.curl_easy_setopt(easy, CURLOPT_URL, request->url) != CURLE_OK ||
             !set_headers(transfer, request->headers))
                 return false;
-        if (strcmp(request->method, "POST") != 0)
-                return library.curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L) == CURLE_OK;
-        return library.curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
-                                        (curl_off_t)request->body.size) == CURLE_OK &&
-               library.curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS,
-                                        request->body.data ? (const char *)request->body.data
-                                                           : "") == CURLE_OK;
+        if (strcmp(request->method, "POST") == 0)
+                return set_body(transfer);
+        return library.curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L) == CURLE_OK;
+}
+
+static int keep_body(struct transfer *transfer, struct wla_bytes body, struct wla_error *err) {
+        if (body.size == 0)
+                return 0;
+        if (wla_secret_new(body.size, &transfer->sent, err) < 0)
+                return -1;
+        memcpy(wla_secret_fill(transfer->sent), body.data, body.size);
+        return 0;
+}
+
+static int set_all(struct transfer *transfer, const struct http_request *request,
+                   const struct http_settings *settings, struct wla_error *err) {
+        if (keep_body(transfer, request->body, err) < 0)
+                return -1;
+        transfer->easy = library.curl_easy_init();
+        if (!transfer->easy || !set_limits(transfer->easy, settings->tls12) ||
+            !set_trust(transfer) || !set_answer(transfer) || !set_request(transfer, request))
+                return wla_fail(err, WLA_E_SYSTEM, "libcurl does not take a request");
+        return 0;
 }
 
 int transfer_new(const struct http_request *request, const struct http_settings *settings,
@@ -110,11 +138,9 @@ int transfer_new(const struct http_request *request, const struct http_settings 
                 memcpy(transfer->pin, request->pin, HTTP_PIN_SIZE);
                 transfer->trust.pin = transfer->pin;
         }
-        transfer->easy = library.curl_easy_init();
-        if (!transfer->easy || !set_limits(transfer->easy, settings->tls12) ||
-            !set_trust(transfer) || !set_answer(transfer) || !set_request(transfer, request)) {
+        if (set_all(transfer, request, settings, err) < 0) {
                 transfer_free(transfer);
-                return wla_fail(err, WLA_E_BUSY, "out of memory");
+                return -1;
         }
         *ret = transfer;
         return 0;
@@ -124,8 +150,10 @@ struct transfer *transfer_free(struct transfer *transfer) {
         if (!transfer)
                 return NULL;
 
-        library.curl_easy_cleanup(transfer->easy);
+        if (transfer->easy)
+                library.curl_easy_cleanup(transfer->easy);
         library.curl_slist_free_all(transfer->headers);
+        wla_secret_free(transfer->sent);
         buf_clear(&transfer->body);
         free(transfer);
         return NULL;

@@ -23,7 +23,8 @@ struct transfer {
         struct curl_slist *headers;
         struct trust trust;
         uint8_t pin[HTTP_PIN_SIZE];
-        struct buf body;
+        struct wla_secret *sent; /* the request's body: it may hold a password */
+        struct buf body;         /* the answer's */
         bool too_large;
         char details[CURL_ERROR_SIZE];
 };

@@ -95,9 +95,9 @@ int trust_store_load(const char *path, X509_STORE **ret, struct wla_error *err) 
         if (path) {
                 directory = opendir(path);
                 if (!directory)
-                        return wla_fail_errno(err, errno, "trust directory %s", path);
+                        return wla_fail_errno(err, errno, "TrustDirectory=%s", path);
                 if (add_directory(store, directory, err) < 0)
-                        return wla_wrap(err, "trust directory %s", path);
+                        return wla_wrap(err, "TrustDirectory=%s", path);
         }
         *ret = TAKE_PTR(store);
         return 0;

@@ -6,10 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
 #include "source/token_expiry.h"
 
-#define LOGIN_MAX             2048u
+#define LOGIN_FRAME           64u /* more than the names, quotes and braces of a login */
 #define AHEAD_USEC            (60 * USEC_PER_SEC)     /* renewed so long before its expiry */
 #define LIFE_USEC             (5 * 60 * USEC_PER_SEC) /* of a token that does not tell its own */
 #define LOOK_AT_DEADLINE_USEC (50 * USEC_PER_MSEC)
@@ -47,15 +46,47 @@ static bool is_usable(const struct broker_token *token, const char *refused) {
                (!refused || strcmp((const char *)token->text.data, refused) != 0);
 }
 
-static int write_login(const struct broker_token *token, struct buf *to, struct wla_error *err) {
-        const struct wla_bytes password = wla_secret_view(token->password);
+static size_t append(uint8_t *to, size_t at, const char *text) {
+        memcpy(to + at, text, strlen(text));
+        return at + strlen(text);
+}
 
-        if (buf_append_text(to, "{\"username\":", err) < 0 ||
-            json_write_string(to, token->user, strlen(token->user), err) < 0 ||
-            buf_append_text(to, ",\"password\":", err) < 0 ||
-            json_write_string(to, (const char *)password.data, password.size, err) < 0)
+/* A JSON string (RFC 8259 section 7), in at most 6 bytes for each, and its quotes. */
+static size_t append_string(uint8_t *to, size_t at, const uint8_t *text, size_t size) {
+        static const char digits[] = "0123456789abcdef";
+
+        to[at++] = '"';
+        for (size_t i = 0; i < size; i++) {
+                if (text[i] < 0x20) {
+                        at = append(to, at, "\\u00");
+                        to[at++] = (uint8_t)digits[text[i] >> 4];
+                        to[at++] = (uint8_t)digits[text[i] & 15];
+                        continue;
+                }
+                if (text[i] == '"' || text[i] == '\\')
+                        to[at++] = '\\';
+                to[at++] = text[i];
+        }
+        to[at++] = '"';
+        return at;
+}
+
+static int write_login(const struct broker_token *token, struct wla_secret **ret,
+                       struct wla_error *err) {
+        const struct wla_bytes password = wla_secret_view(token->password);
+        size_t user_size = strlen(token->user);
+
+        if (wla_secret_new(LOGIN_FRAME + 6 * (user_size + password.size), ret, err) < 0)
                 return -1;
-        return buf_append_text(to, "}", err);
+
+        uint8_t *login = wla_secret_fill(*ret);
+        size_t at = append(login, 0, "{\"username\":");
+        at = append_string(login, at, (const uint8_t *)token->user, user_size);
+        at = append(login, at, ",\"password\":");
+        at = append_string(login, at, password.data, password.size);
+        at = append(login, at, "}");
+        wla_secret_truncate(*ret, at);
+        return 0;
 }
 
 /* base64url and dots (RFC 7515 section 7.1). */
@@ -91,7 +122,7 @@ static int log_in(const struct broker_token *token, const struct deadline *deadl
                 "Content-Type: application/json",
                 NULL,
         };
-        _cleanup_buf_ struct buf login = BUF_WITH_LIMIT(LOGIN_MAX);
+        _cleanup_secret_ struct wla_secret *login = NULL;
 
         if (write_login(token, &login, err) < 0)
                 return -1;
@@ -100,7 +131,7 @@ static int log_in(const struct broker_token *token, const struct deadline *deadl
                 .method = "POST",
                 .url = token->url,
                 .headers = headers,
-                .body = {.data = login.data, .size = login.size},
+                .body = wla_secret_view(login),
                 .answer_max = BROKER_TOKEN_MAX,
                 .deadline = deadline,
         };

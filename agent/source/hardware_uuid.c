@@ -28,6 +28,8 @@ int hardware_uuid_read(const char *option, struct uuid *ret, struct wla_error *e
         }
         if (read_firmware(ret, err) == 0)
                 return 0;
-        err->hint = "only root may read it: set HardwareUUID= to what 'cat " FIRMWARE "' prints";
+        err->hint =
+                "set HardwareUUID= to the UUID by which HVS knows this host; root reads it with "
+                "'cat " FIRMWARE "'";
         return wla_wrap(err, "HardwareUUID=auto");
 }

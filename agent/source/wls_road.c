@@ -36,9 +36,7 @@ static int make_http(const struct config *config, struct http_client **ret, stru
                 .tls12 = config->wls.allow_tls12,
         };
 
-        if (http_client_new(&settings, ret, err) < 0)
-                return wla_wrap(err, "TrustDirectory=");
-        return 0;
+        return http_client_new(&settings, ret, err);
 }
 
 static int make_token(const struct config *config, struct wls_road *road, struct wla_error *err) {

@@ -132,9 +132,13 @@ static int run_apart(int (*work)(const struct uuid *secret, struct wla_error *er
                 return 0;
         if (WIFEXITED(status))
                 return wla_fail(err, WLA_E_SYSTEM, "libvirt refuses");
-        (void)wla_fail_hint(err, WLA_E_TIMEOUT, hint_autostart,
-                            "libvirt has not answered about its secret %s in %u s", secret->text,
-                            SECRET_LIBVIRT_SEC);
+        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+                (void)wla_fail_hint(err, WLA_E_TIMEOUT, hint_autostart,
+                                    "libvirt has not answered about its secret %s in %u s",
+                                    secret->text, SECRET_LIBVIRT_SEC);
+        else
+                (void)wla_fail(err, WLA_E_SYSTEM,
+                               "what asked libvirt about its secret %s was killed", secret->text);
         if (answers)
                 answer(err);
         return -1;

@@ -4,7 +4,6 @@ services are the double of tests/doubles/isecl, the TPM is swtpm."""
 
 import concurrent.futures
 import os
-import time
 import types
 
 from cryptography import x509
@@ -32,6 +31,7 @@ class Binding:
 class WlsTest(harness.AgentTest):
     release = 4
     options = {}
+    timeout = 20
 
     def setUp(self):
         super().setUp()
@@ -44,7 +44,7 @@ class WlsTest(harness.AgentTest):
         double.advance(seconds=301)  # WLS has forgotten what it knew of the host
         double.reset_counters()
         self.agent.write_config(WLS={**self.section(), **self.options}, Keys={"CacheSeconds": 0},
-                                KeyProvider={"CallTimeoutSeconds": 6})
+                                KeyProvider={"CallTimeoutSeconds": self.timeout})
         self.provide(double.users["wla"])
         self.start()
 
@@ -238,6 +238,7 @@ class WlsRefusals(WlsTest):
 
 class WlsFaults(WlsTest):
     options = {"AllowTLS12": "yes"}
+    timeout = 8
 
     def test_answers_that_are_none(self):
         """Whatever WLS answers, a layer opens only by a key; then the next pull works."""
@@ -298,10 +299,9 @@ class WlsFaults(WlsTest):
                 double.fault(route="wls.keys", times=1, **knobs)
                 hanging = self.in_background(lambda: self.client.unwrap(self.packet(key), timeout=40))
                 harness.running.poll(lambda: self.calls() > 0, "the call to hang")
-                begun = time.monotonic()
                 self.assertEqual(self.client.unwrap(harness.wrap_packet("local:///image", bytes(32), OPTIONS)), OPTIONS)
                 self.opens(self.key())
-                self.assertLess(time.monotonic() - begun, 6)
+                self.assertFalse(hanging.done())
                 with self.assertRaises(harness.grpc.RpcError) as caught:
                     hanging.result()
                 self.assertEqual(caught.exception.code(), StatusCode.DEADLINE_EXCEEDED)
@@ -339,7 +339,7 @@ class WlsStart(WlsTest):
         self.refuses(r"ServiceUser= of section \[WLS\] is not set", ServiceUser="none")
         self.refuses("AllowedKeyOrigins=: origin 2: it does not have", AllowedKeyOrigins="https://a https://b/x")
         self.refuses("HardwareUUID=", HardwareUUID="x")
-        self.refuses("TrustDirectory=.*it is empty", TrustDirectory=empty)
+        self.refuses("TrustDirectory=/.*: it is empty", TrustDirectory=empty)
         self.refuses("TrustDirectory=.*No such file", TrustDirectory=empty + "/none")
         os.unlink(os.path.join(self.credentials, "aas-password"))
         self.refuses("there is no credential aas-password")

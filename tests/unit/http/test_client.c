@@ -65,7 +65,7 @@ static struct asked ask_once(const struct broker_options *options, bool tls12) {
 
         scratch_make(&trust);
         struct http_client *client = client_for(broker, &trust, tls12);
-        struct asked asked = ask(client, broker, 3 * USEC_PER_SEC, NULL);
+        struct asked asked = ask(client, broker, 30 * USEC_PER_SEC, NULL);
         http_client_free(client);
         broker_stop(broker);
         scratch_remove(&trust);
@@ -106,7 +106,8 @@ START_TEST(request_and_answer) {
         _cleanup_answer_ struct http_answer answer = {0};
         struct wla_error err = {0};
 
-        deadline_init(&deadline, clock_now_usec() + 5 * USEC_PER_SEC);
+        ck_assert_int_eq(wla_secret_heap_init(true, &err), 0);
+        deadline_init(&deadline, clock_now_usec() + 30 * USEC_PER_SEC);
         ck_assert_msg(http_perform(client, &request, &answer, &err) == 0, "%s",
                       wla_error_text(&err));
         ck_assert_uint_eq(answer.status, 201);
@@ -167,16 +168,16 @@ START_TEST(a_pin_instead_of_a_chain) {
 
         scratch_make(&trust);
         struct http_client *client = client_for(broker, &trust, false);
-        struct asked asked = ask(client, broker, 3 * USEC_PER_SEC, broker->leaf_sha384);
+        struct asked asked = ask(client, broker, 30 * USEC_PER_SEC, broker->leaf_sha384);
         ck_assert_msg(asked.outcome == 0, "%s", wla_error_text(&asked.err));
         http_answer_clear(&asked.answer);
 
         /* What the pin vouched for is not used without it. */
-        asked = ask(client, broker, 3 * USEC_PER_SEC, NULL);
+        asked = ask(client, broker, 30 * USEC_PER_SEC, NULL);
         ck_assert_int_eq(asked.err.code, WLA_E_DENIED);
 
         broker->leaf_sha384[47] ^= 1;
-        asked = ask(client, broker, 3 * USEC_PER_SEC, broker->leaf_sha384);
+        asked = ask(client, broker, 30 * USEC_PER_SEC, broker->leaf_sha384);
         ck_assert_int_eq(asked.outcome, -1);
         ck_assert_int_eq(asked.err.code, WLA_E_DENIED);
         ck_assert(!asked.answer.sent);
@@ -195,7 +196,7 @@ START_TEST(a_connection_is_kept) {
         scratch_make(&trust);
         struct http_client *client = client_for(broker, &trust, false);
         for (int i = 0; i < 20; i++) {
-                struct asked asked = ask(client, broker, 3 * USEC_PER_SEC, NULL);
+                struct asked asked = ask(client, broker, 30 * USEC_PER_SEC, NULL);
 
                 ck_assert_int_eq(asked.outcome, 0);
                 http_answer_clear(&asked.answer);
@@ -337,16 +338,16 @@ START_TEST(nobody_there) {
         scratch_make(&trust);
         struct http_client *client = client_for(broker, &trust, false);
         broker_stop(broker);
-        struct asked asked = ask(client, broker, 3 * USEC_PER_SEC, NULL);
+        struct asked asked = ask(client, broker, 30 * USEC_PER_SEC, NULL);
         ck_assert_int_eq(asked.outcome, -1);
         ck_assert_int_eq(asked.err.code, WLA_E_UNAVAILABLE);
         ck_assert(!asked.answer.sent);
 
         (void)snprintf(broker->url, sizeof(broker->url), "http://127.0.0.1:%u", broker->port);
-        asked = ask(client, broker, 3 * USEC_PER_SEC, NULL);
+        asked = ask(client, broker, 30 * USEC_PER_SEC, NULL);
         ck_assert_int_eq(asked.err.code, WLA_E_INPUT);
         (void)snprintf(broker->url, sizeof(broker->url), "file:///etc/passwd");
-        asked = ask(client, broker, 3 * USEC_PER_SEC, NULL);
+        asked = ask(client, broker, 30 * USEC_PER_SEC, NULL);
         ck_assert_int_eq(asked.err.code, WLA_E_INPUT);
         http_client_free(client);
         scratch_remove(&trust);

@@ -114,8 +114,8 @@ static struct road open_road(void) {
         scratch_make(&road.trust);
         road.http = trusting_client(&road);
 
-        ck_assert_int_eq(wla_secret_new(4, &password, &err), 0);
-        memcpy(wla_secret_fill(password), "p\"w\\", 4);
+        ck_assert_int_eq(wla_secret_new(5, &password, &err), 0);
+        memcpy(wla_secret_fill(password), "p\"w\\\n", 5);
         (void)snprintf(url, sizeof(url), "%s/aas/v1", road.broker->url);
         ck_assert_int_eq(broker_token_new(road.http, url, "wla", password, &road.token, &err), 0);
         wla_secret_free(password);
@@ -157,7 +157,7 @@ static int fetch_for(const struct road *road, const char *id, uint64_t timeout_u
 }
 
 static int fetch(const struct road *road, struct wla_error *err) {
-        return fetch_for(road, KEY, 10 * USEC_PER_SEC, err);
+        return fetch_for(road, KEY, 30 * USEC_PER_SEC, err);
 }
 
 /* What the broker has seen; valid until the next call. */
@@ -187,7 +187,7 @@ START_TEST(a_key_is_asked_for) {
         ck_assert_uint_eq(plan.keys, 20);
         ck_assert_uint_eq(road.broker->connections, 1);
         ck_assert_str_eq(body_of(seen(&road, plan.login_request)),
-                         "{\"username\":\"wla\",\"password\":\"p\\\"w\\\\\"}");
+                         "{\"username\":\"wla\",\"password\":\"p\\\"w\\\\\\u000a\"}");
         ck_assert_ptr_nonnull(strstr(seen(&road, plan.login_request),
                                      "\r\nAccept: application/jwt\r\n"
                                      "Content-Type: application/json\r\n"));
