@@ -221,9 +221,9 @@ bool pool_withdraw(struct pool *pool, struct pool_job *job) {
         while (*at && *at != job)
                 at = &(*at)->next;
 
-        bool found = *at == job;
+        bool found = *at != NULL;
         if (found) {
-                *at = job->next;
+                *at = (*at)->next;
                 if (!*at)
                         pool->queue.end = at;
                 pool->queued--;
