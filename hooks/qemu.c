@@ -55,8 +55,9 @@ static const struct operation {
         {"start", DOMAIN_START, DECIDES, 21},
         {"migrate", DOMAIN_MIGRATE, DECIDES, 21},
         {"restore", DOMAIN_RESTORE, DECIDES, 21},
-        /* The disks are open by now: a silent wlagentd is no reason to kill the domain. */
-        {"started", DOMAIN_STARTED, OBJECTS, 2},
+        /* The disks are open by now: a silent wlagentd is no reason to kill the domain.  But one that is
+         * slow knows whether the domain comes from another host, which waits meanwhile. */
+        {"started", DOMAIN_STARTED, OBJECTS, 21},
         {"stopped", DOMAIN_STOPPED, TOLD, 2},
         {"release", DOMAIN_RELEASE, TOLD, 2},
         {"reconnect", DOMAIN_RECONNECT, TOLD, 2},
@@ -297,6 +298,8 @@ static int tell(const struct operation *operation, const char *domain, size_t si
         char text[TEXT_MAX] = {0};
         enum wla_code code = WLA_OK;
 
+        if (operation->weight == OBJECTS)
+                limit_time(looks_protected(size) ? operation->seconds : UNPROTECTED_SECONDS, NULL);
         if (ask(operation, size, &code, text) || operation->weight != OBJECTS)
                 return 0;
         if (code == WLA_OK)
@@ -318,7 +321,7 @@ int main(int argc, char **argv) {
         (void)prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L);
 
         bool decides = operation->weight == DECIDES;
-        limit_time(decides ? READ_SECONDS : operation->seconds,
+        limit_time(decides || operation->weight == OBJECTS ? READ_SECONDS : operation->seconds,
                    decides ? "wlagent: libvirt did not finish the domain's definition in time\n"
                            : NULL);
         const char *reason = read_definition(&size);

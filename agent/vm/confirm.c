@@ -90,17 +90,22 @@ static bool has_mapping(const struct vm *vm) {
 /* What is open without us is QEMU's; what is not has ended without our hearing of it. */
 static void judge(struct vm *vm, const struct volume_list *list) {
         bool mapped = has_mapping(vm);
+        bool expected = vm_is_expected(vm);
         bool unsettled = false;
+        bool open = false;
 
         for (size_t i = vm->disk_count; i > 0; i--) {
                 struct vm_disk *disk = vm->disks[i - 1];
 
-                if (lease_held(&disk->lease))
+                if (lease_held(&disk->lease)) {
                         unsettled = true;
-                else if (!is_known(disk, list))
-                        lifecycle_drop_disk(vm, disk);
-                else if (ask_for_nova(disk))
-                        unsettled = true;
+                } else if (!is_known(disk, list)) {
+                        if (!expected || !disk->arriving)
+                                lifecycle_drop_disk(vm, disk);
+                } else {
+                        open = true;
+                        unsettled = ask_for_nova(disk) || unsettled;
+                }
         }
 
         /* A secret tells nothing of a VM whose mappings do. */
@@ -112,13 +117,15 @@ static void judge(struct vm *vm, const struct volume_list *list) {
                 lifecycle_tidy(vm);
                 return;
         }
-        if (!unsettled)
+        if (!unsettled && !open)
+                vm_set_state(vm, VM_EXPECTED);
+        else if (!unsettled)
                 judge_state(vm);
         lifecycle_note(vm);
 }
 
 static bool is_in_doubt(const struct vm *vm) {
-        for (size_t i = 0; i < vm->disk_count; i++)
+        for (size_t i = 0; vm->state != VM_EXPECTED && i < vm->disk_count; i++)
                 if (!lease_held(&vm->disks[i]->lease))
                         return true;
         return false;

@@ -16,6 +16,11 @@ static const char hint_size[] = "copy the image again, together with its header"
 static const char hint_layer[] = "put the image back that this VM was started with, or remove its "
                                  "layer, and with it what the VM has written";
 
+static const char hint_arrival[] =
+        "if the newest data are on the other host, 'virsh undefine' it here and "
+        "run 'wlagent vm reconcile', or remove the layer with 'wlagent "
+        "volume remove'; then migrate again";
+
 static int fail_short(struct wla_error *err) {
         return wla_fail(err, WLA_E_SYSTEM, "its header cannot be read");
 }
@@ -160,6 +165,14 @@ static int judge_pair(const struct launch_disk *disk, struct wla_error *err) {
                              "it was made over another image than %s", disk->line.image);
 }
 
+/* It may hold the newest data of the VM, whatever another host sends. */
+static int judge_arrival(const struct launch_place *place, struct wla_error *err) {
+        if (place->replaces)
+                return 0;
+        return wla_fail_hint(err, WLA_E_DENIED, hint_arrival,
+                             "one is on this host already, from when the VM ran here");
+}
+
 int launch_disk_inspect_layer(struct launch_disk *disk, const struct launch_place *place,
                               struct wla_error *err) {
         struct volumed_request request = {.operation = VOLUMED_INSPECT_LAYER};
@@ -170,8 +183,10 @@ int launch_disk_inspect_layer(struct launch_disk *disk, const struct launch_plac
         if (inspect(place, &request, -1, &disk->layer, &reply, &disk->layer_header, err) < 0)
                 return wla_wrap(err, "the layer");
         disk->has_layer = reply.format != 0;
-        if (!disk->has_layer || (place->arriving && disk->line.mode == DISK_LAYER))
+        if (!disk->has_layer)
                 return 0;
+        if (place->arriving && disk->line.mode == DISK_LAYER)
+                return judge_arrival(place, err) < 0 ? wla_wrap(err, "the layer") : 0;
         /* Which image it is shows when it has been converted. */
         if (judge_layer(disk, place->vm, err) < 0 ||
             (disk->format != VOLUMED_FORMAT_ISECL && judge_pair(disk, err) < 0))

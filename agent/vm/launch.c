@@ -44,6 +44,7 @@ static struct launch_place place_of(const struct launch *launch) {
                 .socket = launch->options.socket,
                 .vm = &launch->options.vm,
                 .arriving = launch->options.arriving,
+                .replaces = launch->options.replaces,
                 .deadline = &launch->deadline,
         };
 }

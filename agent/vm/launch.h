@@ -21,6 +21,7 @@ struct launch_options {
         const char *socket; /* of volumed */
         struct uuid vm;
         bool arriving;          /* for a VM that another host sends */
+        bool replaces;          /* as launch_place says */
         struct key_peer peer;   /* who asked */
         uint64_t deadline_usec; /* CLOCK_MONOTONIC */
         /* All keys are there, nothing is mapped yet.  Failure ends the launch. */

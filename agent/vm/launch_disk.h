@@ -53,7 +53,8 @@ int launch_header_read(int fd, struct luks2_header *ret, struct wla_error *err) 
 struct launch_place {
         const char *socket;
         const struct uuid *vm;
-        bool arriving; /* a layer that is there already is replaced: the VM brings another one along */
+        bool arriving; /* the VM brings its layer along: one that is there already is in the way */
+        bool replaces; /* arriving: the layer that is there is of no use to anybody */
         const struct deadline *deadline;
 };
 

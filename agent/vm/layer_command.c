@@ -38,6 +38,9 @@ static void remove_finish(struct errand *errand, const struct wla_error *err) {
                 orphans_remove_end(vm_service_orphans(call->service), call->text, !err);
         if (call->orphan && !err)
                 report_orphan(&call->name, /* removed= */ true);
+        /* An ephemeral layer is gone already. */
+        if (call->name.kind == VOLUME_DISK && (!err || err->code == WLA_E_NOT_FOUND))
+                lifecycle_layer_removed(vm_service_lifecycle(call->service), &call->name);
         service_call_answer(&call->call, NULL, err);
         free(call);
 }

@@ -200,13 +200,13 @@ void lifecycle_started(struct lifecycle *lifecycle, const struct uuid *uuid) {
         vm->migrating = false;
         vm->runs = true;
         vm_set_state(vm, VM_RUNNING);
-        lifecycle_note(vm);
         report_running(vm);
         for (size_t i = 0; i < vm->disk_count; i++)
                 if (!vm->disks[i]->by_hand) {
                         lease_end(&vm->disks[i]->lease);
                         vm->disks[i]->arriving = false;
                 }
+        lifecycle_note(vm);
         lifecycle_arm_leases(lifecycle);
 }
 
@@ -215,7 +215,8 @@ void lifecycle_stopped(struct lifecycle *lifecycle, const struct uuid *uuid) {
         struct vm *vm = find_settled(lifecycle, uuid);
         uint64_t until_usec = clock_now_usec() + RELEASE_PATIENCE;
 
-        if (!vm)
+        /* Of an expected VM only a start that was refused can have ended. */
+        if (!vm || vm_is_expected(vm))
                 return;
         vm->runs = false;
         vm_set_state(vm, VM_STOPPING);
@@ -230,7 +231,7 @@ void lifecycle_stopped(struct lifecycle *lifecycle, const struct uuid *uuid) {
 void lifecycle_released(struct lifecycle *lifecycle, const struct uuid *uuid) {
         struct vm *vm = find_settled(lifecycle, uuid);
 
-        if (!vm)
+        if (!vm || vm_is_expected(vm))
                 return;
         report_closed(vm);
         while (vm->disk_count > 0)
@@ -329,7 +330,19 @@ void lifecycle_closed_by_hand(struct lifecycle *lifecycle, const struct volume_n
         struct vm *vm = lifecycle_find(lifecycle, &name->uuid);
         struct vm_disk *disk = vm ? vm_find_disk(vm, name->target) : NULL;
 
-        if (!disk || vm->launch || lease_held(&disk->lease))
+        if (!disk || vm->launch || lease_held(&disk->lease) || disk->arriving)
+                return;
+        vm_remove_disk(vm, disk);
+        if (vm->disk_count > 0)
+                lifecycle_note(vm);
+        lifecycle_tidy(vm);
+}
+
+void lifecycle_layer_removed(struct lifecycle *lifecycle, const struct volume_name *name) {
+        struct vm *vm = lifecycle_find(lifecycle, &name->uuid);
+        struct vm_disk *disk = vm ? vm_find_disk(vm, name->target) : NULL;
+
+        if (!disk || vm->state != VM_EXPECTED || vm->launch)
                 return;
         vm_remove_disk(vm, disk);
         if (vm->disk_count > 0)
@@ -340,7 +353,8 @@ void lifecycle_closed_by_hand(struct lifecycle *lifecycle, const struct volume_n
 bool lifecycle_knows(const struct lifecycle *lifecycle, const struct volume_name *name) {
         const struct vm *vm = lifecycle_find(lifecycle, &name->uuid);
 
-        return vm && (name->target[0] == '\0' || vm_find_disk(vm, name->target));
+        return vm && (vm->state != VM_EXPECTED || vm->launch) &&
+               (name->target[0] == '\0' || vm_find_disk(vm, name->target));
 }
 
 size_t lifecycle_count(const struct lifecycle *lifecycle) {
@@ -355,7 +369,7 @@ size_t lifecycle_open_disks(const struct lifecycle *lifecycle) {
         size_t count = 0;
 
         for (const struct vm *vm = LIST_FIRST(&lifecycle->vms); vm; vm = LIST_NEXT(vm, entry))
-                count += vm->state == VM_OPENING ? 0 : vm->disk_count;
+                count += vm->state == VM_OPENING || vm->state == VM_EXPECTED ? 0 : vm->disk_count;
         return count;
 }
 

@@ -5,6 +5,9 @@
  *
  *   prepare, migrate  disks are opened and held (a lease) until the VM runs, or the time is over
  *   start             they have to be held still
+ *   migrate           makes layers of its own; one that is there already is in the way, unless the VM had left
+ *                     it here.  Until a start has taken the new ones over the VM is expected, also when the
+ *                     lease or this process has ended: only such a start is allowed
  *   started           QEMU has them: the lease ends, the kernel keeps the mappings as long as QEMU lives
  *   stopped, release  whatever is left is let go; both may come twice, or for VMs that nobody knows
  *   reconnect         libvirt was restarted and found the VM running
@@ -59,6 +62,7 @@ struct vm_order {
         const struct protected_disk *disks; /* copied */
         const int *header_fds;              /* NULL, or as launch.h says; taken in any case */
         size_t disk_count;
+        bool left_here;     /* OPEN_FOR_MIGRATION: libvirt here does not know the VM any more */
         uint64_t hold_usec; /* OPEN_BY_HAND; 0: as for a start */
         struct key_peer peer;
         uint64_t deadline_usec; /* CLOCK_MONOTONIC */
@@ -105,6 +109,9 @@ int lifecycle_let_go(struct lifecycle *lifecycle, const struct volume_name *name
 
 /* It has been closed. */
 void lifecycle_closed_by_hand(struct lifecycle *lifecycle, const struct volume_name *name);
+
+/* The layer has been removed: it is not expected to be filled any more. */
+void lifecycle_layer_removed(struct lifecycle *lifecycle, const struct volume_name *name);
 
 /* Whether this VM, and with a target also this disk of it, starts, runs, or is open by hand. */
 bool lifecycle_knows(const struct lifecycle *lifecycle, const struct volume_name *name);

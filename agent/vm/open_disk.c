@@ -93,7 +93,7 @@ static int create_layer(const struct launch_disk *disk, const struct launch_plac
         return call(disk->layer, &request, key, disk->name, place, err);
 }
 
-/* What the VM has left here when it was on this host before. */
+/* What the VM has left here, or never filled. */
 static int remove_old_layer(struct launch_disk *disk, const struct launch_place *place,
                             struct wla_error *err) {
         struct volume_name name = {.kind = VOLUME_DISK, .uuid = *place->vm};

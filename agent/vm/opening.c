@@ -19,6 +19,10 @@ struct vm_call {
 
 static const char hint_newer[] = "the newer start goes on";
 static const char hint_runs[] = "if it has just ended, try again";
+static const char hint_held[] = "if it is to come from another host, shut it down here, or wait";
+static const char hint_expected[] =
+        "migrate it again; or, to start it with the unchanged image, remove "
+        "its empty layer with 'wlagent volume remove'";
 static const char hint_by_hand[] = "'wlagent status' shows what is open";
 
 static void free_call(struct vm_call *call) {
@@ -111,6 +115,10 @@ static uint64_t hold_usec(const struct vm_call *call) {
         return call->order.hold_usec ? call->order.hold_usec : settings->lease_usec;
 }
 
+static bool has_own_layer(enum disk_mode mode) {
+        return mode == DISK_LAYER || mode == DISK_EPHEMERAL;
+}
+
 static int add_disk(struct vm *vm, const struct launch_disk *launched, struct wla_error *err) {
         struct vm_disk *disk = vm_add_disk(vm, launched->line.target);
 
@@ -124,6 +132,7 @@ static int add_disk(struct vm *vm, const struct launch_disk *launched, struct wl
         disk->nova_image = launched->line.nova_image;
         disk->secret = launched->line.secret;
         disk->by_hand = vm->launch_by_hand;
+        disk->arriving = vm->migrating && !vm->launch_by_hand && has_own_layer(disk->mode);
         return 0;
 }
 
@@ -141,7 +150,9 @@ static void remove_launched(struct vm *vm, struct launch *launch) {
                 const struct launch_disk *launched = launch_disk_look(launch, i);
                 struct vm_disk *disk = vm_find_disk(vm, launched->line.target);
 
-                if (disk && launched->pointed)
+                if (disk && disk->arriving && vm->was_expected)
+                        lease_end(&disk->lease);
+                else if (disk && launched->pointed)
                         lifecycle_drop_disk(vm, disk);
                 else if (disk)
                         vm_remove_disk(vm, disk);
@@ -161,11 +172,9 @@ static int adopt(struct vm *vm, struct launch *launch, struct wla_error *err) {
                                         vm->uuid.text);
                 if (take_lease(disk, launched, until_usec, err) < 0)
                         return -1;
-                disk->arriving = call->order.why == OPEN_FOR_MIGRATION && disk->lease.layer;
                 report_opened(disk);
         }
-        vm->migrating = call->order.why == OPEN_FOR_MIGRATION;
-        if (call->order.why != OPEN_BY_HAND || vm->state == VM_OPENING)
+        if (call->order.why != OPEN_BY_HAND || vm->state == VM_OPENING || vm->state == VM_EXPECTED)
                 vm_set_state(vm, VM_OPEN);
         return record_write(vm->lifecycle->records, vm, err);
 }
@@ -190,6 +199,13 @@ void lifecycle_go_on(struct vm *vm) {
         lifecycle_tidy(vm);
 }
 
+/* Layers that were empty before it still are. */
+static void end_arrival(struct vm *vm) {
+        vm->migrating = vm->was_expected;
+        if (vm_is_expected(vm))
+                vm_set_state(vm, VM_EXPECTED);
+}
+
 static void launched(void *userdata, struct launch *launch, const struct wla_error *failure) {
         struct vm *vm = userdata;
         struct vm_call *call = vm->call;
@@ -200,6 +216,8 @@ static void launched(void *userdata, struct launch *launch, const struct wla_err
                 failure = &err;
         if (failure)
                 remove_launched(vm, launch);
+        if (failure && !vm->launch_by_hand)
+                end_arrival(vm);
         vm->call = NULL;
         if (call) {
                 call->times = launch_times(launch);
@@ -222,7 +240,7 @@ static bool take_over(struct vm *vm, const struct vm_call *call) {
                 const struct protected_disk *line = &call->disks[i];
                 const struct vm_disk *disk = vm_find_disk(vm, line->target);
 
-                if (!disk || !lease_held(&disk->lease) || disk->mode != line->mode ||
+                if (!disk || !vm_disk_held(disk) || disk->mode != line->mode ||
                     strcmp(disk->image, line->image) != 0 ||
                     !uuid_equal(&disk->secret, &line->secret))
                         return false;
@@ -238,17 +256,20 @@ static bool take_over(struct vm *vm, const struct vm_call *call) {
 
 /* What an earlier start has left, whose release never came. */
 static void let_go(struct vm *vm, const struct vm_call *call) {
+        vm->was_expected = call->order.why == OPEN_FOR_MIGRATION && vm_is_expected(vm);
         for (size_t i = vm->disk_count; i > 0; i--) {
                 struct vm_disk *disk = vm->disks[i - 1];
                 bool wanted = false;
 
                 for (size_t j = 0; j < call->order.disk_count; j++)
                         wanted = wanted || strcmp(disk->target, call->disks[j].target) == 0;
-                if (wanted || !disk->by_hand)
+                if (wanted && disk->arriving && vm->was_expected)
+                        lease_end(&disk->lease);
+                else if (wanted || !disk->by_hand)
                         vm_remove_disk(vm, disk);
         }
         vm_set_state(vm, VM_OPENING);
-        vm->migrating = false;
+        vm->migrating = call->order.why == OPEN_FOR_MIGRATION;
         vm->runs = false;
         lifecycle_arm_leases(vm->lifecycle);
 }
@@ -263,13 +284,42 @@ static int check_by_hand(const struct vm *vm, const struct vm_call *call, struct
 
 /* libvirt asks before it looks whether the VM is here already. */
 static int check_arrival(const struct vm *vm, struct wla_error *err) {
-        if (vm->state != VM_RUNNING)
-                return 0;
-        lifecycle_look_again(vm->lifecycle);
-        return wla_fail_hint(err, WLA_E_BUSY, hint_runs, "VM %s runs on this host", vm->uuid.text);
+        if (vm->state == VM_RUNNING) {
+                lifecycle_look_again(vm->lifecycle);
+                return wla_fail_hint(err, WLA_E_BUSY, hint_runs, "VM %s runs on this host",
+                                     vm->uuid.text);
+        }
+        bool held = vm->launch || vm->waiting || (vm->state == VM_OPEN && vm->disk_count > 0);
+        if (held && !vm->migrating)
+                return wla_fail_hint(err, WLA_E_BUSY, hint_held,
+                                     "VM %s starts on this host, or has a disk open",
+                                     vm->uuid.text);
+        return 0;
 }
 
-static int start_launch(struct vm *vm, struct vm_call *call, struct wla_error *err) {
+/* What was made for a VM that another host sends is empty: only that VM may start with it, and whether its
+ * content is copied is to be seen then. */
+static int check_start(const struct vm *vm, struct wla_error *err) {
+        if (!vm_is_expected(vm))
+                return 0;
+        return wla_fail_hint(err, WLA_E_DENIED, hint_expected,
+                             "VM %s was to come from another host, and what was opened for that is "
+                             "not open any more, or not what starts",
+                             vm->uuid.text);
+}
+
+/* New layers that were never filled. */
+static bool are_all_empty(const struct vm *vm, const struct vm_call *call) {
+        for (size_t i = 0; i < call->order.disk_count; i++) {
+                const struct vm_disk *disk = vm_find_disk(vm, call->disks[i].target);
+
+                if (has_own_layer(call->disks[i].mode) && (!disk || !disk->arriving))
+                        return false;
+        }
+        return vm_is_expected(vm);
+}
+
+static int start_launch(struct vm *vm, struct vm_call *call, bool replaces, struct wla_error *err) {
         struct lifecycle *lifecycle = vm->lifecycle;
         const struct launch_options options = {
                 .pool = lifecycle->pool,
@@ -277,6 +327,7 @@ static int start_launch(struct vm *vm, struct vm_call *call, struct wla_error *e
                 .socket = lifecycle->options.volume_socket,
                 .vm = vm->uuid,
                 .arriving = call->order.why == OPEN_FOR_MIGRATION,
+                .replaces = replaces,
                 .peer = call->order.peer,
                 .deadline_usec = call->order.deadline_usec,
                 .intend = intend,
@@ -306,14 +357,20 @@ static void run_call(struct vm *vm, struct vm_call *call) {
                 outcome = check_by_hand(vm, call, &err);
         else if (call->order.why == OPEN_FOR_MIGRATION)
                 outcome = check_arrival(vm, &err);
-        if (outcome == 0 && call->order.why != OPEN_BY_HAND)
+        else
+                outcome = check_start(vm, &err);
+        bool replaces = call->order.left_here || are_all_empty(vm, call);
+        bool anew = outcome == 0 && call->order.why != OPEN_BY_HAND;
+        if (anew)
                 let_go(vm, call);
         if (outcome == 0)
                 outcome = lifecycle_need_pool(lifecycle, &err);
         vm->launch_by_hand = call->order.why == OPEN_BY_HAND;
         if (outcome == 0)
-                outcome = start_launch(vm, call, &err);
+                outcome = start_launch(vm, call, replaces, &err);
         if (outcome < 0) {
+                if (anew)
+                        end_arrival(vm);
                 end_call(call, &err);
                 lifecycle_go_on(vm);
                 return;
@@ -347,12 +404,13 @@ static void begin(struct vm *vm, struct vm_call *call) {
                 run_call(vm, call);
                 return;
         }
-        if (call->order.why != OPEN_BY_HAND) {
+        if (call->order.why == OPEN_BY_HAND) {
+                (void)wla_fail_hint(&err, WLA_E_BUSY, "try again later",
+                                    "disks of VM %s are being opened", vm->uuid.text);
+        } else if (call->order.why == OPEN_FOR_START || check_arrival(vm, &err) == 0) {
                 supersede(vm, call);
                 return;
         }
-        (void)wla_fail_hint(&err, WLA_E_BUSY, "try again later", "disks of VM %s are being opened",
-                            vm->uuid.text);
         end_call(call, &err);
 }
 

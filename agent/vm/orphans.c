@@ -270,6 +270,13 @@ bool orphans_leaving(const struct orphans *orphans, const char *name, uint64_t n
         return orphan && (orphan->stage == REMOVING || is_chosen(orphans, orphan, now_usec));
 }
 
+bool orphans_left(const struct orphans *orphans, const struct uuid *vm) {
+        for (size_t i = 0; i < orphans->count; i++)
+                if (uuid_equal(&orphans->list[i].vm, vm))
+                        return true;
+        return false;
+}
+
 int orphans_claim(struct orphans *orphans, const struct uuid *vm, struct wla_error *err) {
         size_t kept = 0;
 

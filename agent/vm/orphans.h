@@ -55,6 +55,10 @@ struct orphans_review {
 int orphans_judge(struct orphans *orphans, const struct orphans_review *review,
                   struct volume_list *ret, struct wla_error *err) _must_check_;
 
+/* Whether libvirt did not know the VM at the last review that found a layer of it, and nothing has opened its
+ * disks since: what it has here is what it left. */
+bool orphans_left(const struct orphans *orphans, const struct uuid *vm);
+
 /* Chosen, or being removed. */
 bool orphans_leaving(const struct orphans *orphans, const char *name, uint64_t now_usec);
 

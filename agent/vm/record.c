@@ -134,6 +134,7 @@ static int read_header_uuid(const struct json_value *object, struct vm_disk *dis
 
 static int fill_disk(const struct json_value *object, struct vm_disk *disk, struct wla_error *err) {
         disk->by_hand = json_member(object, "by_hand").type == JSON_TRUE;
+        disk->arriving = json_member(object, "arriving").type == JSON_TRUE;
         if (read_mode(object, disk, err) < 0)
                 return -1;
         if (disk->mode == DISK_SECRET)
@@ -177,6 +178,7 @@ static int fill_vm(const struct json_value *object, struct vm *vm, struct wla_er
         struct json_value disk;
 
         vm->since_reconnect = json_member(object, "since_reconnect").type == JSON_TRUE;
+        vm->migrating = json_member(object, "migrating").type == JSON_TRUE;
         if (read_text(object, "name", vm->name, sizeof(vm->name), err) < 0 ||
             read_state(object, &vm->state, err) < 0 ||
             json_unsigned(&since, INT64_MAX, &vm->since_sec, err) < 0)

@@ -92,6 +92,7 @@ void service_open(const struct service_context *context, struct vm_order *order,
         struct vm_call *opening;
         struct wla_error err = {0};
 
+        order->left_here = orphans_left(orphans, &order->uuid);
         if (orphans_claim(orphans, &order->uuid, &err) < 0) {
                 refuse(context, order, &err);
                 return;

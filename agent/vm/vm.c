@@ -10,10 +10,8 @@
 #include "base/json.h"
 
 static const char *const state_names[] = {
-        [VM_OPENING] = "opening",
-        [VM_OPEN] = "open",
-        [VM_RUNNING] = "running",
-        [VM_STOPPING] = "stopping",
+        [VM_OPENING] = "opening",   [VM_OPEN] = "open",         [VM_RUNNING] = "running",
+        [VM_STOPPING] = "stopping", [VM_EXPECTED] = "expected",
 };
 
 const char *vm_state_name(enum vm_state state) {
@@ -22,6 +20,13 @@ const char *vm_state_name(enum vm_state state) {
 
 bool lease_held(const struct lease *lease) {
         return lease->image || lease->layer;
+}
+
+bool vm_is_expected(const struct vm *vm) {
+        for (size_t i = 0; vm->migrating && i < vm->disk_count; i++)
+                if (vm->disks[i]->arriving)
+                        return true;
+        return false;
 }
 
 bool vm_disk_held(const struct vm_disk *disk) {
@@ -151,17 +156,20 @@ static int write_disk(const struct vm_disk *disk, struct buf *json, struct wla_e
             (disk->mode == DISK_NOVA &&
              write_text(json, ",\"nova_image\":", disk->nova_image.text, err) < 0))
                 return -1;
-        return buf_printf(json, err, ",\"device\":\"%s%s\",\"by_hand\":%s,\"held\":%s}",
-                          VOLUME_DEVICE_ROOT, disk->name, disk->by_hand ? "true" : "false",
-                          lease_held(&disk->lease) ? "true" : "false");
+        return buf_printf(
+                json, err, ",\"device\":\"%s%s\",\"by_hand\":%s,\"arriving\":%s,\"held\":%s}",
+                VOLUME_DEVICE_ROOT, disk->name, disk->by_hand ? "true" : "false",
+                disk->arriving ? "true" : "false", lease_held(&disk->lease) ? "true" : "false");
 }
 
 int vm_write_json(const struct vm *vm, struct buf *json, struct wla_error *err) {
         if (write_text(json, "{\"uuid\":", vm->uuid.text, err) < 0 ||
             write_text(json, ",\"name\":", vm->name, err) < 0 ||
             write_text(json, ",\"state\":", vm_state_name(vm->state), err) < 0 ||
-            buf_printf(json, err, ",\"since\":%" PRIu64 ",\"since_reconnect\":%s,\"disks\":[",
-                       vm->since_sec, vm->since_reconnect ? "true" : "false") < 0)
+            buf_printf(json, err,
+                       ",\"since\":%" PRIu64 ",\"since_reconnect\":%s,\"migrating\":%s,\"disks\":[",
+                       vm->since_sec, vm->since_reconnect ? "true" : "false",
+                       vm->migrating ? "true" : "false") < 0)
                 return -1;
         for (size_t i = 0; i < vm->disk_count; i++)
                 if ((i > 0 && buf_append_text(json, ",", err) < 0) ||

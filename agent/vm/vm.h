@@ -7,6 +7,8 @@
  *   open      they are held for libvirt (leases), until it says that the VM runs
  *   running   QEMU holds them; we hold nothing
  *   stopping  QEMU has ended; libvirt still restores labels
+ *   expected  another host began to send it and has not come that far; nothing of it is open, and its new
+ *             layers are empty
  *
  * Ownership: a VM owns its disks, a disk its lease.
  * Threads:   the loop thread.
@@ -23,6 +25,7 @@ enum vm_state {
         VM_OPEN,
         VM_RUNNING,
         VM_STOPPING,
+        VM_EXPECTED,
         _VM_STATE_MAX,
 };
 
@@ -70,8 +73,9 @@ struct vm {
         uint64_t changed_usec; /* what is held, or should be, has changed; CLOCK_MONOTONIC */
         bool seen_open;        /* without us, once: what is just ending looks the same */
         bool runs;             /* in this life libvirt or QEMU's locks have said so */
-        bool migrating;        /* opened for migration to this host */
-        struct launch *launch; /* under way */
+        bool was_expected;     /* before the launch that is under way, which is for migration */
+        bool migrating; /* opened for migration to this host, and not taken over by a start */
+        struct launch *launch;           /* under way */
         struct nova_return *nova_return; /* under way; no launch begins before its end */
         bool launch_by_hand;             /* it opens one more disk, whatever the VM is doing */
         struct vm_call *call;            /* who waits for it; NULL when nobody does any more */
@@ -80,7 +84,7 @@ struct vm {
 
 LIST_HEAD(vm_list, vm);
 
-/* "opening", "open", "running", "stopping". */
+/* "opening", "open", "running", "stopping", "expected". */
 const char *vm_state_name(enum vm_state state);
 
 struct vm *vm_new(const struct uuid *uuid, const char *name);
@@ -102,6 +106,9 @@ void vm_disk_set_name(struct vm_disk *disk);
 void vm_remove_disk(struct vm *vm, struct vm_disk *disk);
 
 bool lease_held(const struct lease *lease);
+
+/* Whether a new layer of it waits for the start that libvirt has announced. */
+bool vm_is_expected(const struct vm *vm);
 
 /* Its lease, or with a secret that of another disk which has the same. */
 bool vm_disk_held(const struct vm_disk *disk);

@@ -31,7 +31,7 @@ class Lifecycle(VmTest):
         self.assertEqual((vm["state"], vm["name"]), ("running", "web"))
         self.assertEqual(vm["disks"], [{
             "target": "vda", "image": self.image.path, "header_uuid": self.image.uuid, "mode": "layer",
-            "key_id": "local:///image", "device": f"/dev/mapper/{domain.mapping()}", "by_hand": False, "held": False}])
+            "key_id": "local:///image", "device": f"/dev/mapper/{domain.mapping()}", "by_hand": False, "arriving": False, "held": False}])
         self.assertAlmostEqual(vm["since"], time.time(), delta=60)
         self.assertRegex(self.agent.log_text(), rf"disk vda is in use.*WLA_VM_UUID={domain.uuid} .*"
                                                 rf"WLA_HEADER_UUID={self.image.uuid} .*WLA_KEY_ID=local:///image")
@@ -375,21 +375,51 @@ class Leases(VmTest):
         self.allowed("started", domain)
         harness.poll(lambda: not self.volumed.held(), "the lease to end")
 
-    def test_migration_back_to_here(self):
-        """What was left here is older than what comes; a start by hand would have opened it."""
+    def review(self, *known):
+        """What libvirt knows, as 'wlagent vm reconcile' tells."""
+        domains = [{"uuid": domain.uuid, "active": False} for domain in known]
+        answer = Asking(self.agent.control, request("domains", json.dumps({"domains": domains}).encode())).answer()
+        self.assertEqual(answer.code, "ok", answer.text)
+
+    def its_layer_is_in_the_way(self, domain):
+        self.volumed.forget_order()
+        answer = self.refused_start("migrate", domain, "denied", "disk vda: the layer: one is on this host already")
+        self.assertRegex(answer.text, "'wlagent vm reconcile'.*'wlagent volume remove'")
+        self.assertNotIn("REMOVE_LAYER", self.volumed.order())
+        self.assertEqual(self.volumed.layers(), [domain.mapping()])
+        self.nothing_is_left(domain)
+
+    def test_migration_to_where_its_layer_is(self):
+        """It may have run here last: the layer holds its newest data then."""
         domain = Domain({"vda": (self.image, "layer")})
         self.run_through(domain)
         self.ends(domain)
+        self.its_layer_is_in_the_way(domain)
+        self.review(domain)
+        self.its_layer_is_in_the_way(domain)
+        with self.subTest("it started again after libvirt had not known it"):
+            self.review()
+            self.volumed.forget_order()
+            self.run_through(domain)
+            self.assertIn("OPEN_LAYER", self.volumed.order())
+            self.ends(domain)
+            self.its_layer_is_in_the_way(domain)
+
+    def test_migration_back_to_what_it_has_left(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.run_through(domain)
+        self.ends(domain)
+        self.review()
         self.volumed.forget_order()
         self.allowed("migrate", domain)
         self.assertEqual([name for name in self.volumed.order() if name != "END"],
                          ["INSPECT_IMAGE", "INSPECT_LAYER", "OPEN_IMAGE", "REMOVE_LAYER", "INSPECT_LAYER", "CREATE_LAYER"])
-        self.allowed("release", domain)
 
     def test_migration_back_to_where_the_old_layer_stays(self):
         domain = Domain({"vda": (self.image, "layer")})
         self.run_through(domain)
         self.ends(domain)
+        self.review()
         self.volumed.fault("REMOVE_LAYER", "fail")
         self.assertRegex(self.ask("migrate", domain).answer().text, "disk vda: removing its old layer: ")
         self.nothing_is_left(domain)
@@ -412,11 +442,78 @@ class Leases(VmTest):
         self.assertEqual(self.vm(domain)["state"], "running")
         self.ends(domain)
 
-    def test_migration_that_never_comes(self):
+    def test_migration_of_what_starts_here(self):
         domain = Domain({"vda": (self.image, "layer")})
-        self.allowed("migrate", domain)
-        harness.poll(lambda: self.vm(domain) is None, "the VM to be forgotten")
+        self.volumed.fault("CREATE_LAYER", "hang", 1)
+        starting = self.ask("prepare", domain)
+        harness.poll(lambda: "FAULT" in self.volumed.order(), "volumed to hang")
+        self.refused_start("migrate", domain, "busy", "starts on this host")
+        starting.hang_up()
         self.nothing_is_left(domain)
+        self.allowed("prepare", domain)
+        self.refused_start("migrate", domain, "busy", "starts on this host")
+        self.assertEqual(len(self.volumed.leases()), 2)
+        self.allowed("start", domain)
+
+    def comes_late(self, domain):
+        """What was made for it is empty, and nobody may start with that unseen."""
+        self.allowed("migrate", domain)
+        harness.poll(lambda: self.vm(domain)["state"] == "expected", "the lease to end")
+        harness.poll(lambda: not self.volumed.held(), "leases to end")
+        self.refused_start("prepare", domain, "denied", "was to come from another host.*volume remove")
+        # libvirt cleans up after a start that was refused.
+        self.allowed("stopped", domain)
+        self.allowed("release", domain)
+        self.refused_start("prepare", domain, "denied", "was to come from another host")
+
+    def test_migration_that_comes_too_late(self):
+        for mode in ("layer", "ephemeral"):
+            with self.subTest(mode):
+                domain = Domain({"vda": (self.image, mode), "vdb": (self.make_image(mode), "direct")})
+                self.comes_late(domain)
+                self.assertEqual([disk["target"] for disk in self.vm(domain)["disks"]], ["vda"])
+                self.assertIn("expected since", self.agent.output("status"))
+                self.allowed("migrate", domain)
+                self.allowed("prepare", domain)
+                self.allowed("start", domain)
+                self.assertEqual(self.ask("started", domain).answer(), Answer("ok", domain.mapping() + "\n"))
+                self.allowed("release", domain)
+                self.nothing_is_left(domain)
+
+    def test_migration_that_never_comes(self):
+        for mode, code in (("layer", "ok"), ("ephemeral", "not-found")):
+            with self.subTest(mode):
+                domain = Domain({"vda": (self.image, mode)})
+                self.comes_late(domain)
+                layer = json.dumps({"vm": domain.uuid, "target": "vda"}).encode()
+                self.assertEqual(Asking(self.agent.control, request("layer-remove", layer)).answer().code, code)
+                self.nothing_is_left(domain)
+                self.allowed("prepare", domain)
+                self.allowed("release", domain)
+
+    def test_migration_of_another_layer_than_the_empty_one(self):
+        domain = Domain({"vdb": (self.image, "layer")})
+        self.run_through(domain)
+        self.ends(domain)
+        both = Domain({"vda": (self.make_image("other"), "layer")})
+        both.uuid = domain.uuid
+        self.comes_late(both)
+        both.disks |= domain.disks
+        for _ in range(2):
+            self.refused_start("migrate", both, "denied", "the layer: one is on this host already")
+            self.assertIn(domain.mapping("vdb"), self.volumed.layers())
+            self.refused_start("prepare", both, "denied", "was to come from another host")
+
+    def test_migration_that_fails_after_one_that_never_came(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.comes_late(domain)
+        for operation in ("OPEN_IMAGE", "REMOVE_LAYER", "CREATE_LAYER"):
+            self.volumed.fault(operation, "refuse")
+            self.refused_start("migrate", domain, "denied", "disk vda")
+            self.volumed.fault()
+            self.refused_start("prepare", domain, "denied", "was to come from another host")
+        self.allowed("migrate", domain)
+        self.allowed("prepare", domain)
 
 
 class Again(VmTest):
@@ -475,6 +572,30 @@ class Restart(VmTest):
         harness.poll(lambda: self.vm(domain)["state"] == "running", "volumed to be asked")
         self.allowed("started", domain)
         self.assertEqual(self.vm(domain)["disks"][0]["key_id"], "local:///image")
+        self.ends(domain)
+        self.volumed.qemu_ends(self.image.mapping)
+        self.nothing_is_left(domain)
+
+    def test_between_migrate_and_prepare(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.allowed("migrate", domain)
+        for _ in range(2):
+            self.restart()
+            harness.poll(lambda: self.vm(domain)["state"] == "expected", "volumed to be asked")
+            self.refused_start("prepare", domain, "denied", "was to come from another host")
+        self.allowed("migrate", domain)
+        self.allowed("prepare", domain)
+
+    def test_between_start_and_started_of_a_migration(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        for operation in ("migrate", "prepare", "start"):
+            self.allowed(operation, domain)
+        self.volumed.qemu_opens(domain.mapping(), self.image.mapping)
+        self.restart()
+        harness.poll(lambda: self.vm(domain)["state"] == "running", "volumed to be asked")
+        self.assertEqual(self.ask("started", domain).answer(), Answer("ok", domain.mapping() + "\n"))
+        self.restart()
+        self.assertFalse(self.vm(domain)["disks"][0]["arriving"])
         self.ends(domain)
         self.volumed.qemu_ends(self.image.mapping)
         self.nothing_is_left(domain)

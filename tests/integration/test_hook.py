@@ -314,13 +314,28 @@ class Time(HookTest):
         return time.monotonic() - start
 
     def test_an_agent_that_never_answers(self):
-        for operation in ("started", *TOLD):
+        for operation in TOLD:
             self.peer(waits_for_hang_up)
             self.assertLess(self.timed(self.passes, operation, MARKED[0]), SHORT)
+        self.peer(waits_for_hang_up)
+        self.assertLess(self.timed(self.passes, "started"), SHORT)
         self.peer(waits_for_hang_up)
         self.assertLess(self.timed(self.passes, "prepare"), SHORT)
         self.peer(waits_for_hang_up)
         took = self.timed(self.fails, "wlagentd does not answer", "prepare", MARKED[0])
+        self.assertGreater(took, 20)
+        self.assertLess(took, 21 + SHORT)
+
+    def test_started_waits_for_an_agent_that_is_slow(self):
+        """It may say that nobody copies a layer."""
+        def act(connection):
+            time.sleep(5)
+            says(reply(DENIED, b"late"))(connection)
+
+        self.peer(act)
+        self.fails("^wlagent: late$", "started", MARKED[0])
+        self.peer(waits_for_hang_up)
+        took = self.timed(self.passes, "started", MARKED[0])
         self.assertGreater(took, 20)
         self.assertLess(took, 21 + SHORT)
 

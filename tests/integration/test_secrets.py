@@ -214,6 +214,20 @@ class Secrets(VmTest):
         self.allowed("release", self.domain)
         self.nothing_is_left(self.domain)
 
+    def test_migration_of_disks_with_one_secret_and_a_layer(self):
+        """The second disk has no lease of its own; the layer is looked at all the same."""
+        device = f"wlagent-{self.domain.uuid}-vdc"
+        self.domain.disks["vdb"] = self.domain.disks["vda"]
+        self.domain.more = (f'<w:disk target="vdc" mode="layer" image="{self.image.path}"/>',
+                            f"<disk type='block'><driver name='qemu' type='qcow2'/><source dev='/dev/mapper/{device}'/>"
+                            "<target dev='vdc'/></disk>")
+        self.allowed("migrate", self.domain)
+        self.volumed.forget_order()
+        self.allowed("prepare", self.domain)
+        self.assertEqual(self.volumed.order(), [])
+        self.allowed("start", self.domain)
+        self.assertEqual(self.ask("started", self.domain).answer().text, device + "\n")
+
     def test_encryption_that_is_not_ours(self):
         self.domain.more = ("", "")
         xml = self.domain.xml()

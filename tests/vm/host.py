@@ -20,6 +20,8 @@ import uuid
 import running
 from running import BUILD, TOP, poll
 
+os.environ["WLAGENT_LIBEXEC"] = running.WLAGENT_LIBEXEC
+
 VOLUMED = os.path.join(BUILD, "agent", "volume", "wlagent-volumed")
 HOOK = os.path.join(BUILD, "hooks", "50-wlagent")
 HOOK_INSTALLED = "/etc/libvirt/hooks/qemu.d/50-wlagent"

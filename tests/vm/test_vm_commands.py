@@ -5,11 +5,8 @@ import json
 import os
 
 import host
-import running
 from host import virsh
 from running import poll as wait
-
-os.environ["WLAGENT_LIBEXEC"] = running.WLAGENT_LIBEXEC
 
 
 class VmCommands(host.VmTest):

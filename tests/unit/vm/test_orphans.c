@@ -201,7 +201,9 @@ END_TEST
 
 START_TEST(a_start_comes_first) {
         choose();
+        ck_assert(orphans_left(orphans, &vm));
         ck_assert_int_eq(claim(), WLA_OK);
+        ck_assert(!orphans_left(orphans, &vm));
         ck_assert(!orphans_leaving(orphans, NAME, BEGIN + DAY + 1));
         ck_assert_int_eq(remove_begin(BEGIN + DAY, BEGIN + DAY + 1), WLA_E_BUSY);
 

@@ -120,6 +120,14 @@ class MigrationTest(host.VmTest):
         status = self.there("machine.agent.status()") if at == THERE else self.host.agent.status()
         return next((vm for vm in status["vms"] if vm["uuid"] == guest.uuid), None)
 
+    def forget(self, at):
+        """Its libvirt does not know the VM any more: what the VM has left there may be replaced."""
+        command = "'vm', 'reconcile'"
+        if at == THERE:
+            self.there(f"machine.agent.output({command})")
+        else:
+            self.host.agent.output("vm", "reconcile")
+
     def gone(self, guest, at=HERE):
         left = "machine.leftovers()"
         until(lambda: not self.vm(guest, at), f"{guest.name} to be forgotten", 20)
@@ -138,6 +146,10 @@ class Layers(MigrationTest):
         self.assertEqual(self.vm(guest, THERE)["state"], "running")
         self.assertEqual(len(self.there("machine.mappings()")), 2)
 
+        refused = self.migrate(guest, *flags, to=HERE, check=False)
+        self.assertRegex(refused.stderr, "layer: one is on this host already.*wlagent vm reconcile")
+        self.assertTrue(os.path.exists(os.path.join(LAYERS, guest.uuid, "vda", "disk")))
+        self.forget(HERE)
         self.migrate(guest, *flags, to=HERE)
         second = self.lines(guest, THERE)
         self.gone(guest, THERE)
@@ -154,6 +166,7 @@ class Layers(MigrationTest):
         self.assertRegex(done.stderr, "the layer wlagent-.*-vda is not copied to this host")
         self.goes_on(guest)
         self.gone(guest, THERE)
+        self.forget(THERE)
         self.migrate(guest, "--copy-storage-all")
         self.goes_on(guest, THERE)
         self.counts(self.lines(guest), self.lines(guest, THERE))
@@ -180,6 +193,7 @@ class Layers(MigrationTest):
                 process.stderr.close()
                 self.goes_on(guest)
                 self.gone(guest, THERE)
+                self.forget(THERE)
                 self.assertEqual(self.vm(guest)["state"], "running")
         self.migrate(guest, "--copy-storage-inc")
         self.goes_on(guest, THERE)
@@ -245,7 +259,8 @@ class Refusals(MigrationTest):
         done = self.migrate(guest, "--copy-storage-inc", check=False)
         self.assertRegex(done.stderr, "already exists")
         self.assertEqual(self.vm(guest, THERE)["state"], "open")
-        self.gone(guest, THERE)
+        until(lambda: self.vm(guest, THERE)["state"] == "expected", "the lease to end", 20)
+        until(lambda: not self.there("machine.leftovers()"), "all to be closed", 20)
         self.assertIn("its time is over", self.there("machine.agent.log_text()"))
         self.there("host.virsh('undefine', 'leased')")
         self.migrate(guest, "--copy-storage-inc")
