@@ -233,6 +233,26 @@ static int write_name(const struct volume_entry *entry, struct buf *json, struct
                           entry->name.target);
 }
 
+static const struct volume_entry *find_file(const struct volume_list *list,
+                                            const struct volume_entry *mapping) {
+        for (size_t i = 0; i < list->count; i++)
+                if (list->entries[i].data_device == mapping->data_device &&
+                    list->entries[i].data_inode == mapping->data_inode)
+                        return &list->entries[i];
+        return NULL;
+}
+
+/* Of the files that wlagent-volumed keeps itself.  Others are not asked: an image may be on a file system
+ * that does not answer. */
+static int write_allocated(const struct list_call *list, const struct volume_entry *mapping,
+                           struct buf *json, struct wla_error *err) {
+        const struct volume_entry *file = find_file(
+                mapping->name.kind == VOLUME_IMAGE ? &list->conversions : &list->layers, mapping);
+
+        return file ? buf_printf(json, err, "%" PRIu64, file->allocated)
+                    : buf_append_text(json, "null", err);
+}
+
 static int write_mapping(const struct list_call *list, const struct volume_entry *entry,
                          struct buf *json, struct wla_error *err) {
         const struct lifecycle *lifecycle = vm_service_lifecycle(list->service);
@@ -245,8 +265,7 @@ static int write_mapping(const struct list_call *list, const struct volume_entry
                 return -1;
         if (buf_printf(json, err, ",\"device\":\"%s%s\",\"size\":%" PRIu64 ",\"allocated\":",
                        VOLUME_DEVICE_ROOT, entry->text, entry->size) < 0 ||
-            (entry->allocated ? buf_printf(json, err, "%" PRIu64, entry->allocated)
-                              : buf_append_text(json, "null", err)) < 0)
+            write_allocated(list, entry, json, err) < 0)
                 return -1;
         return buf_printf(json, err, ",\"open_count\":%" PRIu32 ",\"writable\":%s}",
                           entry->open_count, entry->writable ? "true" : "false");

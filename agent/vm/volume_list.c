@@ -48,6 +48,8 @@ static int take_reply(struct volume_list *list, const struct volumed_reply *repl
                 .open_count = reply->open_count,
                 .size = reply->size,
                 .allocated = reply->allocated,
+                .data_device = reply->data_device,
+                .data_inode = reply->data_inode,
                 .writable = reply->writable != 0,
                 .used_sec = reply->used_sec,
         };

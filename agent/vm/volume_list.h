@@ -18,7 +18,9 @@ struct volume_entry {
         char text[VOLUME_NAME_SIZE];
         uint32_t open_count; /* conversions: of the layers that stand on it */
         uint64_t size;
-        uint64_t allocated;
+        uint64_t allocated;   /* mappings: 0 */
+        uint64_t data_device; /* st_dev and st_ino of the data file */
+        uint64_t data_inode;
         bool writable;
         /* Conversions: */
         uint64_t used_sec; /* since 1970 */

@@ -16,8 +16,7 @@
 
 #include "base/file.h"
 
-#define TRIES_MAX      200
-#define ALLOCATED_UNIT 512u /* of st_blocks; stat(3type) */
+#define TRIES_MAX 200
 
 static const char hint_module[] = "'modprobe loop' loads what is needed; systemd does so at boot "
                                   "(modules-load.d)";
@@ -123,26 +122,6 @@ static int open_number(uint32_t major, uint32_t minor, int *ret_fd) {
         return 0;
 }
 
-/* The kernel tells the file's name, which may be another file's by now, and nothing else leads to it. */
-static uint64_t find_allocated(uint32_t major, uint32_t minor, const struct loop_info64 *info) {
-        char attribute[64];
-        char path[PATH_MAX];
-        struct stat status;
-
-        (void)snprintf(attribute, sizeof(attribute), "/sys/dev/block/%u:%u/loop/backing_file",
-                       major, minor);
-        _cleanup_close_ int fd = open(attribute, O_RDONLY | O_CLOEXEC);
-        ssize_t length = fd < 0 ? -1 : read(fd, path, sizeof(path) - 1);
-        if (length <= 0)
-                return 0;
-        path[length] = '\0';
-        path[strcspn(path, "\n")] = '\0';
-        if (lstat(path, &status) < 0 || status.st_dev != (dev_t)info->lo_device ||
-            status.st_ino != (ino_t)info->lo_inode)
-                return 0;
-        return (uint64_t)status.st_blocks * ALLOCATED_UNIT;
-}
-
 int loop_device_inspect(uint32_t major, uint32_t minor, struct loop_backing *ret,
                         struct wla_error *err) {
         _cleanup_close_ int fd = -1;
@@ -162,7 +141,6 @@ int loop_device_inspect(uint32_t major, uint32_t minor, struct loop_backing *ret
                 .inode = (ino_t)info.lo_inode,
                 .offset = info.lo_offset,
                 .size_limit = info.lo_sizelimit,
-                .allocated = find_allocated(major, minor, &info),
                 .read_only = (info.lo_flags & LO_FLAGS_READ_ONLY) != 0,
                 .leaves_at_last_close = (info.lo_flags & LO_FLAGS_AUTOCLEAR) != 0,
         };

@@ -37,12 +37,12 @@ struct loop_backing {
         ino_t inode;
         uint64_t offset;
         uint64_t size_limit; /* 0: none */
-        uint64_t allocated;  /* of the file on the disk, bytes; 0: it has no name */
         bool read_only;
         bool leaves_at_last_close;
 };
 
-/* Of the one with that number; WLA_E_NOT_FOUND when it is no loop device, or has no file. */
+/* Of the one with that number; WLA_E_NOT_FOUND when it is no loop device, or has no file.  Every start asks
+ * this of every mapping, so the file's name is never followed: its file system may not answer. */
 int loop_device_inspect(uint32_t major, uint32_t minor, struct loop_backing *ret,
                         struct wla_error *err) _must_check_;
 

@@ -118,7 +118,7 @@ struct volumed_reply {
         uint32_t format;      /* enum volumed_format; 0: a layer that does not exist */
         uint32_t open_count;  /* LIST; LIST_CONVERSIONS: layers that stand on it */
         uint64_t size;        /* of the data file, bytes */
-        uint64_t allocated;   /* of it on the disk, bytes; LIST: 0 for a file without a name */
+        uint64_t allocated;   /* of it on the disk, bytes; LIST: not told */
         uint64_t data_device; /* st_dev and st_ino of the data file */
         uint64_t data_inode;
         uint64_t used_sec;     /* LIST_CONVERSIONS: opened last, seconds since 1970 */

@@ -27,7 +27,6 @@ static int tell_mapping(const char *text, void *userdata, struct wla_error *err)
         if (used_file_find(&device, &backing, err) == 0) {
                 reply.data_device = backing.device;
                 reply.data_inode = backing.inode;
-                reply.allocated = backing.allocated;
         } else if (err->code != WLA_E_NOT_FOUND) {
                 return -1;
         }

@@ -25,8 +25,8 @@
  *   CONTROL_VOLUMES      request: nothing
  *                        reply: JSON {"volumes": [{"name": NAME, "image": UUID of its header, or "vm":
  *                        UUID, "target": TEXT and "known": BOOL, "device": PATH, "size": BYTES,
- *                        "allocated": BYTES, or null for a file without a name, "open_count": NUMBER,
- *                        "writable": BOOL}, ...], "layers": [{"name": NAME that its volume has when it is
+ *                        "allocated": BYTES, or null when it is neither a layer with a name nor a
+ *                        conversion, "open_count": NUMBER, "writable": BOOL}, ...], "layers": [{"name": NAME that its volume has when it is
  *                        open, "vm": UUID, "target": TEXT, "size": BYTES, "allocated": BYTES,
  *                        "orphan_since": seconds since 1970, or null}, ...],
  *                        "conversions": [{"name": NAME, "image": UUID, "key": KEY ID, "size": BYTES,

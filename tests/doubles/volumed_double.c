@@ -291,13 +291,12 @@ static void list_names(const char *folder, uint16_t operation) {
         if (!entries)
                 die(folder);
         for (struct dirent *entry = readdir(entries); entry; entry = readdir(entries)) {
-                struct volumed_reply reply = {.operation = operation};
+                struct volumed_reply reply = {
+                        .operation = operation, .size = 1048576, .writable = 1};
                 char name[NAME_MAX + 1];
 
                 (void)snprintf(name, sizeof(name), "%s", entry->d_name);
-                char *dot = strchr(name, '.');
-                if (dot)
-                        *dot = '\0';
+                name[strcspn(name, ".")] = '\0';
                 /* With a lease a mapping is listed there; a second lease's name follows at once or not. */
                 bool leased = strcmp(folder, "qemu") == 0 && count_leases(name) > 0;
                 if (name[0] == '\0' || leased || strcmp(name, last) == 0 ||
@@ -306,9 +305,9 @@ static void list_names(const char *folder, uint16_t operation) {
                 (void)snprintf(last, sizeof(last), "%s", name);
                 (void)snprintf(reply.name, sizeof(reply.name), "%.63s", name);
                 reply.open_count = operation == VOLUMED_LIST ? count_open(name) : 0;
-                reply.size = 1048576;
-                reply.allocated = 4096;
-                reply.writable = 1;
+                reply.allocated = operation == VOLUMED_LIST ? 0 : 4096;
+                /* A mapping and what it is over have one name here, so its end tells the file. */
+                memcpy(&reply.data_inode, strchr(name, '\0') - 8, sizeof(reply.data_inode));
                 if (operation == VOLUMED_LIST_CONVERSIONS) {
                         reply.used_sec = 1767225600;
                         reply.open_count = 1;

@@ -156,6 +156,8 @@ class Listing(VolumeTest):
         self.assertEqual(volumes[domain.mapping()]["known"], True)
         self.assertEqual(volumes[stranger]["known"], False)
         self.assertEqual(volumes[self.image.mapping]["image"], self.image.uuid)
+        self.assertEqual({name: volume["allocated"] for name, volume in volumes.items()},
+                         {domain.mapping(): 4096, stranger: None, self.image.mapping: None})
         self.assertEqual(volumes[domain.mapping()]["device"], f"/dev/mapper/{domain.mapping()}")
         self.assertEqual([(layer["vm"], layer["target"], layer["orphan_since"]) for layer in found["layers"]],
                          [(domain.uuid, "vda", None)])
@@ -169,6 +171,8 @@ class Listing(VolumeTest):
         self.assertEqual(self.done("volumes")["conversions"], [
             {"name": name, "image": image, "key": "https://kms/isecl", "size": 1048576, "allocated": 4096,
              "layers": 1, "last_used": 1767225600}])
+        with self.volumed.qemu(name):
+            self.assertEqual([volume["allocated"] for volume in self.done("volumes")["volumes"]], [4096])
         self.assertIsNone(self.done("layer-remove", {"image": image}))
         self.assertEqual(self.done("volumes")["conversions"], [])
         self.refused_command("layer-remove", {"image": image}, "not-found", "there is no conversion")
