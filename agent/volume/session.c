@@ -18,12 +18,6 @@ static bool takes_long(enum volumed_operation operation) {
                operation == VOLUMED_SET_SECRET || operation == VOLUMED_CLEAR_SECRET;
 }
 
-/* wlagentd waits no longer than this for all that a start needs; so the reason reaches it before it gives
- * up. */
-static uint64_t time_limit_usec(const struct config *config) {
-        return config->libvirt.launch_timeout_usec / 4 * 3;
-}
-
 /* The other side reads what it has asked for. */
 #define SEND_USEC (10 * USEC_PER_SEC)
 
@@ -84,8 +78,14 @@ static int take_step(struct session *session, struct session_step *step, struct 
                 return wla_fail(err, WLA_E_UNSUPPORTED, "operation %d is not known here",
                                 (int)operation);
 
-        if (!takes_long(operation))
-                watchdog_start(session->fd, operation, time_limit_usec(session->config));
+        if (takes_long(operation))
+                return steps[operation](session, step, err);
+        /* wlagentd waits no longer than this for all that a start needs; so the reason reaches it before it
+         * gives up. */
+        uint64_t patience_usec = session->config->libvirt.launch_timeout_usec;
+        if (watchdog_start(session->fd, operation, patience_usec / 4 * 3, patience_usec / 8 * 7,
+                           err) < 0)
+                return -1;
         int outcome = steps[operation](session, step, err);
         watchdog_stop();
         return outcome;

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "volume/watchdog.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,18 +14,23 @@
 #include "suite.h"
 
 #define LIMIT_USEC (50 * USEC_PER_MSEC)
+#define LATE_USEC  (60 * USEC_PER_SEC)
 
 /* A session that is in a step for ever, or only for longer than the step is watched. */
-static pid_t start(int fds[2], bool stopped) {
+static pid_t start(int fds[2], enum volumed_operation operation, bool stopped) {
+        struct wla_error err = {0};
+
         ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
         pid_t pid = fork();
         if (pid == 0) {
                 (void)close(fds[0]);
-                watchdog_start(fds[1], VOLUMED_OPEN_LAYER, LIMIT_USEC);
-                if (stopped)
-                        watchdog_stop();
-                while (!stopped)
-                        (void)pause();
+                if (watchdog_start(fds[1], operation, LIMIT_USEC,
+                                   stopped ? 2 * LIMIT_USEC : LATE_USEC, &err) < 0)
+                        _exit(1);
+                if (!stopped)
+                        for (;;)
+                                (void)pause();
+                watchdog_stop();
                 (void)usleep(3 * LIMIT_USEC);
                 _exit(0);
         }
@@ -36,7 +44,7 @@ START_TEST(a_step_without_end_is_refused_and_ended) {
         int status;
         int fds[2];
 
-        pid_t pid = start(fds, false);
+        pid_t pid = start(fds, VOLUMED_OPEN_LAYER, false);
         ck_assert_int_eq(recv(fds[0], &reply, sizeof(reply), 0), sizeof(reply));
         ck_assert_uint_eq(reply.magic, VOLUMED_MAGIC);
         ck_assert_uint_eq(reply.operation, VOLUMED_OPEN_LAYER);
@@ -54,7 +62,7 @@ START_TEST(nobody_has_to_be_there) {
         int status;
         int fds[2];
 
-        pid_t pid = start(fds, false);
+        pid_t pid = start(fds, VOLUMED_OPEN_LAYER, false);
         (void)close(fds[0]);
         ck_assert_int_eq(waitpid(pid, &status, 0), pid);
         ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM);
@@ -66,7 +74,7 @@ START_TEST(between_steps_there_is_time) {
         int status;
         int fds[2];
 
-        pid_t pid = start(fds, true);
+        pid_t pid = start(fds, VOLUMED_OPEN_LAYER, true);
         ck_assert_int_eq(recv(fds[0], &reply, sizeof(reply), 0), 0);
         ck_assert_int_eq(waitpid(pid, &status, 0), pid);
         ck_assert_int_eq(status, 0);
@@ -74,5 +82,60 @@ START_TEST(between_steps_there_is_time) {
 }
 END_TEST
 
+START_TEST(what_became_of_it_depends_on_what_was_asked) {
+        static const struct {
+                enum volumed_operation operation;
+                const char *text;
+        } cases[] = {
+                {VOLUMED_INSPECT_IMAGE, "nothing was changed"},
+                {VOLUMED_LIST, "nothing was changed"},
+                {VOLUMED_OPEN_DIRECT, "what was opened is closed again"},
+                {VOLUMED_CREATE_LAYER, "what was opened is closed again"},
+                {VOLUMED_CLOSE, "it may have been done nevertheless"},
+                {VOLUMED_REMOVE_LAYER, "it may have been done nevertheless"},
+        };
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                struct volumed_reply reply;
+                int status;
+                int fds[2];
+
+                pid_t pid = start(fds, cases[i].operation, false);
+                ck_assert_int_eq(recv(fds[0], &reply, sizeof(reply), 0), sizeof(reply));
+                ck_assert_ptr_nonnull(strstr(reply.text, cases[i].text));
+                ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+                (void)close(fds[0]);
+        }
+}
+END_TEST
+
+/* Until the other process ends, as the parent of vfork() does: no handler wakes it. */
+static void wait_killable(void) {
+        if (syscall(SYS_clone, CLONE_VFORK | SIGCHLD, 0, 0, 0, 0) == 0) {
+                (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+                (void)sleep(60);
+                _exit(0);
+        }
+}
+
+START_TEST(what_no_handler_interrupts_is_killed) {
+        int status;
+
+        pid_t pid = fork();
+        if (pid == 0) {
+                struct wla_error err = {0};
+
+                if (watchdog_start(-1, VOLUMED_INSPECT_IMAGE, LIMIT_USEC, 2 * LIMIT_USEC, &err) ==
+                    0)
+                        wait_killable();
+                _exit(1);
+        }
+        ck_assert_int_gt(pid, 0);
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+END_TEST
+
 SUITE_MAIN("volume/watchdog", a_step_without_end_is_refused_and_ended, nobody_has_to_be_there,
-           between_steps_there_is_time)
+           between_steps_there_is_time, what_became_of_it_depends_on_what_was_asked,
+           what_no_handler_interrupts_is_killed)
