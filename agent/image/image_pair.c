@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "image/rename_free.h"
 
 #define REPLACED_SUFFIX ".replaced"
 
@@ -35,21 +36,6 @@ static void name_replaced(const struct pending_file *file, char to[static NAME_M
         (void)snprintf(to, NAME_MAX + 1, "%s" REPLACED_SUFFIX, file->name);
 }
 
-/* rename(2) that replaces nothing; a network file system may not know how. */
-static int rename_free(const struct pending_file *file, const char *to) {
-        int fd = file->directory_fd;
-
-        if (renameat2(fd, file->name, fd, to, RENAME_NOREPLACE) == 0)
-                return 0;
-        if (errno != EINVAL)
-                return -1;
-        if (faccessat(fd, to, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
-                errno = EEXIST;
-                return -1;
-        }
-        return renameat(fd, file->name, fd, to);
-}
-
 /* Takes the old file, if there is one, out of the way. */
 static int keep(const struct pending_file *file, bool *ret_kept, struct wla_error *err) {
         char name[NAME_MAX + 1];
@@ -58,7 +44,7 @@ static int keep(const struct pending_file *file, bool *ret_kept, struct wla_erro
         if (strlen(file->name) + strlen(REPLACED_SUFFIX) > NAME_MAX)
                 return wla_fail(err, WLA_E_INPUT, "the name of %s is too long", file->path);
         name_replaced(file, name);
-        if (rename_free(file, name) < 0) {
+        if (rename_free(file->directory_fd, file->name, name) < 0) {
                 if (errno == ENOENT)
                         return 0;
                 if (errno == EEXIST)
@@ -71,12 +57,17 @@ static int keep(const struct pending_file *file, bool *ret_kept, struct wla_erro
         return 0;
 }
 
-static void restore(const struct pending_file *file, bool kept) {
+static int restore(const struct pending_file *file, bool kept, struct wla_error *err) {
         char name[NAME_MAX + 1];
 
         name_replaced(file, name);
-        if (kept)
-                (void)renameat(file->directory_fd, name, file->directory_fd, file->name);
+        if (!kept || rename_free(file->directory_fd, name, file->name) == 0)
+                return 0;
+        err->hint = hint_replaced;
+        return wla_wrap(err, "the former %s stays %s" REPLACED_SUFFIX ", %s", file->path,
+                        file->path,
+                        errno == EEXIST ? "because there is a new one"
+                                        : "because it cannot be named again");
 }
 
 static void forget(const struct pending_file *file, bool kept) {
@@ -96,15 +87,15 @@ static int publish_both(struct image_pair *pair, struct wla_error *err) {
         return -1;
 }
 
-/* The header goes first and comes last. */
+/* The header goes first and comes last, and not without its image. */
 static int replace_both(struct image_pair *pair, struct wla_error *err) {
         bool kept_header = false;
         bool kept_image = false;
 
         if (keep(&pair->header, &kept_header, err) < 0 ||
             keep(&pair->image, &kept_image, err) < 0 || publish_both(pair, err) < 0) {
-                restore(&pair->image, kept_image);
-                restore(&pair->header, kept_header);
+                if (restore(&pair->image, kept_image, err) == 0)
+                        (void)restore(&pair->header, kept_header, err);
                 return -1;
         }
         forget(&pair->image, kept_image);

@@ -9,7 +9,8 @@
  * is HEADER.replaced, and the old image is IMAGE.replaced or, without such a file, IMAGE.  What has such a
  * name is never removed by another run: it may be all that is left.
  *
- * Threads: one.  Failure: as image/pending_file.h; the old pair is in its place again.
+ * Threads: one.  Failure: as image/pending_file.h; the old pair is in its place again, or the text says what
+ * is still NAME.replaced, as when another run has published a pair meanwhile.
  */
 
 #include "image/pending_file.h"

@@ -3,14 +3,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "image/rename_free.h"
 
 #define FD_PATH_SIZE 32u
 
@@ -52,18 +55,42 @@ static int open_named(struct pending_file *file, mode_t mode, struct wla_error *
         return 0;
 }
 
+static int link_unnamed(int fd, int directory_fd, const char *name) {
+        char path[FD_PATH_SIZE];
+
+        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        return linkat(AT_FDCWD, path, directory_fd, name, AT_SYMLINK_FOLLOW);
+}
+
+/* A file system may have files without a name, and none for them later.  That shall not come out when all the
+ * work is done; and one that had a name once cannot get another, so it is tried with a file of its own. */
+static bool can_name_later(int directory_fd) {
+        struct wla_error ignored = {0};
+        char name[sizeof(((struct pending_file *)NULL)->temporary)];
+        _cleanup_close_ int fd = openat(directory_fd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC,
+                                        S_IRUSR | S_IWUSR);
+
+        if (fd < 0 || make_temporary_name(name, sizeof(name), &ignored) < 0 ||
+            link_unnamed(fd, directory_fd, name) < 0)
+                return false;
+        (void)unlinkat(directory_fd, name, 0);
+        return true;
+}
+
+static int open_unnamed(struct pending_file *file, mode_t mode, struct wla_error *err) {
+        file->fd = openat(file->directory_fd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, mode);
+        return file->fd < 0 ? wla_fail_errno(err, errno, "cannot write %s", file->path) : 0;
+}
+
 int pending_file_open(const char *path, mode_t mode, struct pending_file *ret,
                       struct wla_error *err) {
         _cleanup_pending_file_ struct pending_file file = PENDING_FILE;
 
         if (open_directory(path, &file, err) < 0)
                 return -1;
-
-        file.fd = openat(file.directory_fd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, mode);
-        /* EISDIR: a kernel that does not know it; ENOENT: a file system that does not. */
-        if (file.fd < 0 && errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT)
-                return wla_fail_errno(err, errno, "cannot write %s", path);
-        if (file.fd < 0 && open_named(&file, mode, err) < 0)
+        int outcome = can_name_later(file.directory_fd) ? open_unnamed(&file, mode, err)
+                                                        : open_named(&file, mode, err);
+        if (outcome < 0)
                 return -1;
 
         *ret = file;
@@ -71,29 +98,23 @@ int pending_file_open(const char *path, mode_t mode, struct pending_file *ret,
         return 0;
 }
 
-static int link_unnamed(const struct pending_file *file, const char *name) {
-        char path[FD_PATH_SIZE];
-
-        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", file->fd);
-        return linkat(AT_FDCWD, path, file->directory_fd, name, AT_SYMLINK_FOLLOW);
-}
-
 /* rename() replaces, link() does not. */
 static int give_name(struct pending_file *file, bool replace) {
         if (file->temporary[0] == '\0' && !replace)
-                return link_unnamed(file, file->name);
+                return link_unnamed(file->fd, file->directory_fd, file->name);
 
         if (file->temporary[0] == '\0') {
                 struct wla_error ignored = {0};
                 char name[sizeof(file->temporary)];
 
                 if (make_temporary_name(name, sizeof(name), &ignored) < 0 ||
-                    link_unnamed(file, name) < 0)
+                    link_unnamed(file->fd, file->directory_fd, name) < 0)
                         return -1;
                 memcpy(file->temporary, name, sizeof(name));
         }
-        if (renameat2(file->directory_fd, file->temporary, file->directory_fd, file->name,
-                      replace ? 0 : RENAME_NOREPLACE) < 0)
+        int fd = file->directory_fd;
+        if ((replace ? renameat(fd, file->temporary, fd, file->name)
+                     : rename_free(fd, file->temporary, file->name)) < 0)
                 return -1;
         file->temporary[0] = '\0';
         return 0;

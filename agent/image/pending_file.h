@@ -3,7 +3,8 @@
 
 /* A large file that gets its name when it is whole.
  *
- * Until then it has none (O_TMPFILE), so a killed program leaves nothing.  Where the file system cannot do
+ * Until then it has none (O_TMPFILE), so a killed program leaves nothing, or the empty file ".new-..." with
+ * which it tried at the beginning whether such a file can have a name later.  Where the file system cannot do
  * that, and for the moment in which it replaces another file, it is called ".new-..." in the same
  * directory, which nobody takes for an image.
  *

@@ -383,6 +383,9 @@ class ImageTest(unittest.TestCase):
                 self.run_image("verify", self.out, "--key-file", self.key)
             if done.returncode != -signal.SIGKILL:
                 break
+            for name in os.listdir(self.directory):
+                if name.startswith(".new-") and os.path.getsize(self.path(name)) == 0:
+                    os.unlink(self.path(name))
             self.left_over("disk", *(name for name in ("out", "out.header") if os.path.exists(self.path(name))))
             if os.path.exists(self.out) and not os.path.exists(self.out + ".header"):
                 self.fails(self.run_image("info", self.out, check=False), "out.header does not exist")

@@ -23,6 +23,10 @@ int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, u
 static unsigned left;
 /* As on a file system that cannot rename without replacing. */
 static bool no_flags;
+/* As on one that has files without a name, but none for them later. */
+static bool no_later_name;
+/* Where another run's image appears just before ours gets its name; NULL: none. */
+static const char *other_run;
 
 static bool fails(void) {
         if (left == 0 || --left > 0)
@@ -35,7 +39,23 @@ int __wrap_fsync(int fd) {
         return fails() ? -1 : __real_fsync(fd);
 }
 
+static void put(const char *path, const char *text) {
+        FILE *file = fopen(path, "we");
+
+        ck_assert_ptr_nonnull(file);
+        ck_assert_int_ge(fputs(text, file), 0);
+        ck_assert_int_eq(fclose(file), 0);
+}
+
 int __wrap_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags) {
+        if (no_later_name && (flags & AT_SYMLINK_FOLLOW)) {
+                errno = EINVAL;
+                return -1;
+        }
+        if (other_run && strcmp(to, "i") == 0) {
+                put(other_run, "other");
+                other_run = NULL;
+        }
         return fails() ? -1 : __real_linkat(from_fd, from, to_fd, to, flags);
 }
 
@@ -49,14 +69,6 @@ int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, u
                 return -1;
         }
         return fails() ? -1 : __real_renameat2(from_fd, from, to_fd, to, flags);
-}
-
-static void put(const char *path, const char *text) {
-        FILE *file = fopen(path, "we");
-
-        ck_assert_ptr_nonnull(file);
-        ck_assert_int_ge(fputs(text, file), 0);
-        ck_assert_int_eq(fclose(file), 0);
 }
 
 /* "" for a file that is not there. */
@@ -125,8 +137,9 @@ static unsigned fail_each(const char *old, const char *old_header) {
 }
 
 START_TEST(a_step_that_fails_leaves_the_old_pair) {
-        for (int i = 0; i < 2; i++) {
-                no_flags = i == 1;
+        for (int i = 0; i < 4; i++) {
+                no_flags = i & 1;
+                no_later_name = i & 2;
                 ck_assert_uint_ge(fail_each("old", "oldh"), 9);
                 ck_assert_uint_ge(fail_each("old", ""), 7);
                 ck_assert_uint_ge(fail_each("", "oldh"), 7);
@@ -157,4 +170,34 @@ START_TEST(what_was_kept_is_not_touched) {
 }
 END_TEST
 
-SUITE_MAIN("image/image_pair", a_step_that_fails_leaves_the_old_pair, what_was_kept_is_not_touched)
+START_TEST(another_run_that_was_faster_is_not_overwritten) {
+        for (int i = 0; i < 4; i++) {
+                struct scratch scratch;
+                struct wla_error err = {0};
+                char path[320];
+
+                no_flags = i & 1;
+                no_later_name = i & 2;
+                if (no_later_name && !no_flags)
+                        continue; /* Then there is no link() to be faster than. */
+                scratch_make(&scratch);
+                put(scratch_file(&scratch, "i"), "old");
+                put(scratch_file(&scratch, "i.header"), "oldh");
+                (void)snprintf(path, sizeof(path), "%s", scratch_file(&scratch, "i"));
+                other_run = path;
+                ck_assert_int_eq(replace(&scratch, &err), -1);
+                ck_assert_ptr_null(other_run);
+                ck_assert_ptr_nonnull(strstr(wla_error_text(&err), "i.replaced, because there is"));
+                ck_assert_ptr_nonnull(strstr(wla_error_text(&err), "exists already"));
+                ck_assert_ptr_nonnull(err.hint);
+                ck_assert_str_eq(content_of(&scratch, "i"), "other");
+                ck_assert_str_eq(content_of(&scratch, "i.replaced"), "old");
+                ck_assert_str_eq(content_of(&scratch, "i.header"), "");
+                ck_assert_str_eq(content_of(&scratch, "i.header.replaced"), "oldh");
+                scratch_remove(&scratch);
+        }
+}
+END_TEST
+
+SUITE_MAIN("image/image_pair", a_step_that_fails_leaves_the_old_pair, what_was_kept_is_not_touched,
+           another_run_that_was_faster_is_not_overwritten)

@@ -12,9 +12,18 @@
 
 int __real_openat64(int fd, const char *path, int flags, ...);
 int __wrap_openat64(int fd, const char *path, int flags, ...);
+int __real_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags);
+int __wrap_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags);
+int __real_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
+int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
 
-/* As on a file system without O_TMPFILE. */
-static bool without_unnamed_files;
+/* What a file system may lack: files without a name, names for them later, rename() that does not replace,
+ * and link(). */
+#define NO_UNNAMED    1
+#define NO_LATER_NAME 2
+#define NO_FLAGS      4
+#define NO_LINK       8
+static int lacks;
 
 int __wrap_openat64(int fd, const char *path, int flags, ...) {
         va_list args;
@@ -22,11 +31,27 @@ int __wrap_openat64(int fd, const char *path, int flags, ...) {
         va_start(args, flags);
         mode_t mode = va_arg(args, mode_t);
         va_end(args);
-        if (without_unnamed_files && (flags & O_TMPFILE) == O_TMPFILE) {
+        if ((lacks & NO_UNNAMED) && (flags & O_TMPFILE) == O_TMPFILE) {
                 errno = EOPNOTSUPP;
                 return -1;
         }
         return __real_openat64(fd, path, flags, mode);
+}
+
+int __wrap_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags) {
+        if ((lacks & NO_LINK) || ((lacks & NO_LATER_NAME) && (flags & AT_SYMLINK_FOLLOW))) {
+                errno = EINVAL;
+                return -1;
+        }
+        return __real_linkat(from_fd, from, to_fd, to, flags);
+}
+
+int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags) {
+        if ((lacks & NO_FLAGS) && flags) {
+                errno = EINVAL;
+                return -1;
+        }
+        return __real_renameat2(from_fd, from, to_fd, to, flags);
 }
 
 static size_t count_files(const struct scratch *scratch) {
@@ -52,19 +77,19 @@ static void write_byte(struct pending_file *file, char byte) {
         ck_assert_int_eq(write(file->fd, &byte, 1), 1);
 }
 
-/* With and without O_TMPFILE. */
+/* Whatever the file system lacks. */
 START_TEST(a_name_comes_at_the_end) {
         struct scratch scratch;
         char path[320];
         struct wla_error err = {0};
         struct pending_file file;
 
-        without_unnamed_files = _i == 1;
+        lacks = _i;
         scratch_make(&scratch);
         (void)snprintf(path, sizeof(path), "%s", scratch_file(&scratch, "image"));
         ck_assert_int_eq(pending_file_open(path, 0600, &file, &err), 0);
         write_byte(&file, 'a');
-        ck_assert_uint_eq(count_files(&scratch), without_unnamed_files ? 1 : 0);
+        ck_assert_uint_eq(count_files(&scratch), lacks & (NO_UNNAMED | NO_LATER_NAME) ? 1 : 0);
         ck_assert_int_eq(access(path, F_OK), -1);
         ck_assert_int_eq(pending_file_publish(&file, false, &err), 0);
         pending_file_clear(&file);
@@ -89,13 +114,30 @@ START_TEST(what_is_not_published_is_gone) {
         struct wla_error err = {0};
         struct pending_file file;
 
-        without_unnamed_files = _i == 1;
+        lacks = _i;
         scratch_make(&scratch);
         ck_assert_int_eq(pending_file_open(scratch_file(&scratch, "image"), 0600, &file, &err), 0);
         write_byte(&file, 'a');
         pending_file_clear(&file);
         ck_assert_uint_eq(count_files(&scratch), 0);
         pending_file_clear(&file);
+        scratch_remove(&scratch);
+}
+END_TEST
+
+/* Without link() and such a rename() nothing gets a name that may be taken. */
+START_TEST(a_name_that_cannot_be_given_is_an_error) {
+        struct scratch scratch;
+        struct wla_error err = {0};
+        struct pending_file file;
+
+        lacks = NO_FLAGS | NO_LINK;
+        scratch_make(&scratch);
+        ck_assert_int_eq(pending_file_open(scratch_file(&scratch, "image"), 0600, &file, &err), 0);
+        ck_assert_int_eq(pending_file_publish(&file, false, &err), -1);
+        ck_assert_int_eq(err.code, WLA_E_SYSTEM);
+        pending_file_clear(&file);
+        ck_assert_uint_eq(count_files(&scratch), 0);
         scratch_remove(&scratch);
 }
 END_TEST
@@ -146,8 +188,9 @@ int main(void) {
         Suite *suite = suite_create("pending_file");
         TCase *tcase = tcase_create("pending_file");
 
-        tcase_add_loop_test(tcase, a_name_comes_at_the_end, 0, 2);
-        tcase_add_loop_test(tcase, what_is_not_published_is_gone, 0, 2);
+        tcase_add_loop_test(tcase, a_name_comes_at_the_end, 0, NO_LINK);
+        tcase_add_loop_test(tcase, what_is_not_published_is_gone, 0, NO_LINK);
+        tcase_add_test(tcase, a_name_that_cannot_be_given_is_an_error);
         tcase_add_test(tcase, places_that_are_none);
         tcase_add_test(tcase, failed_allocations_are_errors);
         suite_add_tcase(suite, tcase);
