@@ -159,7 +159,8 @@ static int find_volume_key(const struct session *session, const struct wla_secre
         return crypt_volume_check_key(volume, key, err);
 }
 
-/* What is written to a file without a name is lost when the VM stops. */
+/* What is written to a file without a name is lost when the VM stops; and so is a layer above a conversion
+ * that has been removed since the inspection. */
 static int refuse_nameless(const struct session *session, struct wla_error *err) {
         struct stat status;
 
@@ -184,7 +185,7 @@ static int claim_file(struct session *session, bool writable, struct wla_error *
         if (layer_store_open(session->config->volumes.layer_directory, &session->store, err) < 0 ||
             session_claim(session, session->image.device, session->image.inode, writable, err) <
                     0 ||
-            (writable && refuse_nameless(session, err) < 0))
+            ((writable || session->converted) && refuse_nameless(session, err) < 0))
                 return -1;
         return used_file_refuse(session->image.device, session->image.inode, !writable, err);
 }

@@ -12,6 +12,9 @@ import tempfile
 import unittest
 import uuid
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
 import foreign_formats
 from running import BUILD, poll
 
@@ -22,7 +25,13 @@ MARKER = b"a marker of the formats' test"
 KEY = bytes(range(32))
 OTHER_KEY = bytes(range(1, 33))
 KEY_ID = "local:///web"
+KEY_PURPOSE = b"wlagent-isecl 1\n"
 LARGEST = 32  # MiB of memory
+
+
+def conversion_key(key, identity):
+    """The volume key of such an image, converted under this key."""
+    return HKDF(hashes.SHA256(), 64, None, KEY_PURPOSE + identity.encode()).derive(key)
 
 
 class Volumed:
@@ -127,6 +136,19 @@ class Isecl(Formats):
         self.assertIn(f"format=1 size={before.st_size} ", self.ask())
         self.assertIn("is not in Intel's format", self.refused("convert", self.key, KEY_ID))
         self.assertEqual(os.stat(os.path.join(self.converted, names[0])).st_ino, before.st_ino)
+
+    def test_a_conversion_that_was_removed_meanwhile_is_not_opened(self):
+        self.ask("convert", self.key, KEY_ID)
+        name = self.conversions()[0].removesuffix(".img")
+        key = self.write("volume-key", conversion_key(KEY, name))
+        with subprocess.Popen([CLIENT, self.volumed.socket, "image", self.path, "wait", "open", key],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+            self.assertIn("format=1", client.stdout.readline())
+            self.assertEqual(client.stdout.readline(), "waiting\n")
+            for name in self.conversions():
+                os.unlink(os.path.join(self.converted, name))
+            said, _ = client.communicate("\n", timeout=60)
+        self.assertIn("busy: the image has just been replaced or removed", said)
 
     def test_conversions_are_listed(self):
         self.ask("convert", self.key, KEY_ID)
