@@ -20,6 +20,7 @@ struct domains_call {
         struct uuid *known; /* sorted */
         struct volume_list layers;
         struct volume_list chosen; /* orphans that are to be removed */
+        uint64_t listed_usec;      /* CLOCK_MONOTONIC */
 };
 
 static void free_call(struct domains_call *call) {
@@ -111,6 +112,7 @@ static int judge(struct domains_call *call, struct buf *json, struct wla_error *
                 .known = is_known,
                 .userdata = call,
                 .now_sec = (uint64_t)time(NULL),
+                .listed_usec = call->listed_usec,
                 .now_usec = clock_now_usec(),
                 .age_usec = vm_service_orphan_usec(call->service),
         };
@@ -138,6 +140,7 @@ static int begin(const struct service_context *context, struct domains_call *cal
         call->errand.finish = list_finish;
         if (read_domains(context->request->payload, call, err) < 0)
                 return wla_wrap(err, "the list of domains");
+        call->listed_usec = clock_now_usec();
         lifecycle_look_again(vm_service_lifecycle(context->service));
         return errand_begin(&call->errand, vm_service_lifecycle(context->service),
                             context->request->deadline_usec, err);

@@ -35,7 +35,8 @@ static void remove_finish(struct errand *errand, const struct wla_error *err) {
         struct remove_call *call = (struct remove_call *)errand;
 
         if (call->orphan)
-                orphans_remove_end(vm_service_orphans(call->service), call->text, !err);
+                orphans_remove_end(vm_service_orphans(call->service), call->text, clock_now_usec(),
+                                   err);
         if (call->orphan && !err)
                 report_orphan(&call->name, /* removed= */ true);
         /* An ephemeral layer is gone already. */
@@ -114,7 +115,7 @@ static int remove_begin(const struct service_context *context, struct remove_cal
         call->errand.finish = remove_finish;
         int outcome = errand_begin(&call->errand, lifecycle, context->request->deadline_usec, err);
         if (outcome < 0 && call->orphan)
-                orphans_remove_end(vm_service_orphans(call->service), call->text, false);
+                orphans_remove_cancel(vm_service_orphans(call->service), call->text);
         return outcome;
 }
 

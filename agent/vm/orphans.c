@@ -19,6 +19,7 @@ enum stage {
         KEPT,
         CHOSEN,
         REMOVING,
+        UNHEARD, /* volumed was asked to remove it, and has not answered */
 };
 
 struct orphan {
@@ -27,6 +28,7 @@ struct orphan {
         uint64_t since_sec;
         uint64_t age_usec; /* at the last review */
         enum stage stage;
+        uint64_t unheard_usec;
 };
 
 struct orphans {
@@ -37,6 +39,8 @@ struct orphans {
 };
 
 static const char hint_again[] = "run 'wlagent vm reconcile' again";
+static const char hint_unheard[] = "run 'wlagent vm reconcile', which finds out, and start the VM "
+                                   "again";
 static const char hint_removed[] = "libvirt had not known the VM for OrphanSeconds=; if it starts "
                                    "again, it starts with the unchanged image";
 
@@ -187,6 +191,10 @@ static void grow_older(struct orphans *orphans, uint64_t now_usec) {
         orphans->reviewed_usec = now_usec;
 }
 
+static bool is_leaving(const struct orphan *orphan) {
+        return orphan->stage == REMOVING || orphan->stage == UNHEARD;
+}
+
 /* Those that have a VM again, or are gone. */
 static void drop_others(struct orphans *orphans, const struct orphans_review *review) {
         size_t kept = 0;
@@ -194,8 +202,8 @@ static void drop_others(struct orphans *orphans, const struct orphans_review *re
         for (size_t i = 0; i < orphans->count; i++) {
                 const struct orphan *orphan = &orphans->list[i];
 
-                if (orphan->stage == REMOVING || (volume_list_find(review->layers, orphan->name) &&
-                                                  !review->known(review->userdata, &orphan->vm)))
+                if (is_leaving(orphan) || (volume_list_find(review->layers, orphan->name) &&
+                                           !review->known(review->userdata, &orphan->vm)))
                         orphans->list[kept++] = *orphan;
         }
         orphans->count = kept;
@@ -220,11 +228,21 @@ static int judge_layer(struct orphans *orphans, const struct orphans_review *rev
         if (orphan->since_sec > review->now_sec)
                 /* The clock was wrong then, or is now. */
                 orphan->since_sec = review->now_sec;
-        if (orphan->age_usec < review->age_usec || orphan->stage == REMOVING ||
+        if (orphan->age_usec < review->age_usec || is_leaving(orphan) ||
             chosen->count == ORPHAN_CHOICE_MAX)
                 return 0;
         orphan->stage = CHOSEN;
         return volume_list_add(chosen, entry, err);
+}
+
+/* What is listed now was not removed, or will be gone in the next list. */
+static void settle(struct orphans *orphans, const struct orphans_review *review) {
+        for (size_t i = 0; i < orphans->count; i++) {
+                struct orphan *orphan = &orphans->list[i];
+
+                if (orphan->stage == UNHEARD && review->listed_usec > orphan->unheard_usec)
+                        orphan->stage = KEPT;
+        }
 }
 
 static void choose_none(struct orphans *orphans) {
@@ -240,6 +258,7 @@ int orphans_judge(struct orphans *orphans, const struct orphans_review *review,
         int outcome = 0;
 
         grow_older(orphans, review->now_usec);
+        settle(orphans, review);
         drop_others(orphans, review);
         for (size_t i = 0; i < review->layers->count && outcome == 0; i++) {
                 const struct volume_entry *entry = &review->layers->entries[i];
@@ -267,7 +286,7 @@ static bool is_chosen(const struct orphans *orphans, const struct orphan *orphan
 bool orphans_leaving(const struct orphans *orphans, const char *name, uint64_t now_usec) {
         const struct orphan *orphan = find(orphans, name);
 
-        return orphan && (orphan->stage == REMOVING || is_chosen(orphans, orphan, now_usec));
+        return orphan && (is_leaving(orphan) || is_chosen(orphans, orphan, now_usec));
 }
 
 bool orphans_left(const struct orphans *orphans, const struct uuid *vm) {
@@ -280,11 +299,16 @@ bool orphans_left(const struct orphans *orphans, const struct uuid *vm) {
 int orphans_claim(struct orphans *orphans, const struct uuid *vm, struct wla_error *err) {
         size_t kept = 0;
 
-        for (size_t i = 0; i < orphans->count; i++)
-                if (orphans->list[i].stage == REMOVING && uuid_equal(&orphans->list[i].vm, vm))
-                        return wla_fail_hint(err, WLA_E_BUSY, hint_removed,
-                                             "the layer %s is just being removed",
-                                             orphans->list[i].name);
+        for (size_t i = 0; i < orphans->count; i++) {
+                const struct orphan *orphan = &orphans->list[i];
+
+                if (!is_leaving(orphan) || !uuid_equal(&orphan->vm, vm))
+                        continue;
+                return wla_fail_hint(err, WLA_E_BUSY,
+                                     orphan->stage == UNHEARD ? hint_unheard : hint_removed,
+                                     "the layer %s is %s removed", orphan->name,
+                                     orphan->stage == UNHEARD ? "perhaps being" : "just being");
+        }
         for (size_t i = 0; i < orphans->count; i++)
                 if (!uuid_equal(&orphans->list[i].vm, vm))
                         orphans->list[kept++] = orphans->list[i];
@@ -309,15 +333,26 @@ int orphans_remove_begin(struct orphans *orphans, const char *name, uint64_t rev
         return 0;
 }
 
-void orphans_remove_end(struct orphans *orphans, const char *name, bool removed) {
+void orphans_remove_end(struct orphans *orphans, const char *name, uint64_t now_usec,
+                        const struct wla_error *failure) {
         struct orphan *orphan = find(orphans, name);
 
         if (!orphan)
                 return;
-        if (!removed) {
-                orphan->stage = KEPT;
+        if (failure) {
+                bool unheard = failure->code == WLA_E_TIMEOUT || failure->code == WLA_E_UNAVAILABLE;
+
+                orphan->stage = unheard ? UNHEARD : KEPT;
+                orphan->unheard_usec = now_usec;
                 return;
         }
         *orphan = orphans->list[--orphans->count];
         save_or_tell(orphans);
+}
+
+void orphans_remove_cancel(struct orphans *orphans, const char *name) {
+        struct orphan *orphan = find(orphans, name);
+
+        if (orphan)
+                orphan->stage = KEPT;
 }

@@ -49,8 +49,9 @@ struct orphans_review {
         bool (*known)(void *userdata, const struct uuid *vm);
         void *userdata;
         uint64_t now_sec;
-        uint64_t now_usec; /* CLOCK_MONOTONIC; it names the review */
-        uint64_t age_usec; /* from which on a layer is removed */
+        uint64_t listed_usec; /* when volumed was asked for the layers; CLOCK_MONOTONIC */
+        uint64_t now_usec;    /* CLOCK_MONOTONIC; it names the review */
+        uint64_t age_usec;    /* from which on a layer is removed */
 };
 int orphans_judge(struct orphans *orphans, const struct orphans_review *review,
                   struct volume_list *ret, struct wla_error *err) _must_check_;
@@ -69,4 +70,11 @@ int orphans_claim(struct orphans *orphans, const struct uuid *vm,
 /* WLA_E_BUSY when the layer was not chosen by that review, or is not chosen any more. */
 int orphans_remove_begin(struct orphans *orphans, const char *name, uint64_t review_usec,
                          uint64_t now_usec, struct wla_error *err) _must_check_;
-void orphans_remove_end(struct orphans *orphans, const char *name, bool removed);
+
+/* failure: NULL when the layer is gone.  When volumed has not answered it may still be at it: then the layer
+ * counts as being removed until a review has asked for the layers after that. */
+void orphans_remove_end(struct orphans *orphans, const char *name, uint64_t now_usec,
+                        const struct wla_error *failure);
+
+/* volumed was never asked. */
+void orphans_remove_cancel(struct orphans *orphans, const char *name);

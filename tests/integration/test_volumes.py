@@ -337,6 +337,9 @@ class Orphans(VolumeTest):
         self.volumed.stop()
         self.volumed.start()
         self.assertEqual(removal.answer().code, "unavailable")
+        # Nobody knows yet whether it stays.
+        self.refused_start("prepare", self.domain, "busy", f"{self.domain.mapping()} is perhaps being removed")
+        self.told(self.domain)
         self.run_through(self.domain)
         self.stays()
 

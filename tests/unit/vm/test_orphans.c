@@ -28,6 +28,7 @@ struct told {
         bool (*known)(void *userdata, const struct uuid *owner);
         uint64_t now_sec;
         uint64_t now_usec;
+        uint64_t listed_usec; /* 0: just now */
 };
 
 static size_t review(struct orphans *orphans, const struct told *told) {
@@ -42,6 +43,7 @@ static size_t review(struct orphans *orphans, const struct told *told) {
                 .layers = &layers,
                 .known = told->known,
                 .now_sec = told->now_sec,
+                .listed_usec = told->listed_usec ? told->listed_usec : told->now_usec,
                 .now_usec = told->now_usec,
                 .age_usec = DAY,
         };
@@ -55,7 +57,7 @@ static size_t review(struct orphans *orphans, const struct told *told) {
 
 /* How many layers are to be removed, by a list without any domain at that time. */
 static size_t judge(struct orphans *orphans, uint64_t now_usec) {
-        const struct told told = {nobody, 1000 + now_usec / USEC_PER_SEC, now_usec};
+        const struct told told = {nobody, 1000 + now_usec / USEC_PER_SEC, now_usec, 0};
 
         return review(orphans, &told);
 }
@@ -92,6 +94,14 @@ static enum wla_code remove_begin(uint64_t review_usec, uint64_t now_usec) {
                                                                                      : err.code;
 }
 
+static void remove_end(uint64_t now_usec, enum wla_code code) {
+        struct wla_error err = {0};
+
+        if (code != WLA_OK)
+                (void)wla_fail(&err, code, "not removed");
+        orphans_remove_end(orphans, NAME, now_usec, code != WLA_OK ? &err : NULL);
+}
+
 static enum wla_code claim(void) {
         struct wla_error err = {0};
 
@@ -105,7 +115,7 @@ static void choose(void) {
 }
 
 START_TEST(a_clock_put_forward_is_no_time_passed) {
-        const struct told far_ahead = {nobody, UINT64_C(86400) * 1000, BEGIN + USEC_PER_SEC};
+        const struct told far_ahead = {nobody, UINT64_C(86400) * 1000, BEGIN + USEC_PER_SEC, 0};
 
         set_up();
         ck_assert_uint_eq(judge(orphans, BEGIN), 0);
@@ -124,7 +134,7 @@ START_TEST(a_clock_put_forward_is_no_time_passed) {
 END_TEST
 
 START_TEST(a_clock_put_back_shows_no_time_to_come) {
-        const struct told back = {nobody, 7, BEGIN + USEC_PER_SEC};
+        const struct told back = {nobody, 7, BEGIN + USEC_PER_SEC, 0};
 
         set_up();
         ck_assert_uint_eq(judge(orphans, BEGIN), 0);
@@ -165,14 +175,14 @@ START_TEST(only_what_the_last_review_has_chosen_is_removed) {
         ck_assert_int_eq(remove_begin(BEGIN + DAY, BEGIN + DAY + 3), WLA_E_BUSY);
         ck_assert_int_eq(remove_begin(BEGIN + DAY + 2, BEGIN + DAY + 3), WLA_OK);
         ck_assert_int_eq(remove_begin(BEGIN + DAY + 2, BEGIN + DAY + 4), WLA_E_BUSY);
-        orphans_remove_end(orphans, NAME, true);
+        remove_end(BEGIN + DAY + 5, WLA_OK);
         ck_assert_uint_eq(orphans_since(orphans, NAME), 0);
         tear_down();
 }
 END_TEST
 
 START_TEST(known_after_all) {
-        const struct told told = {everybody, 2000, BEGIN + DAY + 1};
+        const struct told told = {everybody, 2000, BEGIN + DAY + 1, 0};
 
         choose();
         ck_assert_uint_eq(review(orphans, &told), 0);
@@ -221,14 +231,47 @@ START_TEST(a_removal_comes_first) {
         ck_assert_int_eq(claim(), WLA_E_BUSY);
         ck_assert_uint_eq(judge(orphans, BEGIN + 2 * DAY), 0);
         ck_assert(orphans_leaving(orphans, NAME, BEGIN + 2 * DAY));
-        const struct told told = {everybody, 2000, BEGIN + 2 * DAY + 1};
+        const struct told told = {everybody, 2000, BEGIN + 2 * DAY + 1, 0};
         ck_assert_uint_eq(review(orphans, &told), 0);
         ck_assert_int_eq(claim(), WLA_E_BUSY);
 
-        orphans_remove_end(orphans, NAME, false);
+        remove_end(BEGIN + 2 * DAY + 1, WLA_E_DENIED);
         ck_assert(!orphans_leaving(orphans, NAME, BEGIN + 2 * DAY + 1));
         ck_assert_int_eq(claim(), WLA_OK);
-        orphans_remove_end(orphans, NAME, true);
+        remove_end(BEGIN + DAY + 5, WLA_OK);
+        tear_down();
+}
+END_TEST
+
+/* It may still be removed: no start may believe that its layer stays. */
+START_TEST(a_removal_without_an_answer) {
+        static const enum wla_code codes[] = {WLA_E_TIMEOUT, WLA_E_UNAVAILABLE};
+        uint64_t lost_usec = BEGIN + DAY + 2;
+
+        for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+                const struct told before = {nobody, 2000, lost_usec + 1, lost_usec - 1};
+                const struct told after = {nobody, 2000, lost_usec + 3, lost_usec + 2};
+
+                choose();
+                ck_assert_int_eq(remove_begin(BEGIN + DAY, BEGIN + DAY + 1), WLA_OK);
+                remove_end(lost_usec, codes[i]);
+                ck_assert_int_eq(claim(), WLA_E_BUSY);
+                ck_assert(orphans_leaving(orphans, NAME, lost_usec));
+                ck_assert_uint_eq(review(orphans, &before), 0);
+                ck_assert_int_eq(claim(), WLA_E_BUSY);
+                ck_assert_uint_eq(review(orphans, &after), 1);
+                ck_assert_int_eq(claim(), WLA_OK);
+                tear_down();
+        }
+}
+END_TEST
+
+START_TEST(a_removal_that_never_began) {
+        choose();
+        ck_assert_int_eq(remove_begin(BEGIN + DAY, BEGIN + DAY + 1), WLA_OK);
+        orphans_remove_cancel(orphans, NAME);
+        ck_assert_int_eq(claim(), WLA_OK);
+        orphans_remove_cancel(orphans, NAME);
         tear_down();
 }
 END_TEST
@@ -250,4 +293,5 @@ END_TEST
 SUITE_MAIN("orphans", a_clock_put_forward_is_no_time_passed, a_clock_put_back_shows_no_time_to_come,
            old_since_a_former_life, after_a_reboot_the_time_since_counts,
            only_what_the_last_review_has_chosen_is_removed, known_after_all, a_choice_does_not_last,
-           a_start_comes_first, a_removal_comes_first, a_claim_that_cannot_be_kept_in_the_file)
+           a_start_comes_first, a_removal_comes_first, a_removal_without_an_answer,
+           a_removal_that_never_began, a_claim_that_cannot_be_kept_in_the_file)
