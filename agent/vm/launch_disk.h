@@ -39,6 +39,7 @@ struct launch_disk {
         struct luks2_header header;   /* of the image; not with VOLUMED_FORMAT_ISECL */
         bool has_layer;               /* it was there before */
         bool pointed; /* DISK_NOVA: the disk names the mapping since this launch, or may */
+        bool set;     /* DISK_SECRET: the secret has its value since this launch, or may */
         struct luks2_header layer_header;
         struct key_id key_id;
         /* Between unlock and open: the image's volume key, or for other formats the key itself. */

@@ -80,6 +80,17 @@ void lifecycle_drop_disk(struct vm *vm, struct vm_disk *disk) {
         vm_remove_disk(vm, disk);
 }
 
+void lifecycle_drop_all(struct vm *vm) {
+        for (size_t i = vm->disk_count; i > 0; i--) {
+                struct vm_disk *disk = vm->disks[i - 1];
+
+                if (disk->mode == DISK_SECRET && !disk->cleared)
+                        lifecycle_end_lease(disk);
+                else
+                        lifecycle_drop_disk(vm, disk);
+        }
+}
+
 static int on_pool(sd_event_source *source, int fd, uint32_t events, void *userdata) {
         struct lifecycle *lifecycle = userdata;
 
@@ -205,6 +216,8 @@ void lifecycle_started(struct lifecycle *lifecycle, const struct uuid *uuid) {
                 if (!vm->disks[i]->by_hand) {
                         lease_end(&vm->disks[i]->lease);
                         vm->disks[i]->arriving = false;
+                        if (vm->disks[i]->mode == DISK_SECRET && !vm->disks[i]->cleared)
+                                lifecycle_confirm_in(lifecycle, REMOVAL_PATIENCE);
                 }
         lifecycle_note(vm);
         lifecycle_arm_leases(lifecycle);
@@ -234,10 +247,9 @@ void lifecycle_released(struct lifecycle *lifecycle, const struct uuid *uuid) {
         if (!vm || vm_is_expected(vm))
                 return;
         report_closed(vm);
-        while (vm->disk_count > 0)
-                lifecycle_drop_disk(vm, vm->disks[vm->disk_count - 1]);
+        lifecycle_drop_all(vm);
         vm_set_state(vm, VM_STOPPING);
-        if (vm->launch)
+        if (vm->launch || vm->disk_count > 0)
                 lifecycle_note(vm);
         lifecycle_tidy(vm);
         lifecycle_arm_leases(lifecycle);
@@ -421,6 +433,7 @@ struct lifecycle *lifecycle_free(struct lifecycle *lifecycle) {
         if (!lifecycle)
                 return NULL;
 
+        lifecycle_cancel_confirmation(lifecycle);
         pool_free(lifecycle->pool);
         sd_event_source_disable_unref(lifecycle->pool_source);
         sd_event_source_disable_unref(lifecycle->lease_timer);

@@ -22,6 +22,7 @@ struct lifecycle {
         sd_event_source *confirm_timer;
         struct confirmation *confirmation; /* under way, or NULL */
         uint64_t confirm_pause_usec;       /* before the next attempt after a failed one */
+        size_t clear_turn;                 /* the secret with which clearing goes on */
         struct vm_list vms;
 };
 
@@ -41,6 +42,9 @@ void lifecycle_go_on(struct vm *vm);
 /* A disk that is not this VM's any more; one of Nova's is given back. */
 void lifecycle_drop_disk(struct vm *vm, struct vm_disk *disk);
 
+/* All of them, but for secrets of which nobody has said yet that they are cleared: those are asked for. */
+void lifecycle_drop_all(struct vm *vm);
+
 /* A record that cannot be written is told in the log. */
 void lifecycle_note(const struct vm *vm);
 
@@ -54,4 +58,5 @@ void lifecycle_arm_leases(struct lifecycle *lifecycle);
 
 /* Asks volumed in so many microseconds which mappings are there; VMs whose disks are gone lose them. */
 void lifecycle_confirm_in(struct lifecycle *lifecycle, uint64_t usec);
+void lifecycle_cancel_confirmation(struct lifecycle *lifecycle);
 int lifecycle_make_confirm_timer(struct lifecycle *lifecycle, struct wla_error *err) _must_check_;

@@ -40,9 +40,12 @@ static void point_back(struct pool_job *job) {
 }
 
 static void tell(const struct nova_return *back) {
-        /* On shared storage the instance may run elsewhere by now. */
-        log_line(back->err.code == WLA_E_BUSY ? LOG_INFO : LOG_WARNING,
-                 "the disk of instance %s still names the mapping of its image: %s",
+        int level = LOG_WARNING;
+
+        /* On shared storage the instance may run elsewhere by now; and most that are asked for again run. */
+        if (back->err.code == WLA_E_BUSY)
+                level = back->vm->nova_busy_until_usec > 0 ? LOG_DEBUG : LOG_INFO;
+        log_line(level, "the disk of instance %s still names the mapping of its image: %s",
                  back->uuid.text, wla_error_text(&back->err));
 }
 

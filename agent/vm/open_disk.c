@@ -131,11 +131,19 @@ static int point_nova(struct launch_disk *disk, const struct launch_place *place
         return outcome;
 }
 
+static int set_secret(struct launch_disk *disk, const struct launch_place *place,
+                      struct wla_error *err) {
+        int outcome = disk_secret_set(&disk->line.secret, disk->image_key, place, &disk->image,
+                                      err);
+
+        disk->set = disk->set || outcome == 0 || may_have_happened(err);
+        return outcome;
+}
+
 static int open_once(struct launch_disk *disk, const struct launch_place *place,
                      struct wla_error *err) {
         if (disk->line.mode == DISK_SECRET)
-                return disk_secret_set(&disk->line.secret, disk->image_key, place, &disk->image,
-                                       err);
+                return set_secret(disk, place, err);
         if (disk->format == VOLUMED_FORMAT_ISECL && launch_disk_convert(disk, place, err) < 0)
                 return -1;
         if (disk->line.mode == DISK_DIRECT)

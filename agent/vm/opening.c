@@ -152,6 +152,8 @@ static void remove_launched(struct vm *vm, struct launch *launch) {
 
                 if (disk && disk->arriving && vm->was_expected)
                         lease_end(&disk->lease);
+                else if (disk && launched->set)
+                        lifecycle_end_lease(disk);
                 else if (disk && launched->pointed)
                         lifecycle_drop_disk(vm, disk);
                 else if (disk)
@@ -271,6 +273,7 @@ static void let_go(struct vm *vm, const struct vm_call *call) {
         vm_set_state(vm, VM_OPENING);
         vm->migrating = call->order.why == OPEN_FOR_MIGRATION;
         vm->runs = false;
+        vm->nova_busy_until_usec = 0;
         lifecycle_arm_leases(vm->lifecycle);
 }
 

@@ -48,6 +48,7 @@ struct vm_disk {
         enum disk_mode mode;
         struct uuid nova_image;           /* DISK_NOVA: the image in Glance */
         struct uuid secret;               /* DISK_SECRET, which has neither image nor name */
+        bool cleared;                     /* DISK_SECRET: it has no value, as volumed has said */
         char key_id[KEY_ID_TEXT_MAX + 1]; /* "": not known */
         char name[VOLUME_NAME_SIZE];      /* of the VM's volume, below VOLUME_DEVICE_ROOT */
         bool by_hand;                     /* opened by CONTROL_VOLUME_OPEN, not for a start */
@@ -71,10 +72,11 @@ struct vm {
         struct vm_disk *disks[DOMAIN_DISKS_MAX];
 
         uint64_t changed_usec; /* what is held, or should be, has changed; CLOCK_MONOTONIC */
-        bool seen_open;        /* without us, once: what is just ending looks the same */
-        bool runs;             /* in this life libvirt or QEMU's locks have said so */
-        bool was_expected;     /* before the launch that is under way, which is for migration */
-        bool migrating; /* opened for migration to this host, and not taken over by a start */
+        uint64_t nova_busy_until_usec; /* its disk was in use: nobody asks again before that */
+        bool seen_open;                /* without us, once: what is just ending looks the same */
+        bool runs;                     /* in this life libvirt has said so */
+        bool was_expected; /* before the launch that is under way, which is for migration */
+        bool migrating;    /* opened for migration to this host, and not taken over by a start */
         struct launch *launch;           /* under way */
         struct nova_return *nova_return; /* under way; no launch begins before its end */
         bool launch_by_hand;             /* it opens one more disk, whatever the VM is doing */

@@ -154,8 +154,10 @@ static int clear_for_sure(const struct uuid *secret) {
                 if (run_apart(clear_value, secret, /* answers= */ false, &err) == 0)
                         return EXIT_SUCCESS;
                 if (clock_now_usec() > until_usec) {
-                        log_line(LOG_ERR, "libvirt's secret %s may still have its value: %s",
-                                 secret->text, wla_error_text(&err));
+                        log_line(LOG_ERR,
+                                 "libvirt's secret %s may still have its value: %s (take it away "
+                                 "with 'virsh -c secret:///system secret-undefine %s')",
+                                 secret->text, wla_error_text(&err), secret->text);
                         return EXIT_FAILURE;
                 }
                 (void)sleep(PAUSE_SEC);

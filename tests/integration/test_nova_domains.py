@@ -190,6 +190,22 @@ class Nova(VmTest):
         self.assertEqual(self.vm(self.instance)["state"], "running")
         self.stops()
 
+    def test_something_else_has_its_disk_in_use(self):
+        """volumed answers busy: then it may run, until somebody has asked again."""
+        other = self.another()
+        self.starts()
+        self.starts(other)
+        self.agent.stop(9)
+        self.instance.dies()
+        other.dies()
+        self.volumed.fault("REBASE", "busy")
+        self.agent.start()
+        harness.poll(lambda: self.agent.log_text().count("still names the mapping") == 2, "volumed to be asked")
+        self.assertEqual((self.vm(self.instance)["state"], self.vm(other)["state"]), ("running", "running"))
+        self.volumed.fault()
+        harness.poll(lambda: not self.vms(), "both to be forgotten", 45)
+        self.assertEqual((self.instance.backing(), other.backing()), (self.instance.base, other.base))
+
     def test_it_ends_while_volumed_is_asked_whether_it_runs(self):
         other = self.another()
         self.starts()

@@ -6,7 +6,7 @@ import signal
 import uuid
 
 import harness
-from vms import VmTest
+from vms import Domain, VmTest
 
 
 class EncryptedDomain:
@@ -136,6 +136,8 @@ class Secrets(VmTest):
                 self.volumed.fault()
                 self.is_cleared()
                 self.nothing_is_left(self.domain)
+                self.assertGreaterEqual(self.cleared_by_command(), 1)
+                self.volumed.forget_order()
 
     def test_the_lease_ends(self):
         self.configure(LeaseSeconds="5")
@@ -202,6 +204,67 @@ class Secrets(VmTest):
         self.volumed.kill_sessions()
         harness.poll(lambda: self.cleared_by_command() == 3, "three attempts", 20)
         self.nothing_is_left(self.domain)
+
+    def test_set_without_an_answer_and_killed(self):
+        """Nobody has seen it cleared: that is not forgotten."""
+        self.volumed.fault("SET_SECRET", "lost")
+        self.refused_start("prepare", self.domain, "unavailable", "^disk vda: ")
+        self.volumed.fault("CLEAR_SECRET", "refuse")
+        harness.poll(lambda: self.cleared_by_command() >= 3, "some attempts", 20)
+        self.assertNotEqual(self.vm(self.domain)["state"], "running")
+        self.agent.stop(signal.SIGKILL)
+        self.volumed.fault()
+        self.volumed.forget_order()
+        self.agent.start()
+        harness.poll(lambda: self.cleared_by_command() == 1, "the value to be cleared")
+        self.nothing_is_left(self.domain)
+
+    def test_it_is_seen_cleared_while_it_runs(self):
+        self.allowed("prepare", self.domain)
+        self.volumed.fault("CLEAR_SECRET", "refuse", 1)
+        self.allowed("started", self.domain)
+        harness.poll(lambda: self.cleared_by_command() == 2, "the value to be cleared for sure")
+        self.assertEqual(self.vm(self.domain)["state"], "running")
+        self.allowed("release", self.domain)
+        self.nothing_is_left(self.domain)
+        self.assertEqual(self.cleared_by_command(), 2)
+
+    def test_it_is_seen_cleared_after_a_start_that_failed(self):
+        self.allowed("prepare", self.domain)
+        self.volumed.fault("CLEAR_SECRET", "refuse", 1)
+        self.allowed("release", self.domain)
+        self.nothing_is_left(self.domain)
+        self.assertEqual(self.cleared_by_command(), 2)
+
+    def test_one_that_cannot_be_cleared_holds_up_nobody_else(self):
+        other = Domain({"vda": (self.image, "direct")}, "other")
+        self.allowed("prepare", self.domain)
+        self.run_through(other)
+        self.agent.stop(signal.SIGKILL)
+        self.volumed.qemu_ends(other.mapping())
+        self.volumed.fault("CLEAR_SECRET", "refuse")
+        self.agent.start()
+        harness.poll(lambda: self.vm(other) is None, "the end of the other one to be noticed")
+        self.assertRegex(self.agent.log_text(), f"not every secret of libvirt has been cleared: .*{self.secret}.*refused")
+        self.assertEqual(self.vm(self.domain)["disks"][0]["secret"], self.secret)
+        self.volumed.fault()
+        harness.poll(lambda: self.vm(self.domain) is None, "the value to be cleared", 20)
+        self.assertEqual(self.records(), [])
+
+    def test_one_that_hangs_lets_others_have_their_turn(self):
+        other = EncryptedDomain({"vda": (str(uuid.uuid4()), self.KEY)}, "other")
+        self.allowed("prepare", self.domain)
+        self.allowed("prepare", other)
+        self.agent.stop(signal.SIGKILL)
+        self.is_cleared()
+        self.volumed.forget_order()
+        self.volumed.fault("CLEAR_SECRET", "hang", 1)
+        self.agent.start()
+        harness.poll(lambda: not self.vms(), "both to be cleared", 30)
+        with open(os.path.join(self.volumed.directory, "order"), encoding="utf-8") as lines:
+            order = [line.split()[1] for line in lines if line.startswith("CLEAR_SECRET ")]
+        self.assertEqual(len(order), 3)
+        self.assertEqual((order[0], order[0] != order[1]), (order[2], True))
 
     def test_migration_to_this_host(self):
         self.allowed("migrate", self.domain)
