@@ -20,7 +20,7 @@ static inline unsigned long suite_rounds(unsigned long usual) {
                 Suite *suite = suite_create(name);                            \
                 TCase *tcase = tcase_create(name);                            \
                                                                               \
-                tcase_set_timeout(tcase, 60);                                 \
+                tcase_set_timeout(tcase, 240);                                \
                 for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) \
                         tcase_add_test(tcase, tests[i]);                      \
                 suite_add_tcase(suite, tcase);                                \
