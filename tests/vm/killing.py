@@ -4,15 +4,21 @@
 With VM_SWEEP=N (tests/vm/run --sweep N) tests go through all calls, or every Nth."""
 
 import contextlib
+import functools
 import itertools
 import os
 import random
 
 from running import BUILD, open_to_all
 
-LIBRARY = open_to_all(os.path.join(BUILD, "tests", "vm", "libkill_program.so"))
 DIRECTORY = "/run/kill"
 STRIDE = int(os.environ.get("VM_SWEEP", "0"))
+
+
+@functools.cache
+def library():
+    """Not in a build without tests, whose programs nobody kills."""
+    return open_to_all(os.path.join(BUILD, "tests", "vm", "libkill_program.so"))
 
 
 def steps(calls, few):
@@ -26,7 +32,7 @@ def preloaded():
     """What is started in the block can be killed."""
     os.makedirs(DIRECTORY, exist_ok=True)
     os.chmod(DIRECTORY, 0o777)  # the program removes the file, and wlagentd is not root's
-    os.environ["LD_PRELOAD"] = LIBRARY
+    os.environ["LD_PRELOAD"] = library()
     try:
         yield
     finally:

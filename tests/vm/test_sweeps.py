@@ -50,7 +50,7 @@ class Sweep(test_foreign.Foreign):
 
     def wlagent(self, *words):
         """Returns the exit code."""
-        return self.host.agent.run(*words, check=False, env={**os.environ, "LD_PRELOAD": killing.LIBRARY}).returncode
+        return self.host.agent.run(*words, check=False, env={**os.environ, "LD_PRELOAD": killing.library()}).returncode
 
     def idle(self):
         """What was cut off may be worked on for a while; and what tidies up is a process of volumed's, too."""
