@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "http/curl_library.h"
 #include "http/transfer.h"
+#include "loop/condition.h"
 #include "loop/thread.h"
 
-/* A deadline can be moved from another thread, which wakes nobody here. */
-#define LOOK_AT_DEADLINE_USEC (50 * USEC_PER_MSEC)
 /* libcurl's own timers end its wait earlier. */
 #define IDLE_MSEC              60000
 #define CONNECTIONS_PER_BROKER 16L
@@ -118,15 +116,6 @@ static void *client_thread(void *argument) {
         return NULL;
 }
 
-static void init_condition(pthread_cond_t *condition) {
-        pthread_condattr_t attributes;
-
-        (void)pthread_condattr_init(&attributes);
-        (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-        (void)pthread_cond_init(condition, &attributes);
-        (void)pthread_condattr_destroy(&attributes);
-}
-
 static void destroy(struct http_client *client) {
         (void)library.curl_multi_cleanup(client->multi);
         X509_STORE_free(client->store);
@@ -157,7 +146,7 @@ int http_client_new(const struct http_settings *settings, struct http_client **r
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
         client->settings.tls12 = settings->tls12;
         (void)pthread_mutex_init(&client->lock, NULL);
-        init_condition(&client->change);
+        condition_init(&client->change);
 
         if (!make_multi(&client->multi))
                 (void)wla_fail(err, WLA_E_BUSY, "out of memory");
@@ -188,26 +177,11 @@ struct http_client *http_client_free(struct http_client *client) {
         return NULL;
 }
 
-static void wait_for_change(struct http_client *client, uint64_t left_usec) {
-        struct timespec until;
-
-        if (left_usec > LOOK_AT_DEADLINE_USEC)
-                left_usec = LOOK_AT_DEADLINE_USEC;
-
-        uint64_t at_usec = clock_now_usec() + left_usec;
-        until.tv_sec = (time_t)(at_usec / USEC_PER_SEC);
-        until.tv_nsec = (long)(at_usec % USEC_PER_SEC * 1000);
-        (void)pthread_cond_timedwait(&client->change, &client->lock, &until);
-}
-
 /* With the lock held.  Whether the transfer has finished; otherwise the thread's from now on. */
 static bool wait_for_end(struct http_client *client, struct transfer *transfer,
                          const struct deadline *deadline) {
-        uint64_t left_usec;
-
-        while (transfer->state != TRANSFER_FINISHED &&
-               (left_usec = deadline_left_usec(deadline)) > 0)
-                wait_for_change(client, left_usec);
+        while (transfer->state != TRANSFER_FINISHED && deadline_left_usec(deadline) > 0)
+                condition_wait(&client->change, &client->lock, deadline);
         if (transfer->state == TRANSFER_FINISHED)
                 return true;
 

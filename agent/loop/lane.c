@@ -5,13 +5,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/file.h"
+#include "loop/condition.h"
 #include "loop/thread.h"
-
-/* A deadline can be moved from another thread, which wakes nobody here. */
-#define LOOK_AT_DEADLINE_USEC (50 * USEC_PER_MSEC)
 
 enum job_state {
         JOB_QUEUED = 0,
@@ -91,15 +88,6 @@ static void *lane_thread(void *argument) {
         return NULL;
 }
 
-static void init_condition(pthread_cond_t *condition) {
-        pthread_condattr_t attributes;
-
-        (void)pthread_condattr_init(&attributes);
-        (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-        (void)pthread_cond_init(condition, &attributes);
-        (void)pthread_condattr_destroy(&attributes);
-}
-
 static void destroy(struct lane *lane) {
         (void)pthread_cond_destroy(&lane->change);
         (void)pthread_cond_destroy(&lane->work);
@@ -119,8 +107,8 @@ int lane_new(const char *name, void *resource, size_t queue_max, struct lane **r
         lane->resource = resource;
         lane->queue_max = queue_max;
         (void)pthread_mutex_init(&lane->lock, NULL);
-        init_condition(&lane->work);
-        init_condition(&lane->change);
+        condition_init(&lane->work);
+        condition_init(&lane->change);
 
         if (thread_start(name, lane_thread, lane, &lane->thread, err) < 0) {
                 destroy(lane);
@@ -150,18 +138,6 @@ struct lane *lane_free(struct lane *lane) {
         return NULL;
 }
 
-static void wait_for_change(struct lane *lane, uint64_t left_usec) {
-        struct timespec until;
-
-        if (left_usec > LOOK_AT_DEADLINE_USEC)
-                left_usec = LOOK_AT_DEADLINE_USEC;
-
-        uint64_t at_usec = clock_now_usec() + left_usec;
-        until.tv_sec = (time_t)(at_usec / USEC_PER_SEC);
-        until.tv_nsec = (long)(at_usec % USEC_PER_SEC * 1000);
-        (void)pthread_cond_timedwait(&lane->change, &lane->lock, &until);
-}
-
 static int fail_in_time(const struct lane *lane, enum job_state state,
                         const struct deadline *deadline, struct wla_error *err) {
         if (deadline_cancelled(deadline))
@@ -175,11 +151,9 @@ static int fail_in_time(const struct lane *lane, enum job_state state,
 static int wait_for_job(struct lane *lane, struct lane_job **job, const struct deadline *deadline,
                         struct wla_error *err) {
         while ((*job)->state != JOB_FINISHED) {
-                uint64_t left_usec = deadline_left_usec(deadline);
-
-                if (left_usec == 0)
+                if (deadline_left_usec(deadline) == 0)
                         break;
-                wait_for_change(lane, left_usec);
+                condition_wait(&lane->change, &lane->lock, deadline);
         }
 
         enum job_state state = (enum job_state)(*job)->state;

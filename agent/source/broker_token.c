@@ -6,12 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "loop/condition.h"
 #include "source/token_expiry.h"
 
-#define LOGIN_FRAME           64u /* more than the names, quotes and braces of a login */
-#define AHEAD_USEC            (60 * USEC_PER_SEC)     /* renewed so long before its expiry */
-#define LIFE_USEC             (5 * 60 * USEC_PER_SEC) /* of a token that does not tell its own */
-#define LOOK_AT_DEADLINE_USEC (50 * USEC_PER_MSEC)
+#define LOGIN_FRAME 64u                     /* more than the names, quotes and braces of a login */
+#define AHEAD_USEC  (60 * USEC_PER_SEC)     /* renewed so long before its expiry */
+#define LIFE_USEC   (5 * 60 * USEC_PER_SEC) /* of a token that does not tell its own */
+
+static const char hint_same_token[] =
+        "WLS has to trust the signing certificate of AAS, and the clocks "
+        "of both and of this host have to agree";
 
 struct broker_token {
         struct http_client *http;
@@ -181,15 +185,6 @@ static int renew(struct broker_token *token, const struct deadline *deadline,
         return outcome;
 }
 
-static void wait_for_change(struct broker_token *token) {
-        struct timespec until;
-        uint64_t at_usec = clock_now_usec() + LOOK_AT_DEADLINE_USEC;
-
-        until.tv_sec = (time_t)(at_usec / USEC_PER_SEC);
-        until.tv_nsec = (long)(at_usec % USEC_PER_SEC * 1000);
-        (void)pthread_cond_timedwait(&token->change, &token->lock, &until);
-}
-
 static int make_usable(struct broker_token *token, const char *refused,
                        const struct deadline *deadline, struct wla_error *err) {
         bool renewed = false;
@@ -198,12 +193,13 @@ static int make_usable(struct broker_token *token, const char *refused,
                 if (clock_now_usec() < token->stopped_usec)
                         return fail_login(token->banned, err);
                 if (renewed)
-                        return wla_fail(err, WLA_E_DENIED,
-                                        "AAS gives a token that is expired or refused already");
+                        return wla_fail_hint(err, WLA_E_DENIED, hint_same_token,
+                                             "AAS gives a token that is expired or refused "
+                                             "already");
                 if (deadline_left_usec(deadline) == 0)
                         return wla_fail(err, WLA_E_TIMEOUT, "no token from AAS in time");
                 if (token->asking)
-                        wait_for_change(token);
+                        condition_wait(&token->change, &token->lock, deadline);
                 else if (renew(token, deadline, err) < 0)
                         return -1;
                 else
@@ -222,15 +218,6 @@ int broker_token_get(struct broker_token *token, const char *refused,
         return outcome;
 }
 
-static void init_condition(pthread_cond_t *condition) {
-        pthread_condattr_t attributes;
-
-        (void)pthread_condattr_init(&attributes);
-        (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-        (void)pthread_cond_init(condition, &attributes);
-        (void)pthread_condattr_destroy(&attributes);
-}
-
 int broker_token_new(struct http_client *http, const char *url, const char *user,
                      const struct wla_secret *password, struct broker_token **ret,
                      struct wla_error *err) {
@@ -239,7 +226,7 @@ int broker_token_new(struct http_client *http, const char *url, const char *user
         if (!token)
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
         (void)pthread_mutex_init(&token->lock, NULL);
-        init_condition(&token->change);
+        condition_init(&token->change);
         token->http = http;
         token->user = strdup(user);
         if (asprintf(&token->url, "%s/token", url) < 0)
