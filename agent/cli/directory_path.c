@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/directory_path.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+
+#define MODE_ABOVE 0755
+
+int directory_path_fail(int errno_value, const char *doing, const char *path,
+                        struct wla_error *err) {
+        (void)wla_fail_errno(err, errno_value, "%s %s", doing, path);
+        if (errno_value == EACCES || errno_value == EPERM) {
+                err->code = WLA_E_DENIED;
+                err->hint = "run wlagent as root";
+        }
+        return -1;
+}
+
+static int make_one(const char *path, mode_t mode, struct wla_error *err) {
+        if (mkdir(path, mode) < 0 && errno != EEXIST)
+                return directory_path_fail(errno, "making the directory", path, err);
+        return 0;
+}
+
+int directory_path_make(const char *path, mode_t mode, int *ret_fd, struct wla_error *err) {
+        char above[PATH_MAX];
+        size_t length = strlen(path);
+
+        if (length == 0 || length >= sizeof(above))
+                return wla_fail(err, WLA_E_INPUT, "'%.80s' is no path of a directory", path);
+        memcpy(above, path, length + 1);
+        for (char *slash = strchr(above + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+                *slash = '\0';
+                if (make_one(above, MODE_ABOVE, err) < 0)
+                        return -1;
+                *slash = '/';
+        }
+        if (make_one(path, mode, err) < 0)
+                return -1;
+
+        int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return directory_path_fail(errno, "opening the directory", path, err);
+        *ret_fd = fd;
+        return 0;
+}
