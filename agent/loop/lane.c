@@ -32,12 +32,13 @@ struct lane {
         char name[THREAD_NAME_MAX + 1];
 };
 
-static void append(struct lane *lane, struct lane_job *job) {
+/* Behind those of its kind. */
+static void insert(struct lane *lane, struct lane_job *job) {
         struct lane_job **at = &lane->first;
 
-        while (*at)
+        while (*at && (job->patient || !(*at)->patient))
                 at = &(*at)->next;
-        job->next = NULL;
+        job->next = *at;
         *at = job;
         lane->queued++;
 }
@@ -178,7 +179,7 @@ static int enter(struct lane *lane, struct lane_job *job, struct wla_error *err)
                                 lane->queued, lane->name);
 
         job->state = JOB_QUEUED;
-        append(lane, job);
+        insert(lane, job);
         lane->callers++;
         (void)pthread_cond_signal(&lane->work);
         return 0;

@@ -3,6 +3,8 @@
 
 /* A queue with exactly one thread, which owns one resource that is not thread-safe (the TPM).
  *
+ * Jobs are run in the order in which they come, but for patient ones: they let all others go first.
+ *
  * lane_call() blocks the calling worker until the job has run or the deadline has passed.  A job whose
  * caller has given up is finished by the lane and then freed by it: the caller never waits longer than
  * its deadline for a device that hangs.
@@ -21,6 +23,7 @@ struct lane;
 struct lane_job {
         void (*run)(struct lane_job *job, void *resource);
         void (*free)(struct lane_job *job); /* wipes what the job holds */
+        bool patient;                       /* nobody waits for its result */
         struct lane_job *next;              /* the lane's */
         int state;                          /* the lane's */
 };

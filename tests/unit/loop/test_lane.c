@@ -295,6 +295,34 @@ START_TEST(free_runs_what_is_queued) {
 }
 END_TEST
 
+START_TEST(patient_jobs_let_others_go_first) {
+        enum { PATIENT = 8 };
+        struct device device = {0};
+        struct lane *lane = make_lane(&device, PATIENT + 2);
+        struct hang hang;
+        struct caller callers[PATIENT + 2];
+
+        hang_start(&hang, lane);
+        for (size_t i = 0; i < PATIENT + 2; i++) {
+                struct probe *probe = probe_new();
+
+                probe->job.patient = i < PATIENT;
+                caller_start(&callers[i], lane, probe);
+        }
+        wait_until_full(lane);
+        hang_end(&hang);
+        free(hang.caller.probe);
+        for (size_t i = 0; i < PATIENT + 2; i++) {
+                (void)pthread_join(callers[i].thread, NULL);
+                ck_assert_int_eq(callers[i].result, 0);
+                /* The hanging one was the first. */
+                ck_assert_int_eq(callers[i].probe->result > 3, i < PATIENT);
+                free(callers[i].probe);
+        }
+        (void)lane_free(lane);
+}
+END_TEST
+
 static void *many_calls(void *argument) {
         struct lane *lane = argument;
         struct wla_error err = {0};
@@ -350,4 +378,5 @@ END_TEST
 SUITE_MAIN("lane", the_job_comes_back_to_its_caller, a_hanging_job_does_not_hold_its_caller,
            the_lane_works_on_after_a_hang, a_cancelled_caller_leaves_at_once,
            a_full_queue_refuses_and_frees, a_passed_deadline_runs_nothing, free_runs_what_is_queued,
-           thousands_of_calls_from_many_threads, free_takes_null, every_allocation_may_fail)
+           patient_jobs_let_others_go_first, thousands_of_calls_from_many_threads, free_takes_null,
+           every_allocation_may_fail)
