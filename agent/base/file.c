@@ -169,6 +169,11 @@ int file_write(int dir_fd, const char *name, const void *data, size_t size, mode
         return 0;
 }
 
+bool file_is_same(const struct stat *a, const struct stat *b) {
+        return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
+               a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
 int file_open_directory(const char *path, bool create, mode_t mode, int *ret_fd,
                         struct wla_error *err) {
         if (create && mkdir(path, mode) < 0 && errno != EEXIST)

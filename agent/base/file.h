@@ -7,6 +7,7 @@
  * regular file or above the limit, WLA_E_SYSTEM otherwise; the text names the path.
  */
 
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "base/buf.h"
@@ -48,6 +49,9 @@ int file_read_trusted(const char *path, struct buf *content, struct wla_error *e
  * was and no temporary file stays. */
 int file_write(int dir_fd, const char *name, const void *data, size_t size, mode_t mode,
                bool replace, struct wla_error *err) _must_check_;
+
+/* Whether nobody has replaced or changed a file between the two, as far as that shows. */
+bool file_is_same(const struct stat *a, const struct stat *b);
 
 /* Makes a directory unless it exists, and opens it.  mode is for a new one. */
 int file_open_directory(const char *path, bool create, mode_t mode, int *ret_fd,

@@ -29,7 +29,7 @@
 #define CREDENTIAL_SIGNING_KEY_SECRET "signing-key-secret"
 #define CREDENTIAL_AIK_SECRET         "aik-secret"
 
-#define CREDENTIAL_SECRET_MAX 1024u /* what wlagentd reads, source/credential.h */
+#define CREDENTIAL_SECRET_MAX 1024u /* what wlagentd reads, base/credential.h */
 
 enum credential_kind {
         CREDENTIAL_NONE = 0,

@@ -7,7 +7,9 @@
 #include "base/rsa_wrap.h"
 
 enum envelope_kind {
-        ENVELOPE_TPM_BOUND, /* RSA-OAEP to this host's binding key: RSA_WRAPPED_SIZE bytes */
+        /* RSA-OAEP, RSA_WRAPPED_SIZE bytes: */
+        ENVELOPE_TPM_BOUND,  /* to the binding key that wlagent setup has made */
+        ENVELOPE_HOST_BOUND, /* to the one that Intel SecL's HVS has certified for this host */
         _ENVELOPE_KIND_MAX,
 };
 

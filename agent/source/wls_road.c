@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "source/credential.h"
+#include "base/credential.h"
 #include "source/hardware_uuid.h"
 #include "source/wls.h"
 

@@ -4,11 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tpm/host_key.h"
 #include "tpm/tpm.h"
+
+typedef int unbind_function(struct tpm *tpm, struct wla_bytes wrapped, const char *fingerprint,
+                            const struct deadline *deadline, struct wla_secret **ret,
+                            struct wla_error *err);
 
 /* Everything the lane needs after the caller has gone; the wrapped key is no secret. */
 struct bind_job {
         struct lane_job lane_job; /* first: the lane hands it back */
+        unbind_function *unbind;
         uint8_t wrapped[RSA_WRAPPED_SIZE];
         size_t wrapped_size;
         char fingerprint[KEY_FINGERPRINT_SIZE];
@@ -22,8 +28,8 @@ static void run(struct lane_job *lane_job, void *resource) {
         struct bind_job *job = (struct bind_job *)lane_job;
         struct wla_bytes wrapped = {.data = job->wrapped, .size = job->wrapped_size};
 
-        job->result = tpm_unbind(resource, wrapped, job->fingerprint, &job->deadline, &job->secret,
-                                 &job->err);
+        job->result = job->unbind(resource, wrapped, job->fingerprint, &job->deadline, &job->secret,
+                                  &job->err);
 }
 
 static void free_job(struct lane_job *lane_job) {
@@ -33,13 +39,15 @@ static void free_job(struct lane_job *lane_job) {
         free(job);
 }
 
-static struct bind_job *make_job(const struct envelope *envelope, const struct deadline *deadline) {
+static struct bind_job *make_job(unbind_function *unbind, const struct envelope *envelope,
+                                 const struct deadline *deadline) {
         struct bind_job *job = calloc(1, sizeof(*job));
 
         if (!job)
                 return NULL;
 
         job->lane_job = (struct lane_job){.run = run, .free = free_job};
+        job->unbind = unbind;
         job->wrapped_size = envelope->bytes.size;
         memcpy(job->wrapped, envelope->bytes.data, envelope->bytes.size);
         memcpy(job->fingerprint, envelope->binding_key, sizeof(job->fingerprint));
@@ -47,10 +55,10 @@ static struct bind_job *make_job(const struct envelope *envelope, const struct d
         return job;
 }
 
-static int open_once(struct lane *lane, const struct envelope *envelope,
+static int open_once(struct lane *lane, unbind_function *unbind, const struct envelope *envelope,
                      const struct deadline *deadline, struct wla_secret **ret,
                      struct wla_error *err) {
-        struct bind_job *job = make_job(envelope, deadline);
+        struct bind_job *job = make_job(unbind, envelope, deadline);
         if (!job)
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
 
@@ -69,9 +77,9 @@ static int open_once(struct lane *lane, const struct envelope *envelope,
         return result;
 }
 
-static int open_envelope(void *self, const struct envelope *envelope,
-                         const struct deadline *deadline, struct wla_secret **ret,
-                         struct wla_error *err) {
+static int open_on_lane(struct lane *lane, unbind_function *unbind, const struct envelope *envelope,
+                        const struct deadline *deadline, struct wla_secret **ret,
+                        struct wla_error *err) {
         int result;
 
         if (envelope->bytes.size != RSA_WRAPPED_SIZE)
@@ -82,13 +90,38 @@ static int open_envelope(void *self, const struct envelope *envelope,
 
         /* A job has the deadline of its start; who has joined meanwhile may have more time. */
         do {
-                result = open_once(self, envelope, deadline, ret, err);
+                result = open_once(lane, unbind, envelope, deadline, ret, err);
         } while (result < 0 && err->code == WLA_E_TIMEOUT && deadline_left_usec(deadline) > 0);
         return result;
 }
 
+static int open_own(void *self, const struct envelope *envelope, const struct deadline *deadline,
+                    struct wla_secret **ret, struct wla_error *err) {
+        return open_on_lane(self, tpm_unbind, envelope, deadline, ret, err);
+}
+
+/* HVS decides which key it is, and a key broker does not say. */
+static int unbind_of_host(struct tpm *tpm, struct wla_bytes wrapped, const char *fingerprint,
+                          const struct deadline *deadline, struct wla_secret **ret,
+                          struct wla_error *err) {
+        (void)fingerprint;
+        return tpm_host_unbind(tpm, wrapped, deadline, ret, err);
+}
+
+static int open_of_host(void *self, const struct envelope *envelope,
+                        const struct deadline *deadline, struct wla_secret **ret,
+                        struct wla_error *err) {
+        return open_on_lane(self, unbind_of_host, envelope, deadline, ret, err);
+}
+
 struct key_opener bind_opener(struct lane *lane) {
-        static const struct key_opener_ops ops = {.name = "tpm", .open = open_envelope};
+        static const struct key_opener_ops ops = {.name = "tpm", .open = open_own};
+
+        return (struct key_opener){.ops = &ops, .self = lane};
+}
+
+struct key_opener host_bind_opener(struct lane *lane) {
+        static const struct key_opener_ops ops = {.name = "tpm", .open = open_of_host};
 
         return (struct key_opener){.ops = &ops, .self = lane};
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/metrics.h"
+#include "tpm/host_key_slot.h"
 #include "tpm/properties.h"
 #include "tpm/swtpm_tcti.h"
 
@@ -33,6 +34,9 @@ int tpm_new(const char *tcti, const char *state_directory, struct tpm **ret,
                 .storage = ESYS_TR_NONE,
                 .binding = ESYS_TR_NONE,
                 .session = ESYS_TR_NONE,
+                .host_storage = ESYS_TR_NONE,
+                .host_session = ESYS_TR_NONE,
+                .host_key = ESYS_TR_NONE,
         };
         if (!tpm->tcti || !tpm->state_directory) {
                 (void)tpm_free(tpm);
@@ -47,6 +51,7 @@ int tpm_new(const char *tcti, const char *state_directory, struct tpm **ret,
 struct tpm *tpm_free(struct tpm *tpm) {
         if (tpm) {
                 tpm_disconnect(tpm, true);
+                host_key_slots_clear(tpm);
                 free(tpm->tcti);
                 free(tpm->state_directory);
                 free(tpm);
@@ -83,6 +88,7 @@ int tpm_check(struct tpm *tpm, TSS2_RC rc, const char *doing, struct wla_error *
         if (rc == TSS2_RC_SUCCESS)
                 return 0;
 
+        tpm->rc = rc;
         tpm->remedy = tpm_rc_remedy(rc);
         if (tpm_rc_base(rc) == TPM2_RC_LOCKOUT)
                 return fail_locked_out(tpm, rc, doing, err);
@@ -105,8 +111,11 @@ void tpm_disconnect(struct tpm *tpm, bool polite) {
                 tpm_flush(tpm, &tpm->session);
                 if (tpm->binding_is_transient)
                         tpm_flush(tpm, &tpm->binding);
+                tpm_flush(tpm, &tpm->host_session);
+                tpm_flush(tpm, &tpm->host_key);
         }
         tpm->storage = tpm->binding = tpm->session = ESYS_TR_NONE;
+        tpm->host_storage = tpm->host_session = tpm->host_key = ESYS_TR_NONE;
 
         Esys_Finalize(&tpm->esys);
         if (!tpm->tcti_context)

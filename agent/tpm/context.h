@@ -15,8 +15,21 @@
 
 #include "base/clock.h"
 #include "tpm/binding_key.h"
+#include "tpm/host_key.h"
 #include "tpm/rc.h"
 #include "tpm/tpm.h"
+
+/* A key of Intel SecL: where it is, and what was read there last. */
+struct host_key_slot {
+        char *path;
+        char *credential;
+        bool have;
+        struct host_key key;
+        struct stat key_stat;
+        struct wla_secret *secret; /* as the TPM compares it */
+        struct stat secret_stat;
+        bool refused; /* the secret by the TPM */
+};
 
 struct tpm {
         char *tcti;
@@ -31,7 +44,16 @@ struct tpm {
         TPM2_SE session_type;
         bool binding_is_transient;
 
-        enum tpm_remedy remedy; /* for the last response code */
+        struct host_key_slot host_keys[_HOST_KEY_USAGE_MAX];
+        ESYS_TR host_storage; /* these three: ESYS_TR_NONE until needed */
+        ESYS_TR host_session;
+        ESYS_TR host_key; /* one at a time: a TPM without a resource manager has room for three */
+        enum host_key_usage host_key_usage;
+        TPM2B_NAME host_storage_name;
+        bool locked_out; /* as far as is known */
+
+        TSS2_RC rc;             /* the last response code that was no success */
+        enum tpm_remedy remedy; /* for it */
         bool make_room;         /* when connecting next */
         bool start_up;
 

@@ -92,6 +92,42 @@ bool is_binding_key(const TPM2B_PUBLIC *public) {
                area->unique.rsa.size == RSA_WRAPPED_SIZE;
 }
 
+const TPMT_SIG_SCHEME host_signing_scheme = {
+        .scheme = TPM2_ALG_RSASSA,
+        .details.rsassa.hashAlg = TPM2_ALG_SHA256,
+};
+
+TPM2B_PUBLIC host_key_template(TPMA_OBJECT attributes) {
+        return (TPM2B_PUBLIC){
+                .publicArea =
+                        {
+                                .type = TPM2_ALG_RSA,
+                                .nameAlg = TPM2_ALG_SHA256,
+                                .objectAttributes = attributes,
+                                .parameters.rsaDetail =
+                                        {
+                                                .symmetric.algorithm = TPM2_ALG_NULL,
+                                                .scheme.scheme = TPM2_ALG_NULL,
+                                                .keyBits = RSA_BITS,
+                                        },
+                        },
+        };
+}
+
+bool is_attestation_key(const TPM2B_PUBLIC *public) {
+        const TPMT_PUBLIC *area = &public->publicArea;
+        const TPMS_RSA_PARMS *rsa = &area->parameters.rsaDetail;
+        TPMA_OBJECT needed = TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_SIGN_ENCRYPT |
+                             TPMA_OBJECT_FIXEDTPM;
+
+        return area->type == TPM2_ALG_RSA && area->nameAlg == TPM2_ALG_SHA256 &&
+               (area->objectAttributes & needed) == needed &&
+               !(area->objectAttributes & TPMA_OBJECT_DECRYPT) &&
+               rsa->scheme.scheme == TPM2_ALG_RSASSA &&
+               rsa->scheme.details.rsassa.hashAlg == TPM2_ALG_SHA256 && rsa->keyBits == RSA_BITS &&
+               area->unique.rsa.size == RSA_WRAPPED_SIZE;
+}
+
 TPML_PCR_SELECTION pcr_selection(uint32_t pcrs) {
         return (TPML_PCR_SELECTION){
                 .count = 1,

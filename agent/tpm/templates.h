@@ -20,10 +20,19 @@ bool is_storage_key(const TPM2B_PUBLIC *public);
 /* Whether a public area is one that binding_key_template() makes. */
 bool is_binding_key(const TPM2B_PUBLIC *public);
 
+/* A key of Intel SecL's workload agent (host_key.h), for decrypting or for signing. */
+TPM2B_PUBLIC host_key_template(TPMA_OBJECT attributes);
+
+/* Whether a public area is that of an attestation key as the Trust Agent makes it: restricted, RSA-2048,
+ * RSASSA with SHA-256. */
+bool is_attestation_key(const TPM2B_PUBLIC *public);
+
 /* The SHA-256 bank, with the PCRs of the mask. */
 TPML_PCR_SELECTION pcr_selection(uint32_t pcrs);
 
 extern const TPMT_SYM_DEF session_cipher; /* AES-128-CFB */
+
+extern const TPMT_SIG_SCHEME host_signing_scheme; /* RSASSA with SHA-256 */
 
 /* OAEP with SHA-256 and the label of rsa_wrap.h. */
 extern const TPMT_RSA_DECRYPT unbind_scheme;

@@ -2,16 +2,14 @@
 #include "tpm/unbind.h"
 
 #include <fcntl.h>
-#include <openssl/crypto.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <tss2/tss2_sys.h>
 
 #include "base/file.h"
 #include "base/metrics.h"
 #include "tpm/load.h"
 #include "tpm/pcr.h"
-#include "tpm/templates.h"
+#include "tpm/rsa_decrypt.h"
 
 static const char hint_wrap_again[] =
         "have the owner wrap the key with this host's binding-key.pem; 'wlagent status' shows its "
@@ -21,74 +19,6 @@ struct opening {
         struct wla_bytes wrapped;
         struct wla_secret *secret;
 };
-
-/* tpm2-tss decrypts the answer on its stack and in the command buffer of its context, and leaves it
- * there.  A longer command, prepared and never sent, overwrites the buffer. */
-static void wipe_command_buffer(struct tpm *tpm) {
-        static const TPM2B_MAX_BUFFER zeros = {.size = 512};
-        TSS2_SYS_CONTEXT *sys = NULL;
-
-        if (Esys_GetSysContext(tpm->esys, &sys) == TSS2_RC_SUCCESS && sys)
-                (void)Tss2_Sys_Hash_Prepare(sys, &zeros, TPM2_ALG_SHA256, TPM2_RH_NULL);
-}
-
-static __attribute__((noinline)) void wipe_stack(void) {
-        uint8_t below[28672]; /* ESYS and OpenSSL use that much */
-
-        explicit_bzero(below, sizeof(below));
-}
-
-static int take_answer(const TPM2B_PUBLIC_KEY_RSA *message, struct wla_secret **ret,
-                       struct wla_error *err) {
-        if (message->size == 0 || message->size > RSA_WRAP_PLAIN_MAX)
-                return wla_fail(err, WLA_E_INPUT, "the wrapped key is empty");
-        if (wla_secret_new(message->size, ret, err) < 0)
-                return -1;
-
-        memcpy(wla_secret_fill(*ret), message->buffer, message->size);
-        return 0;
-}
-
-/* libtpms says "failure" when OAEP does not fit, and a TPM that has really failed says it too: only
- * another command tells them apart. */
-static TSS2_RC judge_failure(struct tpm *tpm, TSS2_RC rc) {
-        _cleanup_esys_ TPM2B_PUBLIC *public = NULL;
-
-        if (tpm_rc_base(rc) != TPM2_RC_FAILURE)
-                return rc;
-
-        TSS2_RC probe = Esys_ReadPublic(tpm->esys, tpm->binding, ESYS_TR_NONE, ESYS_TR_NONE,
-                                        ESYS_TR_NONE, &public, NULL, NULL);
-        return probe == TSS2_RC_SUCCESS ? TPM2_RC_VALUE | TPM2_RC_P : probe;
-}
-
-static int decrypt(struct tpm *tpm, struct opening *opening, struct wla_error *err) {
-        TPM2B_PUBLIC_KEY_RSA ciphertext = {.size = RSA_WRAPPED_SIZE};
-        TPM2B_PUBLIC_KEY_RSA *message = NULL;
-
-        memcpy(ciphertext.buffer, opening->wrapped.data, RSA_WRAPPED_SIZE);
-        TSS2_RC rc = Esys_RSA_Decrypt(tpm->esys, tpm->binding, tpm->session, ESYS_TR_NONE,
-                                      ESYS_TR_NONE, &ciphertext, &unbind_scheme, &unbind_label,
-                                      &message);
-        wipe_command_buffer(tpm);
-        if (rc != TSS2_RC_SUCCESS)
-                return tpm_check(tpm, judge_failure(tpm, rc), "opening the wrapped key", err);
-
-        int r = take_answer(message, &opening->secret, err);
-        OPENSSL_cleanse(message, sizeof(*message));
-        Esys_Free(message);
-        return r;
-}
-
-static int decrypt_counted(struct tpm *tpm, struct opening *opening, struct wla_error *err) {
-        uint64_t start_usec = clock_now_usec();
-
-        atomic_fetch_add(&tpm->unbinds, 1);
-        int r = decrypt(tpm, opening, err);
-        metrics_observe_usec(METRIC_TPM_OPERATION_SECONDS, clock_now_usec() - start_usec);
-        metrics_count(METRIC_TPM_OPERATIONS, METRIC_TPM_UNBIND, r < 0 ? err->code : WLA_OK);
-        return r;
-}
 
 static int load(struct tpm *tpm, struct wla_error *err) {
         TPM2_SE type = tpm->key.pcrs != 0 ? TPM2_SE_POLICY : TPM2_SE_HMAC;
@@ -110,9 +40,12 @@ static int ready_step(struct tpm *tpm, void *arg, struct wla_error *err) {
 }
 
 static int open_step(struct tpm *tpm, void *arg, struct wla_error *err) {
+        struct opening *opening = arg;
+
         if (ready(tpm, err) < 0)
                 return -1;
-        return decrypt_counted(tpm, arg, err);
+        return rsa_decrypt(tpm, tpm->binding, tpm->session, opening->wrapped, &opening->secret,
+                           err);
 }
 
 int unbind_key(struct tpm *tpm, struct wla_bytes wrapped, const struct deadline *deadline,
@@ -120,17 +53,12 @@ int unbind_key(struct tpm *tpm, struct wla_bytes wrapped, const struct deadline 
         struct opening opening = {.wrapped = wrapped};
 
         int r = tpm_run(tpm, deadline, open_step, &opening, err);
-        wipe_stack();
+        rsa_decrypt_wipe_stack();
         if (r < 0)
                 return -1;
 
         *ret = opening.secret;
         return 0;
-}
-
-static bool same_file(const struct stat *a, const struct stat *b) {
-        return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
-               a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
 /* Reads the state file again when setup has replaced it, so that no restart is needed. */
@@ -141,7 +69,7 @@ static int refresh_key(struct tpm *tpm, struct wla_error *err) {
         if (tpm->have_key &&
             file_open_directory(tpm->state_directory, false, 0, &dir_fd, err) == 0 &&
             fstatat(dir_fd, BINDING_KEY_FILE, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-            same_file(&status, &tpm->key_stat))
+            file_is_same(&status, &tpm->key_stat))
                 return 0;
 
         tpm->have_key = false;

@@ -83,6 +83,34 @@ void other_user_makes_key_with_password(const char *tcti, uint32_t handle, const
         make_persistent(tcti, handle, &sensitive, &storage_key_template);
 }
 
+void other_user_makes_aik(const char *tcti, uint32_t handle, const char *password) {
+        TPM2B_SENSITIVE_CREATE sensitive = {.sensitive.userAuth.size = (uint16_t)strlen(password)};
+        TPM2B_PUBLIC template = host_key_template(
+                TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_SENSITIVEDATAORIGIN |
+                TPMA_OBJECT_USERWITHAUTH | TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_SIGN_ENCRYPT);
+
+        memcpy(sensitive.sensitive.userAuth.buffer, password, strlen(password));
+        template.publicArea.parameters.rsaDetail.scheme = (TPMT_RSA_SCHEME){
+                .scheme = TPM2_ALG_RSASSA,
+                .details.rsassa.hashAlg = TPM2_ALG_SHA256,
+        };
+        make_persistent(tcti, handle, &sensitive, &template);
+}
+
+void other_user_removes_key(const char *tcti, uint32_t handle) {
+        struct user user = begin(tcti);
+        ESYS_TR found = ESYS_TR_NONE;
+        ESYS_TR gone = ESYS_TR_NONE;
+
+        ck_assert_uint_eq(Esys_TR_FromTPMPublic(user.esys, handle, ESYS_TR_NONE, ESYS_TR_NONE,
+                                                ESYS_TR_NONE, &found),
+                          TSS2_RC_SUCCESS);
+        ck_assert_uint_eq(Esys_EvictControl(user.esys, ESYS_TR_RH_OWNER, found, ESYS_TR_PASSWORD,
+                                            ESYS_TR_NONE, ESYS_TR_NONE, handle, &gone),
+                          TSS2_RC_SUCCESS);
+        end(&user);
+}
+
 bool other_user_has_key(const char *tcti, uint32_t handle) {
         struct user user = begin(tcti);
         ESYS_TR found = ESYS_TR_NONE;
@@ -139,6 +167,16 @@ void other_user_causes_lockout(const char *tcti) {
         }
         ck_assert_uint_eq(rc, TPM2_RC_LOCKOUT);
         ck_assert_uint_eq(Esys_FlushContext(user.esys, made), TSS2_RC_SUCCESS);
+        end(&user);
+}
+
+void other_user_ends_lockout(const char *tcti) {
+        struct user user = begin(tcti);
+
+        ck_assert_uint_eq(Esys_DictionaryAttackLockReset(user.esys, ESYS_TR_RH_LOCKOUT,
+                                                         ESYS_TR_PASSWORD, ESYS_TR_NONE,
+                                                         ESYS_TR_NONE),
+                          TSS2_RC_SUCCESS);
         end(&user);
 }
 

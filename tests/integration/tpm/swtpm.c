@@ -141,11 +141,31 @@ void swtpm_stop(struct swtpm *swtpm) {
         (void)unlink(swtpm->socket);
 }
 
-void swtpm_begin(struct swtpm *swtpm) {
+static void make_place(struct swtpm *swtpm) {
         *swtpm = (struct swtpm){0};
         test_directory(swtpm->directory, sizeof(swtpm->directory));
         (void)snprintf(swtpm->socket, sizeof(swtpm->socket), "%s/sock", swtpm->directory);
         (void)snprintf(swtpm->tcti, sizeof(swtpm->tcti), "swtpm:path=%s", swtpm->socket);
+}
+
+void swtpm_begin(struct swtpm *swtpm) {
+        make_place(swtpm);
+        swtpm_start(swtpm);
+}
+
+void swtpm_begin_with(struct swtpm *swtpm, const char *state) {
+        char content[65536];
+        char path[128];
+
+        make_place(swtpm);
+        (void)snprintf(path, sizeof(path), "%s/tpm2-00.permall", swtpm->directory);
+        int from = open(state, O_RDONLY | O_CLOEXEC);
+        int to = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        ssize_t size = read(from, content, sizeof(content));
+        ck_assert_int_gt(size, 0);
+        ck_assert_int_eq(write(to, content, (size_t)size), size);
+        ck_assert_int_eq(close(from), 0);
+        ck_assert_int_eq(close(to), 0);
         swtpm_start(swtpm);
 }
 

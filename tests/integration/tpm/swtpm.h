@@ -26,6 +26,9 @@ void test_directory(char *to, size_t size);
 /* Makes a TPM and starts it; returns when it answers. */
 void swtpm_begin(struct swtpm *swtpm);
 
+/* With a copy of the permanent state of another TPM. */
+void swtpm_begin_with(struct swtpm *swtpm, const char *state);
+
 void swtpm_begin_tcp(struct swtpm *swtpm);
 
 /* The same state with the process gone, and with a new one. */

@@ -12,7 +12,7 @@ static const struct {
         {"setup", add_setup_tests},   {"unbind", add_unbind_tests},
         {"pcr", add_pcr_tests},       {"faults", add_fault_tests},
         {"wire", add_wire_tests},     {"transport", add_transport_tests},
-        {"opener", add_opener_tests},
+        {"opener", add_opener_tests}, {"host_keys", add_host_key_tests},
 };
 
 int main(void) {

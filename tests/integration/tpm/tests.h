@@ -15,3 +15,4 @@ void add_fault_tests(TCase *tcase);
 void add_wire_tests(TCase *tcase);
 void add_transport_tests(TCase *tcase);
 void add_opener_tests(TCase *tcase);
+void add_host_key_tests(TCase *tcase);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "source/credential.h"
+#include "base/credential.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -68,5 +68,15 @@ int credential_read(const char *name, struct wla_secret **ret, struct wla_error 
 
         wla_secret_truncate(secret, (size_t)size);
         *ret = TAKE_PTR(secret);
+        return 0;
+}
+
+int credential_examine(const char *name, struct stat *ret, struct wla_error *err) {
+        _cleanup_close_ int fd = -1;
+
+        if (open_credential(name, &fd, err) < 0)
+                return -1;
+        if (fstat(fd, ret) < 0)
+                return wla_fail_errno(err, errno, "cannot examine the credential %s", name);
         return 0;
 }

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What a context holds of Intel SecL's keys: the Trust Agent's storage key, a session salted to it, one key
+ * at a time.  Each function returns at once when the context has it already; all run inside a step of
+ * tpm_run(). */
+
+#include "tpm/context.h"
+
+/* Fails with what the Trust Agent should have done when there is none. */
+int host_storage_open(struct tpm *tpm, struct wla_error *err) _must_check_;
+
+/* The Trust Agent's attestation key at a handle; *ret is for Esys, ret_modulus its public half. */
+int host_aik_open(struct tpm *tpm, uint32_t handle, ESYS_TR *ret, uint8_t ret_modulus[256],
+                  struct wla_error *err) _must_check_;
+
+/* attributes: TPMA_SESSION_DECRYPT and _ENCRYPT for the command that follows, whose first parameter or answer
+ * is then encrypted. */
+int host_session_open(struct tpm *tpm, TPMA_SESSION attributes, struct wla_error *err) _must_check_;
+
+/* Whether the attestation names the storage key of this TPM as parent: a key of another TPM, or of this one
+ * before it was cleared, is told from a damaged one. */
+int host_key_check_parent(struct tpm *tpm, const struct host_key *key,
+                          struct wla_error *err) _must_check_;
+
+/* The caller flushes *ret. */
+int host_key_load(struct tpm *tpm, const struct host_key *key, ESYS_TR *ret,
+                  struct wla_error *err) _must_check_;
+
+/* Loads the key of the slot of this usage, storage key and session included. */
+int host_key_open(struct tpm *tpm, enum host_key_usage usage, TPMA_SESSION attributes,
+                  struct wla_error *err) _must_check_;
+
+/* tpm_check() for a command that the empty password of the storage key authorises. */
+int host_storage_check(struct tpm *tpm, TSS2_RC rc, const char *doing,
+                       struct wla_error *err) _must_check_;

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What tpm->host_keys holds of a key: its file and its secret, read when they are needed, and whether the TPM
+ * has refused that secret. */
+
+#include "tpm/context.h"
+
+/* Reads file and credential unless they are as they were; forgets what was loaded of the old ones, and
+ * a refusal of these. */
+int host_key_slot_refresh(struct tpm *tpm, enum host_key_usage usage,
+                          struct wla_error *err) _must_check_;
+
+/* Runs inside a step, before a command that the secret authorises: fails when the TPM would count another
+ * wrong authorisation, or is locked out. */
+int host_key_slot_may_ask(struct tpm *tpm, enum host_key_usage usage,
+                          struct wla_error *err) _must_check_;
+
+/* After such a command that has failed: notes a refusal of the secret, and says so in err.  Returns -1. */
+int host_key_slot_failed(struct tpm *tpm, enum host_key_usage usage, struct wla_error *err);
+
+void host_key_slots_clear(struct tpm *tpm);

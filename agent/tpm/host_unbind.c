@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/metrics.h"
+#include "tpm/auth_value.h"
+#include "tpm/host_key_load.h"
+#include "tpm/host_key_slot.h"
+#include "tpm/rsa_decrypt.h"
+
+static const char hint_register[] =
+        "it has to be wrapped to the binding key that HVS has certified for this host: run "
+        "'wlagent "
+        "setup register-binding-key --force', and see the hardware UUID";
+
+struct opening {
+        struct wla_bytes wrapped;
+        struct wla_secret *secret;
+};
+
+static int open_key(struct tpm *tpm, struct wla_error *err) {
+        return host_key_open(tpm, HOST_KEY_BINDING, TPMA_SESSION_DECRYPT | TPMA_SESSION_ENCRYPT,
+                             err);
+}
+
+static int open_step(struct tpm *tpm, void *arg, struct wla_error *err) {
+        const struct host_key_slot *slot = &tpm->host_keys[HOST_KEY_BINDING];
+        struct opening *opening = arg;
+
+        if (host_key_slot_may_ask(tpm, HOST_KEY_BINDING, err) < 0 || open_key(tpm, err) < 0 ||
+            auth_value_set(tpm, tpm->host_key, slot->secret, err) < 0)
+                return -1;
+
+        tpm->rc = TSS2_RC_SUCCESS;
+        int r = rsa_decrypt(tpm, tpm->host_key, tpm->host_session, opening->wrapped,
+                            &opening->secret, err);
+        auth_value_clear(tpm, tpm->host_key);
+        return r < 0 ? host_key_slot_failed(tpm, HOST_KEY_BINDING, err) : 0;
+}
+
+int tpm_host_unbind(struct tpm *tpm, struct wla_bytes wrapped, const struct deadline *deadline,
+                    struct wla_secret **ret, struct wla_error *err) {
+        struct opening opening = {.wrapped = wrapped};
+
+        if (wrapped.size != RSA_WRAPPED_SIZE)
+                return wla_fail(err, WLA_E_INPUT, "a wrapped key has %u bytes, and this one %zu",
+                                RSA_WRAPPED_SIZE, wrapped.size);
+        if (host_key_slot_refresh(tpm, HOST_KEY_BINDING, err) < 0)
+                return -1;
+
+        int r = tpm_run(tpm, deadline, open_step, &opening, err);
+        rsa_decrypt_wipe_stack();
+        if (r < 0) {
+                if (err->code == WLA_E_INPUT)
+                        err->hint = hint_register;
+                return -1;
+        }
+
+        *ret = opening.secret;
+        return 0;
+}
+
+static int prepare_step(struct tpm *tpm, void *arg, struct wla_error *err) {
+        return host_key_open(tpm, *(const enum host_key_usage *)arg, 0, err);
+}
+
+int tpm_host_key_prepare(struct tpm *tpm, enum host_key_usage usage, struct wla_error *err) {
+        if (host_key_slot_refresh(tpm, usage, err) < 0)
+                return -1;
+
+        int r = tpm_run(tpm, NULL, prepare_step, &usage, err);
+        metrics_count(METRIC_TPM_OPERATIONS, METRIC_TPM_PREPARE, r < 0 ? err->code : WLA_OK);
+        return r;
+}
