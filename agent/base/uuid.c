@@ -65,6 +65,11 @@ int uuid_generate(struct uuid *ret, struct wla_error *err) {
         return 0;
 }
 
+/* RFC 9562 section 4. */
+bool uuid_is_version4(const struct uuid *uuid) {
+        return uuid->text[14] == '4' && memchr("89ab", uuid->text[19], 4);
+}
+
 bool uuid_equal(const struct uuid *a, const struct uuid *b) {
         return strcmp(a->text, b->text) == 0;
 }

@@ -21,4 +21,7 @@ int uuid_parse(const char *text, size_t size, struct uuid *ret, struct wla_error
 /* Random, version 4. */
 int uuid_generate(struct uuid *ret, struct wla_error *err) _must_check_;
 
+/* Whether it is of version 4, which is what Intel SecL's services take. */
+bool uuid_is_version4(const struct uuid *uuid);
+
 bool uuid_equal(const struct uuid *a, const struct uuid *b);

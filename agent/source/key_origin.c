@@ -200,11 +200,6 @@ int broker_url_parse(const char *text, char ret[BROKER_URL_SIZE], struct wla_err
         return 0;
 }
 
-/* RFC 9562 section 4: what WLS takes for a UUID. */
-static bool is_version4(const struct uuid *uuid) {
-        return uuid->text[14] == '4' && memchr("89ab", uuid->text[19], 4);
-}
-
 /* WLS takes the first UUID that it finds anywhere in the URL. */
 static bool has_uuid(const struct segment *segment) {
         struct wla_error ignored = {0};
@@ -226,7 +221,7 @@ static int parse_path(const char *path, const char *origin, struct key_link *ret
             !segment_is(&segments[count - 1], "transfer") ||
             segments[count - 2].size != UUID_TEXT_SIZE - 1 ||
             uuid_parse(segments[count - 2].text, UUID_TEXT_SIZE - 1, &ret->key, err) < 0 ||
-            !is_version4(&ret->key))
+            !uuid_is_version4(&ret->key))
                 return fail_path(err);
 
         size_t used = (size_t)snprintf(ret->url, sizeof(ret->url), "%s", origin);
