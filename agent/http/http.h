@@ -47,6 +47,9 @@ struct http_request {
         /* SHA-384 of the DER of the broker's own certificate, judged before anything is sent, instead
          * of its chain and name; NULL: chain and name. */
         const uint8_t *pin;
+        /* It changes something that a second request would change once more: it goes over a connection of
+         * its own, because libcurl sends what a kept one has not answered again. */
+        bool once;
         const struct deadline *deadline;
 };
 

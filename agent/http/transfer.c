@@ -99,7 +99,9 @@ static bool set_request(struct transfer *transfer, const struct http_request *re
         CURL *easy = transfer->easy;
 
         if (library.curl_easy_setopt(easy, CURLOPT_URL, request->url) != CURLE_OK ||
-            !set_headers(transfer, request->headers))
+            !set_headers(transfer, request->headers) ||
+            (request->once &&
+             library.curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L) != CURLE_OK))
                 return false;
         if (strcmp(request->method, "POST") == 0)
                 return set_body(transfer);

@@ -13,15 +13,24 @@
 #define AHEAD_USEC  (60 * USEC_PER_SEC)     /* renewed so long before its expiry */
 #define LIFE_USEC   (5 * 60 * USEC_PER_SEC) /* of a token that does not tell its own */
 
-static const char hint_same_token[] =
-        "WLS has to trust the signing certificate of AAS, and the clocks "
-        "of both and of this host have to agree";
+static const struct broker_login_words agent_words = {
+        .user = "the agent's user",
+        .refused = "set ServiceUser= and the credential aas-password right and restart "
+                   "wlagentd; it does not try again for 10 minutes, for AAS bans users",
+        .banned = "AAS lifts a ban after 15 minutes; correct the password "
+                  "before, or the next login prolongs it",
+        .wrong_url = "TokenURL= must be the base URL of AAS, such as "
+                     "https://aas.example:8444/aas/v1",
+        .same_token = "WLS has to trust the signing certificate of AAS, and the clocks "
+                      "of both and of this host have to agree",
+};
 
 struct broker_token {
         struct http_client *http;
         char *url;
         char *user;
         struct wla_secret *password;
+        const struct broker_login_words *words;
 
         pthread_mutex_t lock;
         pthread_cond_t change;
@@ -32,16 +41,12 @@ struct broker_token {
         bool banned;
 };
 
-static int fail_login(bool banned, struct wla_error *err) {
+static int fail_login(const struct broker_login_words *words, bool banned, struct wla_error *err) {
         if (banned)
-                return wla_fail_hint(err, WLA_E_DENIED,
-                                     "AAS lifts a ban after 15 minutes; correct the password "
-                                     "before, or the next login prolongs it",
-                                     "AAS has banned the agent's user");
-        return wla_fail_hint(err, WLA_E_DENIED,
-                             "set ServiceUser= and the credential aas-password right and restart "
-                             "wlagentd; it does not try again for 10 minutes, for AAS bans users",
-                             "AAS does not accept the agent's user or password");
+                return wla_fail_hint(err, WLA_E_DENIED, words->banned, "AAS has banned %s",
+                                     words->user);
+        return wla_fail_hint(err, WLA_E_DENIED, words->refused,
+                             "AAS does not accept %s or password", words->user);
 }
 
 /* With the lock held, as all below that take a token. */
@@ -104,16 +109,14 @@ static bool is_token(const struct buf *text) {
         return true;
 }
 
-static int read_login(const struct http_answer *answer, struct wla_error *err) {
-        if (answer->status == 401)
-                return fail_login(false, err);
-        if (answer->status == 429)
-                return fail_login(true, err);
+static int read_login(const struct http_answer *answer, const struct broker_login_words *words,
+                      struct wla_error *err) {
+        if (answer->status == 401 || answer->status == 429)
+                return fail_login(words, answer->status == 429, err);
         if (answer->status != 200)
                 return wla_fail_hint(err, answer->status >= 500 ? WLA_E_UNAVAILABLE : WLA_E_INPUT,
-                                     "TokenURL= must be the base URL of AAS, such as "
-                                     "https://aas.example:8444/aas/v1",
-                                     "AAS answered with status %u", answer->status);
+                                     words->wrong_url, "AAS answered with status %u",
+                                     answer->status);
         if (!is_token(&answer->body))
                 return wla_fail(err, WLA_E_INPUT, "what AAS answered is no token");
         return 0;
@@ -141,7 +144,7 @@ static int log_in(const struct broker_token *token, const struct deadline *deadl
         };
         if (http_perform(token->http, &request, ret, err) < 0)
                 return wla_wrap(err, "AAS %s", token->url);
-        return read_login(ret, err);
+        return read_login(ret, token->words, err);
 }
 
 static void keep(struct broker_token *token, struct http_answer *answer) {
@@ -191,9 +194,9 @@ static int make_usable(struct broker_token *token, const char *refused,
 
         while (!is_usable(token, refused)) {
                 if (clock_now_usec() < token->stopped_usec)
-                        return fail_login(token->banned, err);
+                        return fail_login(token->words, token->banned, err);
                 if (renewed)
-                        return wla_fail_hint(err, WLA_E_DENIED, hint_same_token,
+                        return wla_fail_hint(err, WLA_E_DENIED, token->words->same_token,
                                              "AAS gives a token that is expired or refused "
                                              "already");
                 if (deadline_left_usec(deadline) == 0)
@@ -228,6 +231,7 @@ int broker_token_new(struct http_client *http, const char *url, const char *user
         (void)pthread_mutex_init(&token->lock, NULL);
         condition_init(&token->change);
         token->http = http;
+        token->words = &agent_words;
         token->user = strdup(user);
         if (asprintf(&token->url, "%s/token", url) < 0)
                 token->url = NULL;
@@ -255,4 +259,8 @@ struct broker_token *broker_token_free(struct broker_token *token) {
         free(token->url);
         free(token);
         return NULL;
+}
+
+void broker_token_set_words(struct broker_token *token, const struct broker_login_words *words) {
+        token->words = words;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* The agent's token from Intel SecL's AAS: fetched once, shared, renewed ahead of its expiry.
+/* A user's token from Intel SecL's AAS: fetched once, shared, renewed ahead of its expiry.
  *
  * A token is opaque to WLS's clients, but for the expiry in it (RFC 7519 section 4.1.4), which is believed
  * only to renew earlier.  AAS bans a user after five wrong passwords in five minutes, so that one refused
@@ -21,11 +21,23 @@
 
 struct broker_token;
 
+/* What refusals say to whoever has to do something about them; literals. */
+struct broker_login_words {
+        const char *user;       /* "the agent's user" */
+        const char *refused;    /* hint: AAS does not accept user or password */
+        const char *banned;     /* hint: it has banned the user */
+        const char *wrong_url;  /* hint: it answers as no AAS does */
+        const char *same_token; /* hint: its tokens are refused elsewhere */
+};
+
 /* What is borrowed outlives it.  url: AAS's base URL, without '/' at its end. */
 int broker_token_new(struct http_client *http, const char *url, const char *user,
                      const struct wla_secret *password, struct broker_token **ret,
                      struct wla_error *err) _must_check_;
 struct broker_token *broker_token_free(struct broker_token *token);
+
+/* Other words than those for wlagentd's operator; before the first broker_token_get(). */
+void broker_token_set_words(struct broker_token *token, const struct broker_login_words *words);
 
 /* Appends the token.  refused: one that a service has just answered with 401, which is not given again;
  * NULL: none. */
