@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "keyprovider/packet.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/base64.h"
@@ -240,4 +241,23 @@ int packet_write(const struct packet *packet, struct buf *json, struct wla_error
             buf_printf(json, err, "\",\"wrap_type\":\"%s\"}", wrap_type) < 0)
                 return -1;
         return 0;
+}
+
+int packet_write_isecl(const struct packet *packet, struct buf *json, struct wla_error *err) {
+        _cleanup_buf_ struct buf inner = BUF_WITH_LIMIT(2 * WRAPPED_MAX);
+
+        assert(packet->cipher == PACKET_AES256_GCM);
+        if (buf_append_text(&inner, "{\"cipher_text\":\"", err) < 0 ||
+            base64_append(&inner, packet->wrapped.data, packet->wrapped.size, err) < 0 ||
+            buf_append_text(&inner, "\",\"nonce\":\"", err) < 0 ||
+            base64_append(&inner, packet->iv, packet->iv_size, err) < 0 ||
+            buf_append_text(&inner, "\"}", err) < 0)
+                return -1;
+
+        if (buf_append_text(json, "{\"key_url\":", err) < 0 ||
+            json_write_string(json, packet->key.text, strlen(packet->key.text), err) < 0 ||
+            buf_append_text(json, ",\"wrapped_key\":\"", err) < 0 ||
+            base64_append(json, inner.data, inner.size, err) < 0)
+                return -1;
+        return buf_append_text(json, "\",\"wrap_type\":\"AES\"}", err);
 }

@@ -38,5 +38,9 @@ void packet_clear(struct packet *packet);
 
 #define _cleanup_packet_ __attribute__((cleanup(packet_clear)))
 
+/* Appends the packet in Intel SecL's form, byte for byte as wpm writes it.  The cipher is AES-256-GCM. */
+int packet_write_isecl(const struct packet *packet, struct buf *json,
+                       struct wla_error *err) _must_check_;
+
 /* Appends the packet in Confidential Containers' first format, which all readers know. */
 int packet_write(const struct packet *packet, struct buf *json, struct wla_error *err) _must_check_;

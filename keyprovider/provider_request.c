@@ -7,7 +7,7 @@
 #include "base/json.h"
 
 /* A parameter above this size cannot be ours; other recipients' certificates are skipped by it. */
-#define PARAMETER_MAX 1024u
+#define PARAMETER_MAX PROVIDER_PARAMETER_MAX
 
 static const char hint_wrap[] = "write --encryption-key provider:wlagent:key=NAME, once; 'wlagent "
                                 "key list' shows the names";
@@ -137,29 +137,41 @@ static int parse_unwrap(const struct json_value *params, struct provider_request
         return take_bytes(&annotation, "annotation", &request->annotation, err);
 }
 
-static int parse_operation(const struct json_value *root, struct provider_request *request,
-                           struct wla_error *err) {
+static int read_operation(const struct json_value *root, enum provider_operation *ret,
+                          struct wla_error *err) {
         struct json_value op = json_member_nocase(root, "op");
         char name[16];
 
         if (op.type != JSON_STRING || json_string_copy(&op, name, sizeof(name), err) < 0)
                 return wla_fail(err, WLA_E_INPUT, "the request names no operation that is known");
 
-        if (strcmp(name, "keywrap") == 0) {
-                struct json_value params = json_member_nocase(root, "keywrapparams");
+        if (strcmp(name, "keywrap") == 0)
+                *ret = PROVIDER_WRAP;
+        else if (strcmp(name, "keyunwrap") == 0)
+                *ret = PROVIDER_UNWRAP;
+        else
+                return wla_fail(err, WLA_E_INPUT, "the request names no operation that is known");
+        return 0;
+}
 
-                request->operation = PROVIDER_WRAP;
+static int parse_operation(const struct json_value *root, struct provider_request *request,
+                           struct wla_error *err) {
+        struct json_value params;
+
+        if (read_operation(root, &request->operation, err) < 0)
+                return -1;
+        if (request->operation == PROVIDER_WRAP) {
+                params = json_member_nocase(root, "keywrapparams");
                 return parse_wrap(&params, request, err);
         }
+        params = json_member_nocase(root, "keyunwrapparams");
+        return parse_unwrap(&params, request, err);
+}
 
-        if (strcmp(name, "keyunwrap") == 0) {
-                struct json_value params = json_member_nocase(root, "keyunwrapparams");
-
-                request->operation = PROVIDER_UNWRAP;
-                return parse_unwrap(&params, request, err);
-        }
-
-        return wla_fail(err, WLA_E_INPUT, "the request names no operation that is known");
+static int check_request(struct wla_bytes json, struct json_value *ret, struct wla_error *err) {
+        if (json_check((const char *)json.data, json.size, ret, err) < 0)
+                return wla_wrap(err, "the request is not proper JSON");
+        return 0;
 }
 
 int provider_request_parse(struct wla_bytes json, struct provider_request *ret,
@@ -170,13 +182,69 @@ int provider_request_parse(struct wla_bytes json, struct provider_request *ret,
         };
         struct json_value root;
 
-        if (json_check((const char *)json.data, json.size, &root, err) < 0)
-                return wla_wrap(err, "the request is not proper JSON");
-
-        if (parse_operation(&root, &request, err) < 0)
+        if (check_request(json, &root, err) < 0 || parse_operation(&root, &request, err) < 0)
                 return -1;
 
         *ret = request;
         request = (struct provider_request){0};
+        return 0;
+}
+
+int provider_operation_read(struct wla_bytes json, enum provider_operation *ret,
+                            struct wla_error *err) {
+        struct json_value root;
+
+        return check_request(json, &root, err) < 0 ? -1 : read_operation(&root, ret, err);
+}
+
+void provider_wrap_clear(struct provider_wrap *wrap) {
+        buf_clear(&wrap->parameter);
+        buf_clear(&wrap->options);
+}
+
+static int take_only_parameter(const struct json_value *parameters, const char *name,
+                               struct buf *to, struct wla_error *err) {
+        struct json_value list = json_member(parameters, name);
+        struct json_value value;
+        struct json_value second;
+        size_t at = 0;
+
+        if (list.type != JSON_ARRAY || !json_next_element(&list, &at, &value))
+                return wla_fail(err, WLA_E_INPUT, "it has no parameter for the provider %s", name);
+        if (json_next_element(&list, &at, &second))
+                return wla_fail_hint(err, WLA_E_INPUT,
+                                     "name the provider once; its first parameter alone would "
+                                     "count for the original",
+                                     "it has more than one parameter for the provider %s", name);
+        if (value.type != JSON_STRING)
+                return wla_fail(err, WLA_E_INPUT, "a parameter is not text");
+        return take_text(&value, to, err) < 0 ? wla_wrap(err, "a parameter") : 0;
+}
+
+int provider_wrap_parse(struct wla_bytes json, const char *name, struct provider_wrap *ret,
+                        struct wla_error *err) {
+        _cleanup_provider_wrap_ struct provider_wrap wrap = {
+                .parameter.limit = PARAMETER_MAX,
+                .options.limit = PROVIDER_OPTIONS_MAX,
+        };
+        enum provider_operation operation;
+        struct json_value root;
+
+        if (check_request(json, &root, err) < 0 || read_operation(&root, &operation, err) < 0)
+                return -1;
+        if (operation != PROVIDER_WRAP)
+                return wla_fail(err, WLA_E_INPUT, "the request's op is not keywrap");
+
+        struct json_value params = json_member_nocase(&root, "keywrapparams");
+        struct json_value ec = json_member_nocase(&params, "ec");
+        struct json_value parameters = json_member_nocase(&ec, "parameters");
+        struct json_value options = json_member_nocase(&params, "optsdata");
+        if (take_only_parameter(&parameters, name, &wrap.parameter, err) < 0)
+                return wla_wrap(err, "the request");
+        if (take_bytes(&options, "optsdata", &wrap.options, err) < 0)
+                return -1;
+
+        *ret = wrap;
+        wrap = (struct provider_wrap){0};
         return 0;
 }

@@ -41,5 +41,26 @@ void provider_request_clear(struct provider_request *request);
 
 #define _cleanup_request_ __attribute__((cleanup(provider_request_clear)))
 
+/* The operation alone, of a request that somebody else may have to answer. */
+int provider_operation_read(struct wla_bytes json, enum provider_operation *ret,
+                            struct wla_error *err) _must_check_;
+
+/* A wrap for a provider that takes one free text, as Intel SecL's does: the text is what its user has
+ * written behind "provider:NAME:". */
+#define PROVIDER_PARAMETER_MAX 1024u
+
+struct provider_wrap {
+        struct buf parameter; /* may be empty */
+        struct buf options;   /* the plaintext to seal */
+};
+
+/* The request has to be a wrap, and to have exactly one parameter for the provider of that name. */
+int provider_wrap_parse(struct wla_bytes json, const char *name, struct provider_wrap *ret,
+                        struct wla_error *err) _must_check_;
+
+void provider_wrap_clear(struct provider_wrap *wrap);
+
+#define _cleanup_provider_wrap_ __attribute__((cleanup(provider_wrap_clear)))
+
 /* "wrap", "unwrap", "unknown". */
 const char *provider_operation_name(enum provider_operation operation);

@@ -220,4 +220,40 @@ START_TEST(failed_allocations) {
 }
 END_TEST
 
-SUITE_MAIN("packet", forms, intel_form, faults, written_packets_are_read, failed_allocations)
+/* The vector, from its parts to the same bytes. */
+START_TEST(intel_form_is_written) {
+        _cleanup_buf_ struct buf vector = BUF_WITH_LIMIT(4096);
+        _cleanup_buf_ struct buf written = BUF_WITH_LIMIT(4096);
+        _cleanup_packet_ struct packet packet = {0};
+        struct wla_error err = {0};
+
+        provider_text_intel(&vector);
+        ck_assert_int_eq(parse(buf_text(&vector, &err), &packet, &err), 0);
+        ck_assert_int_eq(packet_write_isecl(&packet, &written, &err), 0);
+        ck_assert_uint_eq(written.size, vector.size);
+        ck_assert_mem_eq(written.data, vector.data, vector.size);
+}
+END_TEST
+
+START_TEST(intel_form_without_memory) {
+        _cleanup_buf_ struct buf vector = BUF_WITH_LIMIT(4096);
+        _cleanup_packet_ struct packet packet = {0};
+        struct wla_error err = {0};
+        unsigned failures = 0;
+
+        provider_text_intel(&vector);
+        ck_assert_int_eq(parse(buf_text(&vector, &err), &packet, &err), 0);
+        for (size_t n = 1; fail_allocation_arm(n); n++) {
+                _cleanup_buf_ struct buf written = BUF_WITH_LIMIT(4096);
+
+                int outcome = packet_write_isecl(&packet, &written, &err);
+                fail_allocation_disarm();
+                failures += outcome < 0;
+                ck_assert_int_eq(outcome, fail_allocation_hit() ? -1 : 0);
+        }
+        ck_assert_uint_ge(failures, 2);
+}
+END_TEST
+
+SUITE_MAIN("packet", forms, intel_form, faults, written_packets_are_read, failed_allocations,
+           intel_form_is_written, intel_form_without_memory)

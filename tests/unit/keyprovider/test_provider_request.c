@@ -271,6 +271,129 @@ START_TEST(failed_allocations) {
 }
 END_TEST
 
+static int parse_wrap(const struct buf *json, struct provider_wrap *wrap, struct wla_error *err) {
+        return provider_wrap_parse((struct wla_bytes){json->data, json->size}, "isecl", wrap, err);
+}
+
+START_TEST(free_parameters) {
+        static const struct {
+                const char *parameters;
+                const char *parameter;
+        } rows[] = {
+                {"\"isecl\":[\"YW55\"]", "any"},
+                {"\"isecl\":[\"\"]", ""},
+                {"\"isecl\":[\"RW5hYmxlZA==\"]", "Enabled"},
+                {"\"wlagent\":[\"a2V5PWE=\"],\"isecl\":[\"YXNzZXQtdGFnOmE6Yg==\"],\"gpg\":null",
+                 "asset-tag:a:b"},
+        };
+
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(4096);
+                _cleanup_provider_wrap_ struct provider_wrap wrap = {0};
+                struct wla_error err = {0};
+
+                provider_text_wrap(&json, rows[i].parameters, "options");
+                ck_assert_msg(parse_wrap(&json, &wrap, &err) == 0, "%zu: %s", i,
+                              wla_error_text(&err));
+                expect_bytes(&wrap.parameter, rows[i].parameter);
+                expect_bytes(&wrap.options, "options");
+        }
+}
+END_TEST
+
+START_TEST(free_parameters_refused) {
+        static const struct {
+                const char *parameters;
+                const char *options;
+                const char *text;
+        } rows[] = {
+                {"", "o", "no parameter for the provider isecl"},
+                {"\"isecl\":[]", "o", "no parameter for the provider isecl"},
+                {"\"isecl\":null", "o", "no parameter for the provider isecl"},
+                {"\"isecl\":\"YW55\"", "o", "no parameter for the provider isecl"},
+                {"\"ISECL\":[\"YW55\"]", "o", "no parameter for the provider isecl"},
+                {"\"wlagent\":[\"YW55\"]", "o", "no parameter for the provider isecl"},
+                {"\"isecl\":[\"YW55\",\"YW55\"]", "o", "more than one parameter"},
+                {"\"isecl\":[7]", "o", "not text"},
+                {"\"isecl\":[null]", "o", "not text"},
+                {"\"isecl\":[\"any\"]", "o", "a parameter"},
+                {"\"isecl\":[\"YW55\"]", "", "optsdata"},
+        };
+
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(4096);
+                struct provider_wrap wrap = {0};
+                struct wla_error err = {0};
+
+                provider_text_wrap(&json, rows[i].parameters, rows[i].options);
+                ck_assert_msg(parse_wrap(&json, &wrap, &err) == -1, "%zu", i);
+                ck_assert_msg(strstr(wla_error_text(&err), rows[i].text), "%zu: %s", i,
+                              wla_error_text(&err));
+        }
+}
+END_TEST
+
+START_TEST(a_parameter_has_a_limit) {
+        _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(1 << 16);
+        _cleanup_buf_ struct buf parameters = BUF_WITH_LIMIT(1 << 16);
+        struct provider_wrap wrap = {0};
+        struct wla_error err = {0};
+
+        ck_assert_int_eq(buf_printf(&parameters, &err, "\"isecl\":[\"%04000d\"]", 0), 0);
+        provider_text_wrap(&json, buf_text(&parameters, &err), "options");
+        ck_assert_int_eq(parse_wrap(&json, &wrap, &err), -1);
+}
+END_TEST
+
+START_TEST(operations) {
+        static const struct {
+                const char *json;
+                int outcome;
+                enum provider_operation operation;
+        } rows[] = {
+                {"{\"op\":\"keywrap\"}", 0, PROVIDER_WRAP},
+                {"{\"op\":\"keyunwrap\",\"keyunwrapparams\":7}", 0, PROVIDER_UNWRAP},
+                {"{\"op\":\"keywrap \"}", -1, PROVIDER_UNKNOWN},
+                {"{\"op\":null}", -1, PROVIDER_UNKNOWN},
+                {"{}", -1, PROVIDER_UNKNOWN},
+                {"[]", -1, PROVIDER_UNKNOWN},
+                {"{\"op\":\"keywrap\"", -1, PROVIDER_UNKNOWN},
+        };
+
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                struct wla_bytes json = {(const uint8_t *)rows[i].json, strlen(rows[i].json)};
+                enum provider_operation operation = PROVIDER_UNKNOWN;
+                struct provider_wrap wrap = {0};
+                struct wla_error err = {0};
+
+                ck_assert_int_eq(provider_operation_read(json, &operation, &err), rows[i].outcome);
+                if (rows[i].outcome == 0)
+                        ck_assert_int_eq(operation, rows[i].operation);
+                ck_assert_int_eq(provider_wrap_parse(json, "isecl", &wrap, &err), -1);
+        }
+}
+END_TEST
+
+START_TEST(free_parameters_without_memory) {
+        _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(4096);
+        struct wla_error err = {0};
+        unsigned failures = 0;
+
+        provider_text_wrap(&json, "\"isecl\":[\"YW55\"]", "options");
+        for (size_t n = 1; fail_allocation_arm(n); n++) {
+                _cleanup_provider_wrap_ struct provider_wrap wrap = {0};
+
+                int outcome = parse_wrap(&json, &wrap, &err);
+                fail_allocation_disarm();
+                failures += outcome < 0;
+                ck_assert_int_eq(outcome, fail_allocation_hit() ? -1 : 0);
+        }
+        ck_assert_uint_ge(failures, 3);
+}
+END_TEST
+
 SUITE_MAIN("provider_request", annotations_in_every_form, dc_is_not_looked_at, wrap_parameters,
            large_parameters_are_not_ours, wrap_parameters_refused, faults, options_are_required,
-           deep_and_huge, large_annotations, faults_do_not_quote, failed_allocations)
+           deep_and_huge, large_annotations, faults_do_not_quote, failed_allocations,
+           free_parameters, free_parameters_refused, a_parameter_has_a_limit, operations,
+           free_parameters_without_memory)
