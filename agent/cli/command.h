@@ -78,6 +78,8 @@ extern const struct command command_key_list;
 extern const struct command command_key_show;
 extern const struct command command_key_remove;
 extern const struct command command_keyprovider;
+extern const struct command command_kbs;
+extern const struct command command_kbs_create;
 extern const struct command command_vm;     /* its subcommands are in cli/vm.h */
 extern const struct command command_volume; /* and these in cli/volume.h */
 extern const struct command command_complete;
