@@ -27,7 +27,7 @@ class Completion(harness.AgentTest):
         return self.complete("--config", self.agent.config, *words)
 
     def test_commands(self):
-        self.assertEqual(self.complete(""), ["setup", "status", "metrics", "doctor", "key", "image", "vm", "volume",
+        self.assertEqual(self.complete(""), ["setup", "status", "metrics", "doctor", "key", "image", "kbs", "vm", "volume",
                                              "keyprovider"])
         self.assertEqual(self.complete("s"), ["setup", "status"])
         self.assertEqual(self.complete("key", "re"), ["remove"])
