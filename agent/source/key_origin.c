@@ -235,16 +235,36 @@ static int parse_path(const char *path, const char *origin, struct key_link *ret
         return 0;
 }
 
-int key_link_parse(const struct key_id *id, const struct key_origins *allowed, struct key_link *ret,
-                   struct wla_error *err) {
+static int parse_origin(const struct key_id *id, const char **ret_path, struct key_origin *ret,
+                        struct wla_error *err) {
         assert(id->scheme == KEY_SCHEME_HTTPS);
 
-        const char *path = strchr(id->text + SCHEME_SIZE, '/');
+        *ret_path = strchr(id->text + SCHEME_SIZE, '/');
+        if (!*ret_path || key_origin_parse(id->text, (size_t)(*ret_path - id->text), ret, err) < 0)
+                return wla_wrap(err, "the key id");
+        return 0;
+}
+
+int key_link_read(const struct key_id *id, struct key_link *ret, struct wla_error *err) {
         struct key_link link = {0};
         struct key_origin origin;
+        const char *path;
 
-        if (!path || key_origin_parse(id->text, (size_t)(path - id->text), &origin, err) < 0)
-                return wla_wrap(err, "the key id");
+        if (parse_origin(id, &path, &origin, err) < 0 ||
+            parse_path(path, origin.text, &link, err) < 0)
+                return -1;
+        *ret = link;
+        return 0;
+}
+
+int key_link_parse(const struct key_id *id, const struct key_origins *allowed, struct key_link *ret,
+                   struct wla_error *err) {
+        struct key_link link = {0};
+        struct key_origin origin;
+        const char *path;
+
+        if (parse_origin(id, &path, &origin, err) < 0)
+                return -1;
         if (!is_listed(allowed, &origin))
                 return wla_fail_hint(
                         err, WLA_E_DENIED,

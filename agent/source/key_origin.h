@@ -50,6 +50,10 @@ int key_origins_parse(const char *text, struct key_origins *ret,
 int broker_url_parse(const char *text, char ret[BROKER_URL_SIZE],
                      struct wla_error *err) _must_check_;
 
-/* id is of KEY_SCHEME_HTTPS. */
+/* Of any origin: the link of a broker that nobody is told of.  id is of KEY_SCHEME_HTTPS. */
+int key_link_read(const struct key_id *id, struct key_link *ret,
+                  struct wla_error *err) _must_check_;
+
+/* The same, of an origin that is allowed. */
 int key_link_parse(const struct key_id *id, const struct key_origins *allowed, struct key_link *ret,
                    struct wla_error *err) _must_check_;
