@@ -150,6 +150,9 @@ static int take_key(const struct members *members, enum member member, struct pa
         if (json_string_copy(&members->values[member], text, sizeof(text), err) < 0 ||
             key_id_parse(text, strlen(text), &packet->key, err) < 0)
                 return wla_wrap(err, "the annotation's %s", names[member]);
+        if (packet->key.scheme == KEY_SCHEME_WLS)
+                return wla_fail(err, WLA_E_INPUT,
+                                "the annotation's %s names the key of a VM's image", names[member]);
         return 0;
 }
 

@@ -28,10 +28,15 @@ static const struct wla_secret *flight_landed(void *userdata, struct key_flight 
         if (!*key || access->settings.cache_usec == 0 || key_flight_forgotten(flight))
                 return *key;
 
-        struct wla_secret *taken = *key;
+        const struct cached_key cached = {
+                .id = *key_flight_id(flight),
+                .key = *key,
+                .terms = *key_flight_terms(flight),
+                .expires_usec = clock_now_usec() + access->settings.cache_usec,
+        };
         *key = NULL;
-        return key_cache_put(access->cache, key_flight_id(flight), taken,
-                             clock_now_usec() + access->settings.cache_usec);
+        key_cache_put(access->cache, &cached);
+        return cached.key;
 }
 
 int key_access_new(const struct key_routes *routes, struct pool *pool,
@@ -100,13 +105,15 @@ static int start_flight(struct key_access *access, const struct key_id *id,
 void key_access_begin(struct key_access *access, const struct key_id *id,
                       const struct key_peer *peer, const struct key_waiter *waiter,
                       struct key_ticket **ret) {
-        const struct wla_secret *cached = key_cache_find(access->cache, id, clock_now_usec());
+        const struct cached_key *cached = key_cache_find(access->cache, id, clock_now_usec());
         struct wla_error err = {0};
 
         *ret = NULL;
         if (cached) {
                 metrics_count(METRIC_KEY_CACHE_HITS, 0, 0);
-                waiter->ready(waiter->userdata, cached, NULL);
+                if (waiter->ret_terms)
+                        *waiter->ret_terms = cached->terms;
+                waiter->ready(waiter->userdata, cached->key, NULL);
                 return;
         }
 

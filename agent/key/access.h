@@ -30,6 +30,9 @@ struct key_waiter {
         uint64_t deadline_usec; /* CLOCK_MONOTONIC */
         key_ready_fn ready;
         void *userdata;
+        /* NULL, or written before ready is called with a key: the flavor that came with it, or {0}.  It has
+         * to live as long as the ticket. */
+        struct flavor_terms *ret_terms;
 };
 
 struct key_access_settings {

@@ -4,12 +4,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-struct cached_key {
-        struct key_id id;
-        struct wla_secret *key; /* NULL: free place */
-        uint64_t expires_usec;
-};
-
 struct key_cache {
         size_t keys_max;
         struct cached_key keys[];
@@ -33,12 +27,12 @@ struct key_cache *key_cache_free(struct key_cache *cache) {
         return NULL;
 }
 
-const struct wla_secret *key_cache_find(struct key_cache *cache, const struct key_id *id,
+const struct cached_key *key_cache_find(struct key_cache *cache, const struct key_id *id,
                                         uint64_t now_usec) {
         for (size_t i = 0; i < cache->keys_max; i++)
                 if (cache->keys[i].key && cache->keys[i].expires_usec > now_usec &&
                     key_id_equal(&cache->keys[i].id, id))
-                        return cache->keys[i].key;
+                        return &cache->keys[i];
         return NULL;
 }
 
@@ -58,13 +52,11 @@ static struct cached_key *place_for(struct key_cache *cache, const struct key_id
         return place;
 }
 
-const struct wla_secret *key_cache_put(struct key_cache *cache, const struct key_id *id,
-                                       struct wla_secret *key, uint64_t expires_usec) {
-        struct cached_key *place = place_for(cache, id);
+void key_cache_put(struct key_cache *cache, const struct cached_key *key) {
+        struct cached_key *place = place_for(cache, &key->id);
 
         wla_secret_free(place->key);
-        *place = (struct cached_key){.id = *id, .key = key, .expires_usec = expires_usec};
-        return key;
+        *place = *key;
 }
 
 void key_cache_expire(struct key_cache *cache, uint64_t now_usec, uint64_t latest_usec) {

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* A wrapped key on its way from a source to the opener of its kind: ciphertext only. */
+/* A wrapped key on its way from a source to the opener of its kind: ciphertext, and the flavor that came
+ * with it. */
 
 #include "base/buf.h"
 #include "base/rsa_wrap.h"
+#include "flavor/flavor_verdict.h"
 
 enum envelope_kind {
         /* RSA-OAEP, RSA_WRAPPED_SIZE bytes: */
@@ -19,6 +21,7 @@ struct envelope {
         char binding_key
                 [KEY_FINGERPRINT_SIZE]; /* TPM_BOUND: whom it is for; "" when the source does
                                                    not say */
+        struct flavor_terms terms;      /* {0}: the source knows no flavors */
 };
 
 #define ENVELOPE_SIZE_MAX 65536u

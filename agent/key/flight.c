@@ -18,13 +18,15 @@ struct key_flight {
 
         /* Written by the worker, read after it has handed the job back. */
         struct wla_secret *key;
+        struct flavor_terms terms;
         struct wla_error err;
 };
 
 static void fly(struct pool_job *job) {
         struct key_flight *flight = (struct key_flight *)job;
 
-        (void)!key_resolve(flight->options.routes, &flight->request, &flight->key, &flight->err);
+        (void)!key_resolve(flight->options.routes, &flight->request, &flight->key, &flight->terms,
+                           &flight->err);
 }
 
 /* A ready function may end other calls and so cancel tickets of this very flight: each is unlinked
@@ -48,6 +50,8 @@ static void land(struct pool_job *job, bool dropped) {
 
                 free(flight->tickets);
                 flight->tickets = ticket.next;
+                if (key && ticket.waiter.ret_terms)
+                        *ticket.waiter.ret_terms = flight->terms;
                 ticket.waiter.ready(ticket.waiter.userdata, key, key ? NULL : &flight->err);
         }
 
@@ -138,6 +142,10 @@ bool key_flight_forgotten(const struct key_flight *flight) {
 
 const struct key_id *key_flight_id(const struct key_flight *flight) {
         return &flight->request.id;
+}
+
+const struct flavor_terms *key_flight_terms(const struct key_flight *flight) {
+        return &flight->terms;
 }
 
 size_t key_flight_waiting(const struct key_flight *flight) {

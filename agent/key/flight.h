@@ -41,4 +41,7 @@ void key_flight_forget(struct key_flight *flight);
 bool key_flight_forgotten(const struct key_flight *flight);
 
 const struct key_id *key_flight_id(const struct key_flight *flight);
+
+/* After landing: what came with the key. */
+const struct flavor_terms *key_flight_terms(const struct key_flight *flight);
 size_t key_flight_waiting(const struct key_flight *flight);

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define IMAGES "images/"
+
 static const struct {
         const char *name;
         const char *prefix;
@@ -13,6 +15,7 @@ static const struct {
         [KEY_SCHEME_LOCAL] = {"local", "local:///"},
         [KEY_SCHEME_HTTPS] = {"https", "https://"},
         [KEY_SCHEME_KBS] = {"kbs", "kbs:///"},
+        [KEY_SCHEME_WLS] = {"wls", "wls:///"},
 };
 
 const char *key_scheme_name(enum key_scheme scheme) {
@@ -54,6 +57,28 @@ int key_id_local(const char *name, struct key_id *ret, struct wla_error *err) {
         (void)snprintf(id.text, sizeof(id.text), "local:///%s", id.local_name);
         *ret = id;
         return 0;
+}
+
+int key_id_image(const struct uuid *image, struct key_id *ret, struct wla_error *err) {
+        struct key_id id = {.scheme = KEY_SCHEME_WLS, .image = *image};
+
+        if (!uuid_is_version4(image))
+                return wla_fail(err, WLA_E_INPUT,
+                                "WLS knows images by UUIDs of version 4 only, and %s is none",
+                                image->text);
+        (void)snprintf(id.text, sizeof(id.text), "wls:///" IMAGES "%s", id.image.text);
+        *ret = id;
+        return 0;
+}
+
+static int parse_wls(const char *path, size_t size, struct key_id *ret, struct wla_error *err) {
+        struct uuid image;
+
+        if (size < strlen(IMAGES) || memcmp(path, IMAGES, strlen(IMAGES)) != 0 ||
+            uuid_parse(path + strlen(IMAGES), size - strlen(IMAGES), &image, err) < 0)
+                return wla_fail(err, WLA_E_INPUT,
+                                "the key id wls:///... does not have the form wls:///images/UUID");
+        return key_id_image(&image, ret, err);
 }
 
 /* One segment of a path: unreserved characters and '%' (RFC 3986), not "." and not "..". */
@@ -127,6 +152,9 @@ static int parse_rest(enum key_scheme scheme, const char *rest, size_t size, str
                 return key_id_local(name, ret, err);
         }
 
+        if (scheme == KEY_SCHEME_WLS)
+                return parse_wls(rest, size, ret, err);
+
         int outcome = scheme == KEY_SCHEME_KBS ? parse_kbs(rest, size, &id, err)
                                                : parse_https(rest, size, &id, err);
         if (outcome == 0)
@@ -147,8 +175,8 @@ int key_id_parse(const char *text, size_t size, struct key_id *ret, struct wla_e
                                           err);
         }
         return wla_fail_hint(err, WLA_E_INPUT,
-                             "key ids have the form local:///NAME, kbs:///REPOSITORY/TYPE/TAG or "
-                             "https://HOST/PATH",
+                             "key ids have the form local:///NAME, kbs:///REPOSITORY/TYPE/TAG, "
+                             "https://HOST/PATH or, for images of VMs, wls:///images/UUID",
                              "the scheme of the key id is not known");
 }
 

@@ -4,11 +4,11 @@
 #include "base/metrics.h"
 
 static const char hint_configure[] =
-        "this agent serves keys named local:///NAME, and https://... once section [WLS] of "
-        "wlagent.conf is set up";
+        "this agent serves keys named local:///NAME, and https://... and wls:///images/... once "
+        "section [WLS] of wlagent.conf is set up";
 
 int key_resolve(const struct key_routes *routes, const struct key_request *request,
-                struct wla_secret **ret, struct wla_error *err) {
+                struct wla_secret **ret, struct flavor_terms *ret_terms, struct wla_error *err) {
         _cleanup_envelope_ struct envelope envelope = {.bytes.limit = ENVELOPE_SIZE_MAX};
 
         const struct key_source *source = &routes->sources[request->id.scheme];
@@ -30,5 +30,6 @@ int key_resolve(const struct key_routes *routes, const struct key_request *reque
         if (opener->ops->open(opener->self, &envelope, &request->deadline, ret, err) < 0)
                 return wla_wrap(err, "opening %s", request->id.text);
 
+        *ret_terms = envelope.terms;
         return 0;
 }

@@ -17,5 +17,7 @@ struct key_routes {
         struct key_opener openers[_ENVELOPE_KIND_MAX];
 };
 
+/* *ret_terms: what the flavor says that came with the key, or {0}. */
 int key_resolve(const struct key_routes *routes, const struct key_request *request,
-                struct wla_secret **ret, struct wla_error *err) _must_check_;
+                struct wla_secret **ret, struct flavor_terms *ret_terms,
+                struct wla_error *err) _must_check_;

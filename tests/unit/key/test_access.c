@@ -24,6 +24,10 @@ static int fetch(void *self, const struct key_request *request, struct envelope 
         if (strcmp(request->id.local_name, "missing") == 0)
                 return wla_fail(err, WLA_E_NOT_FOUND, "no key named missing");
         ret->kind = ENVELOPE_TPM_BOUND;
+        if (strcmp(request->id.local_name, "with-flavor") == 0) {
+                ret->terms.verdict.present = true;
+                ret->terms.digest[0] = (uint8_t)atomic_load(&fetches);
+        }
         return buf_append_text(&ret->bytes, request->id.local_name, err);
 }
 
@@ -56,6 +60,7 @@ struct answer {
         enum wla_code code;
         char text[256];
         struct key_ticket *cancel; /* a ticket to cancel from inside ready */
+        struct flavor_terms terms;
 };
 
 static void on_ready(void *userdata, const struct wla_secret *key, const struct wla_error *err) {
@@ -102,6 +107,7 @@ static struct key_ticket *ask(struct fixture *fixture, const char *name, struct 
                 .deadline_usec = clock_now_usec() + timeout_usec,
                 .ready = on_ready,
                 .userdata = answer,
+                .ret_terms = &answer->terms,
         };
         struct key_ticket *ticket;
         struct wla_error err = {0};
@@ -144,6 +150,28 @@ START_TEST(twenty_requests_share_one_flight_and_then_the_cache) {
         ck_assert(cached.has_key);
         ck_assert_int_eq(atomic_load(&fetches), 1);
         ck_assert_int_eq(atomic_load(&opens), 1);
+        teardown(&fixture);
+}
+END_TEST
+
+/* With the flight, to who joins it, and out of the cache; and none with another key. */
+START_TEST(a_flavor_comes_with_its_key) {
+        struct answer answers[4] = {0};
+        struct fixture fixture;
+
+        setup(&fixture, 60 * USEC_PER_SEC);
+        ask(&fixture, "with-flavor", &answers[0], USEC_PER_SEC * 30);
+        ask(&fixture, "with-flavor", &answers[1], USEC_PER_SEC * 30);
+        run_until(&fixture, &answers[0]);
+        ask(&fixture, "with-flavor", &answers[2], USEC_PER_SEC);
+        for (int i = 0; i < 3; i++) {
+                ck_assert(answers[i].has_key && answers[i].terms.verdict.present);
+                ck_assert_uint_eq(answers[i].terms.digest[0], 1);
+        }
+        answers[3].terms.verdict.present = true;
+        ask(&fixture, "kek", &answers[3], USEC_PER_SEC * 30);
+        run_until(&fixture, &answers[3]);
+        ck_assert(answers[3].has_key && !answers[3].terms.verdict.present);
         teardown(&fixture);
 }
 END_TEST
@@ -399,8 +427,8 @@ START_TEST(failed_allocations_are_answers) {
 END_TEST
 
 SUITE_MAIN("access", twenty_requests_share_one_flight_and_then_the_cache,
-           without_cache_each_flight_opens_again, failures_reach_all_and_are_not_cached,
-           the_cache_ends, a_full_cache_drops_the_oldest, work_of_those_who_left_is_dropped,
-           time_can_be_up_before_the_work_begins, an_answer_may_cancel_its_neighbour,
-           forgetting_reaches_keys_on_their_way, without_an_opener_no_key_is_opened,
-           failed_allocations_are_answers)
+           a_flavor_comes_with_its_key, without_cache_each_flight_opens_again,
+           failures_reach_all_and_are_not_cached, the_cache_ends, a_full_cache_drops_the_oldest,
+           work_of_those_who_left_is_dropped, time_can_be_up_before_the_work_begins,
+           an_answer_may_cancel_its_neighbour, forgetting_reaches_keys_on_their_way,
+           without_an_opener_no_key_is_opened, failed_allocations_are_answers)

@@ -5,7 +5,7 @@
 
 #include "key/key_id.h"
 
-START_TEST(three_schemes) {
+START_TEST(four_schemes) {
         static const struct {
                 const char *text;
                 enum key_scheme scheme;
@@ -15,6 +15,8 @@ START_TEST(three_schemes) {
                 {"kbs:///default/key/1", KEY_SCHEME_KBS, "kbs:///default/key/1"},
                 {"https://KBS.Example:9443/kbs/v1/keys/Ab/transfer", KEY_SCHEME_HTTPS,
                  "https://kbs.example:9443/kbs/v1/keys/Ab/transfer"},
+                {"wls:///images/670F263E-b34e-4e07-a520-40ac9a89f62d", KEY_SCHEME_WLS,
+                 "wls:///images/670f263e-b34e-4e07-a520-40ac9a89f62d"},
                 {"https://[::1]:1/x", KEY_SCHEME_HTTPS, "https://[::1]:1/x"},
         };
 
@@ -75,6 +77,14 @@ START_TEST(hostile_texts_are_refused) {
                 "https://h/\r\nHost: x",
                 "https://h\\@x/",
                 "unix:/run/x",
+                "wls:///images/",
+                "wls:///670f263e-b34e-4e07-a520-40ac9a89f62d",
+                "wls://images/670f263e-b34e-4e07-a520-40ac9a89f62d",
+                "wls:///images/670f263e-b34e-4e07-a520-40ac9a89f62d/",
+                "wls:///images/670f263e-b34e-1e07-a520-40ac9a89f62d",
+                "wls:///images/670f263e-b34e-4e07-c520-40ac9a89f62d",
+                "wls:///images/00000000-0000-0000-0000-000000000000",
+                "wls:///images/../../a",
         };
 
         for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
@@ -105,4 +115,4 @@ START_TEST(lengths_are_bounded) {
 }
 END_TEST
 
-SUITE_MAIN("key_id", three_schemes, hostile_texts_are_refused, lengths_are_bounded)
+SUITE_MAIN("key_id", four_schemes, hostile_texts_are_refused, lengths_are_bounded)

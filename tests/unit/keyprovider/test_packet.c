@@ -136,6 +136,9 @@ START_TEST(faults) {
                 {"{\"kid\":\"local:///a\\u0000b\",\"wrapped_data\":" DATA ",\"iv\":" IV12
                  ",\"wrap_type\":\"A256GCM\"}",
                  WLA_E_INPUT, "kid"},
+                {"{\"kid\":\"wls:///images/670f263e-b34e-4e07-a520-40ac9a89f62d\","
+                 "\"wrapped_data\":" DATA ",\"iv\":" IV12 ",\"wrap_type\":\"A256GCM\"}",
+                 WLA_E_INPUT, "kid names the key of a VM's image"},
                 {"{\"kid\":7,\"wrapped_data\":" DATA ",\"iv\":" IV12 ",\"wrap_type\":\"A256GCM\"}",
                  WLA_E_INPUT, "kid"},
                 {"{\"version\":\"0.2.0\",\"kid\":\"local:///a\",\"wrapped_data\":" DATA
