@@ -71,6 +71,8 @@ struct config {
                 char *trust_directory;
                 char *hardware_uuid; /* or "auto" */
                 bool allow_tls12;
+                bool verify_flavors;
+                char *flavor_trust_directory;
         } wls;
         struct {
                 char *socket;     /* default: RuntimeDirectory/volumed.sock */

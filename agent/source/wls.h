@@ -12,17 +12,15 @@
  */
 
 #include "key/source.h"
-#include "source/broker_token.h"
 #include "source/key_origin.h"
+#include "source/wls_call.h"
 
 struct wls_source;
 
 struct wls_options {
-        const char *url; /* base URL of WLS, without '/' at its end */
+        struct wls_service service;
         struct uuid hardware;
         struct key_origins allowed;
-        struct http_client *http;
-        struct broker_token *token;
 };
 
 int wls_source_new(const struct wls_options *options, struct wls_source **ret,

@@ -44,17 +44,20 @@ static const struct meaning meanings[] = {
         {429, NULL, WLA_E_UNAVAILABLE, WLS_FINAL, "WLS is asked too often", NULL},
 };
 
-static bool fits(const struct meaning *meaning, const struct http_answer *answer) {
+bool wls_answer_says(const struct http_answer *answer, const char *part) {
         const struct buf *body = &answer->body;
 
-        if (meaning->status != 0 && meaning->status != answer->status)
-                return false;
-        return !meaning->part || (body->size > 0 && memmem(body->data, body->size, meaning->part,
-                                                           strlen(meaning->part)) != NULL);
+        return body->size > 0 && memmem(body->data, body->size, part, strlen(part)) != NULL;
 }
 
-static int fail_status(const struct http_answer *answer, enum wls_next *ret_next,
-                       struct wla_error *err) {
+static bool fits(const struct meaning *meaning, const struct http_answer *answer) {
+        if (meaning->status != 0 && meaning->status != answer->status)
+                return false;
+        return !meaning->part || wls_answer_says(answer, meaning->part);
+}
+
+int wls_answer_refuse(const struct http_answer *answer, enum wls_next *ret_next,
+                      struct wla_error *err) {
         for (size_t i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++) {
                 const struct meaning *meaning = &meanings[i];
 
@@ -92,7 +95,7 @@ int wls_answer_read(const struct http_answer *answer, uint8_t ret[RSA_WRAPPED_SI
                     enum wls_next *ret_next, struct wla_error *err) {
         *ret_next = WLS_FINAL;
         if (answer->status != 200 && answer->status != 201)
-                return fail_status(answer, ret_next, err);
+                return wls_answer_refuse(answer, ret_next, err);
         if (answer->body.size == 0)
                 return wla_fail(err, WLA_E_DENIED, "WLS answered without a key");
         return read_key(answer, ret, err);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What Intel SecL's WLS answers to POST /keys (v4: status 200, v5: 201), and what it means.
+/* What Intel SecL's WLS answers to POST /keys (v4: status 200, v5: 201), and what its refusals mean, whatever
+ * was asked for.
  *
  * Only an answer of the right status that holds a key of the right length is a key.  Everything else is a
  * refusal with its reason: WLS says with status 500 that the host is not trusted, with 401 that a token
@@ -20,6 +21,13 @@ enum wls_next {
         WLS_NEW_TOKEN, /* the token was refused */
         WLS_LATER,     /* something behind WLS was not to be reached */
 };
+
+/* Of a status that is neither 200 nor 201. */
+int wls_answer_refuse(const struct http_answer *answer, enum wls_next *ret_next,
+                      struct wla_error *err) _must_check_;
+
+/* Whether its body has that part. */
+bool wls_answer_says(const struct http_answer *answer, const char *part);
 
 int wls_answer_read(const struct http_answer *answer, uint8_t ret[RSA_WRAPPED_SIZE],
                     enum wls_next *ret_next, struct wla_error *err) _must_check_;

@@ -7,6 +7,7 @@
 #include "base/credential.h"
 #include "source/hardware_uuid.h"
 #include "source/wls.h"
+#include "source/wls_image.h"
 
 #define PASSWORD_CREDENTIAL "aas-password"
 #define NONE                "none"
@@ -14,7 +15,12 @@
 struct wls_road {
         struct http_client *http;
         struct broker_token *token;
+        char url[BROKER_URL_SIZE];
+        char *signers;
+        char *roots;
+        struct wls_service service;
         struct wls_source *source;
+        struct wls_image_source *image_source;
 };
 
 static bool is_none(const char *text) {
@@ -52,17 +58,46 @@ static int make_token(const struct config *config, struct wls_road *road, struct
                                 err);
 }
 
-static int make_source(const struct config *config, struct wls_road *road, struct wla_error *err) {
+static int make_source(const struct config *config, const struct uuid *hardware,
+                       struct wls_road *road, struct wla_error *err) {
         const char *origins = config->wls.allowed_key_origins;
-        char url[BROKER_URL_SIZE];
-        struct wls_options options = {.url = url, .http = road->http, .token = road->token};
+        struct wls_options options = {.service = road->service, .hardware = *hardware};
 
-        if (read_url("ServerURL", config->wls.server_url, url, err) < 0 ||
-            hardware_uuid_read(config->wls.hardware_uuid, &options.hardware, err) < 0)
-                return -1;
         if (key_origins_parse(is_none(origins) ? "" : origins, &options.allowed, err) < 0)
                 return wla_wrap(err, "AllowedKeyOrigins=");
         return wls_source_new(&options, &road->source, err);
+}
+
+static int make_image_source(const struct config *config, const struct uuid *hardware,
+                             struct wls_road *road, struct wla_error *err) {
+        road->signers = strdup(config->wls.flavor_trust_directory);
+        road->roots = strdup(config->wls.trust_directory);
+        if (!road->signers || !road->roots)
+                return wla_fail(err, WLA_E_BUSY, "out of memory");
+
+        const struct wls_image_options options = {
+                .service = road->service,
+                .hardware = *hardware,
+                .verify = config->wls.verify_flavors,
+                .trust = {.signers = road->signers, .roots = road->roots},
+        };
+        return wls_image_source_new(&options, &road->image_source, err);
+}
+
+static int make_sources(const struct config *config, struct wls_road *road, struct wla_error *err) {
+        struct uuid hardware;
+
+        if (read_url("ServerURL", config->wls.server_url, road->url, err) < 0 ||
+            hardware_uuid_read(config->wls.hardware_uuid, &hardware, err) < 0)
+                return -1;
+        road->service = (struct wls_service){
+                .url = road->url,
+                .http = road->http,
+                .token = road->token,
+        };
+        if (make_source(config, &hardware, road, err) < 0)
+                return -1;
+        return make_image_source(config, &hardware, road, err);
 }
 
 int wls_road_new(const struct config *config, struct wls_road **ret, struct wla_error *err) {
@@ -74,7 +109,7 @@ int wls_road_new(const struct config *config, struct wls_road **ret, struct wla_
         if (!road)
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
         if (make_http(config, &road->http, err) < 0 || make_token(config, road, err) < 0 ||
-            make_source(config, road, err) < 0) {
+            make_sources(config, road, err) < 0) {
                 wls_road_free(road);
                 return -1;
         }
@@ -86,13 +121,24 @@ struct wls_road *wls_road_free(struct wls_road *road) {
         if (!road)
                 return NULL;
 
+        wls_image_source_free(road->image_source);
         wls_source_free(road->source);
         broker_token_free(road->token);
         http_client_free(road->http);
+        free(road->signers);
+        free(road->roots);
         free(road);
         return NULL;
 }
 
 struct key_source wls_road_source(const struct wls_road *road) {
         return road ? wls_source_as_source(road->source) : (struct key_source){0};
+}
+
+struct key_source wls_road_image_source(const struct wls_road *road) {
+        return road ? wls_image_source_as_source(road->image_source) : (struct key_source){0};
+}
+
+const struct wls_service *wls_road_service(const struct wls_road *road) {
+        return road ? &road->service : NULL;
 }

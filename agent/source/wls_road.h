@@ -13,6 +13,7 @@
 #include "key/source.h"
 
 struct wls_road;
+struct wls_service;
 
 /* *ret is NULL when ServerURL= is "none". */
 int wls_road_new(const struct config *config, struct wls_road **ret,
@@ -21,3 +22,7 @@ struct wls_road *wls_road_free(struct wls_road *road);
 
 /* {0} without a road. */
 struct key_source wls_road_source(const struct wls_road *road);
+struct key_source wls_road_image_source(const struct wls_road *road);
+
+/* WLS itself, for what else is asked of it; NULL without a road. */
+const struct wls_service *wls_road_service(const struct wls_road *road);

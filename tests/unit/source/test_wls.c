@@ -99,6 +99,8 @@ static struct http_client *trusting_client(struct road *road) {
         return client;
 }
 
+static char service_url[128];
+
 static struct road open_road(void) {
         const struct broker_options options = {.answer = answer};
         struct road road = {.broker = broker_start(&options)};
@@ -120,10 +122,12 @@ static struct road open_road(void) {
         ck_assert_int_eq(broker_token_new(road.http, url, "wla", password, &road.token, &err), 0);
         wla_secret_free(password);
 
-        (void)snprintf(url, sizeof(url), "%s/wls/v1", road.broker->url);
-        wls.url = url;
-        wls.http = road.http;
-        wls.token = road.token;
+        (void)snprintf(service_url, sizeof(service_url), "%s/wls/v1", road.broker->url);
+        wls.service = (struct wls_service){
+                .url = service_url,
+                .http = road.http,
+                .token = road.token,
+        };
         ck_assert_int_eq(uuid_parse(HARDWARE, strlen(HARDWARE), &wls.hardware, &err), 0);
         ck_assert_int_eq(key_origins_parse("https://kbs.example:9443", &wls.allowed, &err), 0);
         ck_assert_int_eq(wls_source_new(&wls, &road.wls, &err), 0);

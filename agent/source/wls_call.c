@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "source/wls_call.h"
+
+#include <stdio.h>
+#include <sys/random.h>
+#include <time.h>
+
+#define URL_MAX          1024u
+#define TRIES_MAX        2
+#define PAUSE_LEAST_USEC (200 * USEC_PER_MSEC)
+#define PAUSE_MOST_USEC  (600 * USEC_PER_MSEC)
+
+struct attempt {
+        const struct wls_service *service;
+        const struct wls_call *call;
+        const struct deadline *deadline;
+        struct buf url;   /* the text, terminated */
+        struct buf token; /* the same */
+};
+
+static int get_token(struct attempt *attempt, const char *refused, struct wla_error *err) {
+        _cleanup_buf_ struct buf fresh = BUF_WITH_LIMIT(BROKER_TOKEN_MAX + 1);
+
+        if (broker_token_get(attempt->service->token, refused, attempt->deadline, &fresh, err) <
+                    0 ||
+            !buf_text(&fresh, err))
+                return -1;
+        buf_clear(&attempt->token);
+        attempt->token = fresh;
+        fresh = (struct buf){0};
+        return 0;
+}
+
+static int perform(const struct attempt *attempt, struct http_answer *ret, struct wla_error *err) {
+        _cleanup_buf_ struct buf authorization = BUF_WITH_LIMIT(BROKER_TOKEN_MAX + 64);
+
+        if (buf_printf(&authorization, err, "Authorization: Bearer %s",
+                       (const char *)attempt->token.data) < 0 ||
+            !buf_text(&authorization, err))
+                return -1;
+
+        const char *const headers[] = {
+                (const char *)authorization.data,
+                "Accept: application/json",
+                "Content-Type: application/json",
+                NULL,
+        };
+        const struct http_request request = {
+                .method = attempt->call->method,
+                .url = (const char *)attempt->url.data,
+                .headers = headers,
+                .body = attempt->call->body,
+                .answer_max = WLS_ANSWER_MAX,
+                .deadline = attempt->deadline,
+        };
+        if (http_perform(attempt->service->http, &request, ret, err) < 0)
+                return wla_wrap(err, "WLS %s", (const char *)attempt->url.data);
+        return 0;
+}
+
+static int try_once(const struct attempt *attempt, enum wls_next *ret_next, struct wla_error *err) {
+        _cleanup_answer_ struct http_answer answer = {0};
+
+        if (perform(attempt, &answer, err) < 0) {
+                *ret_next = err->code == WLA_E_UNAVAILABLE ? WLS_LATER : WLS_FINAL;
+                return -1;
+        }
+        return attempt->call->read(attempt->call->userdata, &answer, ret_next, err);
+}
+
+/* At random, so that hosts which failed together do not come back together. */
+static void pause_before_retry(const struct deadline *deadline) {
+        uint32_t random;
+        uint64_t left_usec = deadline_left_usec(deadline);
+
+        if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
+                random = 0;
+        uint64_t usec = PAUSE_LEAST_USEC + random % (PAUSE_MOST_USEC - PAUSE_LEAST_USEC);
+        if (usec > left_usec)
+                usec = left_usec;
+        const struct timespec time = {
+                .tv_sec = (time_t)(usec / USEC_PER_SEC),
+                .tv_nsec = (long)(usec % USEC_PER_SEC * 1000),
+        };
+        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
+}
+
+static int attempt_all(struct attempt *attempt, struct wla_error *err) {
+        enum wls_next next = WLS_FINAL;
+
+        if (get_token(attempt, NULL, err) < 0)
+                return -1;
+        for (int tries = 1;; tries++) {
+                if (try_once(attempt, &next, err) == 0)
+                        return 0;
+                if (next == WLS_FINAL || tries == TRIES_MAX)
+                        return -1;
+                if (next == WLS_LATER)
+                        pause_before_retry(attempt->deadline);
+                else if (get_token(attempt, (const char *)attempt->token.data, err) < 0)
+                        return -1;
+        }
+}
+
+int wls_call(const struct wls_service *service, const struct wls_call *call,
+             const struct deadline *deadline, struct wla_error *err) {
+        struct attempt attempt = {
+                .service = service,
+                .call = call,
+                .deadline = deadline,
+                .url = BUF_WITH_LIMIT(URL_MAX),
+        };
+        int outcome = buf_printf(&attempt.url, err, "%s%s", service->url, call->path);
+
+        if (outcome == 0 && !buf_text(&attempt.url, err))
+                outcome = -1;
+        if (outcome == 0)
+                outcome = attempt_all(&attempt, err);
+        buf_clear(&attempt.url);
+        buf_clear(&attempt.token);
+        return outcome;
+}

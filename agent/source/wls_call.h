@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* One request to Intel SecL's WLS: the agent's token, a new one when that was refused, and one more try when
+ * something behind WLS was not to be reached.
+ *
+ * Threads: any; blocks, never beyond the deadline.
+ * Failure: as http_perform(), broker_token_get() and the reading of the answer.
+ */
+
+#include "http/http.h"
+#include "source/broker_token.h"
+#include "source/wls_answer.h"
+
+struct wls_service {
+        const char *url; /* base URL, without '/' at its end */
+        struct http_client *http;
+        struct broker_token *token;
+};
+
+#define WLS_ANSWER_MAX 32768u
+
+struct wls_call {
+        const char *method; /* "GET" or "POST" */
+        const char *path;   /* begins with '/' */
+        struct wla_bytes body;
+        /* Whether the answer is one; on failure *ret_next is set. */
+        int (*read)(void *userdata, const struct http_answer *answer, enum wls_next *ret_next,
+                    struct wla_error *err);
+        void *userdata;
+};
+
+int wls_call(const struct wls_service *service, const struct wls_call *call,
+             const struct deadline *deadline, struct wla_error *err) _must_check_;
