@@ -132,6 +132,33 @@ static int read_header_uuid(const struct json_value *object, struct vm_disk *dis
         return read_uuid(object, "header_uuid", &disk->header, err);
 }
 
+static int read_flag(const struct json_value *object, const char *name, bool *ret,
+                     struct wla_error *err) {
+        const struct json_value value = json_member(object, name);
+
+        if (value.type != JSON_TRUE && value.type != JSON_FALSE)
+                return wla_fail(err, WLA_E_INPUT, "member \"%s\" is neither true nor false", name);
+        *ret = value.type == JSON_TRUE;
+        return 0;
+}
+
+static int read_flavor(const struct json_value *object, struct flavor_verdict *flavor,
+                       struct wla_error *err) {
+        const struct json_value member = json_member(object, "flavor");
+
+        if (member.type == JSON_ABSENT)
+                return 0;
+        flavor->present = true;
+        if (read_uuid(&member, "id", &flavor->flavor, err) < 0 ||
+            read_uuid(&member, "image", &flavor->image, err) < 0 ||
+            read_flag(&member, "encryption_required", &flavor->encryption_required, err) < 0 ||
+            read_flag(&member, "integrity_enforced", &flavor->integrity_enforced, err) < 0 ||
+            read_flag(&member, "signature_verified", &flavor->signature_verified, err) < 0 ||
+            read_flag(&member, "digest_verified", &flavor->digest_verified, err) < 0)
+                return wla_wrap(err, "member \"flavor\"");
+        return 0;
+}
+
 static int fill_disk(const struct json_value *object, struct vm_disk *disk, struct wla_error *err) {
         disk->by_hand = json_member(object, "by_hand").type == JSON_TRUE;
         disk->arriving = json_member(object, "arriving").type == JSON_TRUE;
@@ -141,6 +168,7 @@ static int fill_disk(const struct json_value *object, struct vm_disk *disk, stru
                 return read_text(object, "key_id", disk->key_id, sizeof(disk->key_id), err);
         if (read_text(object, "image", disk->image, sizeof(disk->image), err) < 0 ||
             read_header_uuid(object, disk, err) < 0 ||
+            read_flavor(object, &disk->flavor, err) < 0 ||
             read_text(object, "key_id", disk->key_id, sizeof(disk->key_id), err) < 0)
                 return -1;
         vm_disk_set_name(disk);

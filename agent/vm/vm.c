@@ -145,6 +145,22 @@ static int write_secret(const struct vm_disk *disk, struct buf *json, struct wla
         return buf_printf(json, err, ",\"held\":%s}", vm_disk_held(disk) ? "true" : "false");
 }
 
+/* Nothing when the image has its key without one. */
+static int write_flavor(const struct flavor_verdict *flavor, struct buf *json,
+                        struct wla_error *err) {
+        if (!flavor->present)
+                return 0;
+        return buf_printf(json, err,
+                          ",\"flavor\":{\"id\":\"%s\",\"image\":\"%s\",\"encryption_required\":%s,"
+                          "\"integrity_enforced\":%s,\"signature_verified\":%s,"
+                          "\"digest_verified\":%s}",
+                          flavor->flavor.text, flavor->image.text,
+                          flavor->encryption_required ? "true" : "false",
+                          flavor->integrity_enforced ? "true" : "false",
+                          flavor->signature_verified ? "true" : "false",
+                          flavor->digest_verified ? "true" : "false");
+}
+
 static int write_disk(const struct vm_disk *disk, struct buf *json, struct wla_error *err) {
         if (disk->mode == DISK_SECRET)
                 return write_secret(disk, json, err);
@@ -154,7 +170,8 @@ static int write_disk(const struct vm_disk *disk, struct buf *json, struct wla_e
             write_text(json, ",\"mode\":", disk_mode_name(disk->mode), err) < 0 ||
             write_text(json, ",\"key_id\":", disk->key_id, err) < 0 ||
             (disk->mode == DISK_NOVA &&
-             write_text(json, ",\"nova_image\":", disk->nova_image.text, err) < 0))
+             write_text(json, ",\"nova_image\":", disk->nova_image.text, err) < 0) ||
+            write_flavor(&disk->flavor, json, err) < 0)
                 return -1;
         return buf_printf(
                 json, err, ",\"device\":\"%s%s\",\"by_hand\":%s,\"arriving\":%s,\"held\":%s}",

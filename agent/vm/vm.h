@@ -17,6 +17,7 @@
 #include <sys/queue.h>
 #include <systemd/sd-event.h>
 
+#include "flavor/flavor_verdict.h"
 #include "vm/domain.h"
 #include "volume/client.h"
 
@@ -52,6 +53,7 @@ struct vm_disk {
         char key_id[KEY_ID_TEXT_MAX + 1]; /* "": not known */
         char name[VOLUME_NAME_SIZE];      /* of the VM's volume, below VOLUME_DEVICE_ROOT */
         bool by_hand;                     /* opened by CONTROL_VOLUME_OPEN, not for a start */
+        struct flavor_verdict flavor;     /* as of this opening; digest_verified once it is open */
         bool arriving;                    /* a new layer, whose content another host has to send */
         struct lease lease;
 };
