@@ -73,7 +73,3 @@ bool uuid_is_version4(const struct uuid *uuid) {
 bool uuid_equal(const struct uuid *a, const struct uuid *b) {
         return strcmp(a->text, b->text) == 0;
 }
-
-bool uuid_is_version4(const struct uuid *uuid) {
-        return uuid->text[14] == '4' && memchr("89ab", uuid->text[19], 4);
-}

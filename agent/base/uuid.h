@@ -25,6 +25,3 @@ int uuid_generate(struct uuid *ret, struct wla_error *err) _must_check_;
 bool uuid_is_version4(const struct uuid *uuid);
 
 bool uuid_equal(const struct uuid *a, const struct uuid *b);
-
-/* Random ones, RFC 9562 section 5.4: what Intel SecL's services take for a UUID. */
-bool uuid_is_version4(const struct uuid *uuid);
