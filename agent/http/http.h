@@ -45,7 +45,7 @@ struct http_request {
         struct wla_bytes body;      /* POST */
         size_t answer_max;          /* bytes */
         /* SHA-384 of the DER of the broker's own certificate, judged before anything is sent, instead
-         * of its chain and name; NULL: chain and name. */
+         * of its chain and name; NULL: chain and name.  A refusal tells both digests. */
         const uint8_t *pin;
         /* It changes something that a second request would change once more: it goes over a connection of
          * its own, because libcurl sends what a kept one has not answered again. */

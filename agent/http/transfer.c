@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "http/transfer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -174,7 +175,25 @@ static const char *details(const struct transfer *transfer) {
                                     : library.curl_easy_strerror(transfer->result);
 }
 
+static void write_digest(const uint8_t digest[static HTTP_PIN_SIZE],
+                         char to[static 2 * HTTP_PIN_SIZE + 1]) {
+        for (size_t i = 0; i < HTTP_PIN_SIZE; i++)
+                (void)snprintf(to + 2 * i, 3, "%02x", digest[i]);
+}
+
+static int fail_pin(const struct trust *trust, struct wla_error *err) {
+        char presented[2 * HTTP_PIN_SIZE + 1];
+        char pin[2 * HTTP_PIN_SIZE + 1];
+
+        write_digest(trust->presented, presented);
+        write_digest(trust->pin, pin);
+        return wla_fail(err, WLA_E_DENIED, "the SHA-384 digest of its certificate is %s, not %s",
+                        presented, pin);
+}
+
 static int fail_transfer(const struct transfer *transfer, struct wla_error *err) {
+        if (transfer->trust.refusal != X509_V_OK && transfer->trust.pin)
+                return fail_pin(&transfer->trust, err);
         if (transfer->trust.refusal != X509_V_OK)
                 return wla_fail(err, WLA_E_DENIED, "its certificate is not to be trusted: %s",
                                 X509_verify_cert_error_string(transfer->trust.refusal));

@@ -4,6 +4,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
+#include <string.h>
 
 #include "base/certificate_files.h"
 #include "base/file.h"
@@ -50,12 +51,14 @@ int trust_store_load(const char *path, X509_STORE **ret, struct wla_error *err) 
         return 0;
 }
 
-static bool has_pin(X509 *leaf, const uint8_t *pin) {
+static bool has_pin(X509 *leaf, struct trust *trust) {
         uint8_t digest[EVP_MAX_MD_SIZE];
         unsigned size = 0;
 
-        return leaf && X509_digest(leaf, EVP_sha384(), digest, &size) == 1 &&
-               size == HTTP_PIN_SIZE && CRYPTO_memcmp(digest, pin, HTTP_PIN_SIZE) == 0;
+        if (!leaf || X509_digest(leaf, EVP_sha384(), digest, &size) != 1 || size != HTTP_PIN_SIZE)
+                return false;
+        memcpy(trust->presented, digest, HTTP_PIN_SIZE);
+        return CRYPTO_memcmp(digest, trust->pin, HTTP_PIN_SIZE) == 0;
 }
 
 static int judge(X509_STORE_CTX *context, void *userdata) {
@@ -63,7 +66,7 @@ static int judge(X509_STORE_CTX *context, void *userdata) {
 
         if (!trust->pin && X509_verify_cert(context) == 1)
                 return 1;
-        if (trust->pin && has_pin(X509_STORE_CTX_get0_cert(context), trust->pin)) {
+        if (trust->pin && has_pin(X509_STORE_CTX_get0_cert(context), trust)) {
                 X509_STORE_CTX_set_error(context, X509_V_OK);
                 return 1;
         }

@@ -19,6 +19,8 @@ struct trust {
         X509_STORE *store;
         const uint8_t *pin; /* HTTP_PIN_SIZE bytes, or NULL */
         int refusal;        /* X509_V_ERR_*, once a handshake has failed by it */
+        /* SHA-384 of the certificate that was presented instead of the one with the pin. */
+        uint8_t presented[HTTP_PIN_SIZE];
 };
 
 /* Has handshakes of context judged by trust, which outlives them. */

@@ -176,10 +176,17 @@ START_TEST(a_pin_instead_of_a_chain) {
         asked = ask(client, broker, 30 * USEC_PER_SEC, NULL);
         ck_assert_int_eq(asked.err.code, WLA_E_DENIED);
 
+        char expected[256];
+        size_t size = (size_t)snprintf(expected, sizeof(expected),
+                                       "the SHA-384 digest of its certificate is ");
+        for (size_t i = 0; i < HTTP_PIN_SIZE; i++)
+                size += (size_t)snprintf(expected + size, 3, "%02x", broker->leaf_sha384[i]);
+        (void)snprintf(expected + size, sizeof(expected) - size, ", not ");
         broker->leaf_sha384[47] ^= 1;
         asked = ask(client, broker, 30 * USEC_PER_SEC, broker->leaf_sha384);
         ck_assert_int_eq(asked.outcome, -1);
         ck_assert_int_eq(asked.err.code, WLA_E_DENIED);
+        ck_assert_ptr_nonnull(strstr(wla_error_text(&asked.err), expected));
         ck_assert(!asked.answer.sent);
         ck_assert_uint_eq(broker->requests, 1);
         http_client_free(client);
