@@ -82,7 +82,7 @@ int file_read(int dir_fd, const char *path, struct buf *content, struct wla_erro
         return read_all(fd, path, content, err);
 }
 
-int file_read_trusted(const char *path, struct buf *content, struct wla_error *err) {
+int file_open_trusted(const char *path, int *ret_fd, mode_t *ret_mode, struct wla_error *err) {
         _cleanup_close_ int fd = -1;
         struct stat status;
 
@@ -96,6 +96,17 @@ int file_read_trusted(const char *path, struct buf *content, struct wla_error *e
                 return wla_fail_hint(err, WLA_E_DENIED, "run 'chmod go-w' on it",
                                      "%s may be changed by others (mode %04o)", path,
                                      (unsigned)status.st_mode & 07777);
+        *ret_mode = status.st_mode & 07777;
+        *ret_fd = TAKE_FD(fd);
+        return 0;
+}
+
+int file_read_trusted(const char *path, struct buf *content, struct wla_error *err) {
+        _cleanup_close_ int fd = -1;
+        mode_t mode;
+
+        if (file_open_trusted(path, &fd, &mode, err) < 0)
+                return -1;
         return read_all(fd, path, content, err);
 }
 
@@ -113,20 +124,30 @@ static int write_all(int fd, const uint8_t *data, size_t size) {
         return 0;
 }
 
+struct owner {
+        uid_t uid;
+        gid_t gid;
+};
+
+#define OWNER_CALLER ((struct owner){.uid = (uid_t)-1, .gid = (gid_t)-1})
+
 /* root writes files for a daemon that is not root; anyone else owns what it writes anyway. */
-static int follow_directory_owner(int dir_fd, int fd) {
+static int owner_of_directory(int dir_fd, struct owner *ret) {
         struct stat directory;
 
         if (fstat(dir_fd, &directory) < 0)
                 return -1;
-        if (geteuid() != 0 || directory.st_uid == 0)
-                return 0;
-        return fchown(fd, directory.st_uid, directory.st_gid);
+        *ret = OWNER_CALLER;
+        if (geteuid() == 0 && directory.st_uid != 0)
+                *ret = (struct owner){.uid = directory.st_uid, .gid = directory.st_gid};
+        return 0;
 }
 
-static int fill_temporary(int dir_fd, int fd, const void *data, size_t size, mode_t mode) {
-        if (follow_directory_owner(dir_fd, fd) < 0 || fchmod(fd, mode) < 0 ||
-            write_all(fd, data, size) < 0)
+static int fill_temporary(int fd, struct wla_bytes data, mode_t mode, struct owner owner) {
+        bool given = owner.uid != (uid_t)-1 || owner.gid != (gid_t)-1;
+
+        if ((given && fchown(fd, owner.uid, owner.gid) < 0) || fchmod(fd, mode) < 0 ||
+            write_all(fd, data.data, data.size) < 0)
                 return -1;
         return fsync(fd);
 }
@@ -140,8 +161,8 @@ static int give_name(int dir_fd, const char *temporary, const char *name, bool r
         return unlinkat(dir_fd, temporary, 0);
 }
 
-int file_write(int dir_fd, const char *name, const void *data, size_t size, mode_t mode,
-               bool replace, struct wla_error *err) {
+static int write_owned(int dir_fd, const char *name, struct wla_bytes data, mode_t mode,
+                       struct owner owner, bool replace, struct wla_error *err) {
         uint64_t nonce;
         char temporary[64];
 
@@ -154,7 +175,7 @@ int file_write(int dir_fd, const char *name, const void *data, size_t size, mode
         if (fd < 0)
                 return wla_fail_errno(err, errno, "cannot write %s", name);
 
-        if (fill_temporary(dir_fd, fd, data, size, mode) < 0 ||
+        if (fill_temporary(fd, data, mode, owner) < 0 ||
             give_name(dir_fd, temporary, name, replace) < 0) {
                 int saved = errno;
 
@@ -172,6 +193,23 @@ int file_write(int dir_fd, const char *name, const void *data, size_t size, mode
 bool file_is_same(const struct stat *a, const struct stat *b) {
         return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
                a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+int file_write(int dir_fd, const char *name, const void *data, size_t size, mode_t mode,
+               bool replace, struct wla_error *err) {
+        const struct wla_bytes bytes = {.data = data, .size = size};
+        struct owner owner;
+
+        if (owner_of_directory(dir_fd, &owner) < 0)
+                return wla_fail_errno(err, errno, "cannot write %s", name);
+        return write_owned(dir_fd, name, bytes, mode, owner, replace, err);
+}
+
+int file_write_for(int dir_fd, const char *name, struct wla_bytes data, mode_t mode, uid_t uid,
+                   gid_t gid, struct wla_error *err) {
+        const struct owner owner = {.uid = uid, .gid = gid};
+
+        return write_owned(dir_fd, name, data, mode, owner, true, err);
 }
 
 int file_open_directory(const char *path, bool create, mode_t mode, int *ret_fd,

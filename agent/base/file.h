@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "base/buf.h"
+#include "base/secret.h"
 #include "wlagent/error.h"
 
 #define _cleanup_close_ __attribute__((cleanup(file_closep)))
@@ -43,6 +44,10 @@ int file_read(int dir_fd, const char *path, struct buf *content,
  * root nor to the caller. */
 int file_read_trusted(const char *path, struct buf *content, struct wla_error *err) _must_check_;
 
+/* The same check, for who reads it otherwise: *ret_mode says who else may read it. */
+int file_open_trusted(const char *path, int *ret_fd, mode_t *ret_mode,
+                      struct wla_error *err) _must_check_;
+
 /* Replaces dir_fd/name by data: temporary file, fsync, rename, fsync of the directory.  The owner is
  * that of the directory when the caller may set it, so that a file made by root stays readable for
  * the daemon.  With replace false an existing file is WLA_E_INPUT.  On failure the old file is as it
@@ -52,6 +57,10 @@ int file_write(int dir_fd, const char *name, const void *data, size_t size, mode
 
 /* Whether nobody has replaced or changed a file between the two, as far as that shows. */
 bool file_is_same(const struct stat *a, const struct stat *b);
+
+/* The same, and the file belongs to uid and gid; (uid_t)-1 and (gid_t)-1: to the caller. */
+int file_write_for(int dir_fd, const char *name, struct wla_bytes data, mode_t mode, uid_t uid,
+                   gid_t gid, struct wla_error *err) _must_check_;
 
 /* Makes a directory unless it exists, and opens it.  mode is for a new one. */
 int file_open_directory(const char *path, bool create, mode_t mode, int *ret_fd,

@@ -68,6 +68,27 @@ START_TEST(owner_follows_the_directory) {
 }
 END_TEST
 
+START_TEST(an_owner_of_choice) {
+        const struct wla_bytes x = {.data = (const uint8_t *)"x", .size = 1};
+        struct wla_error err = {0};
+        struct stat status;
+
+        make_directory();
+        ck_assert_int_eq(file_write_for(dir_fd, "a", x, 0640, (uid_t)-1, (gid_t)-1, &err), 0);
+        ck_assert_int_eq(fstatat(dir_fd, "a", &status, 0), 0);
+        ck_assert_uint_eq(status.st_uid, geteuid());
+        ck_assert_uint_eq(status.st_mode & 07777, 0640);
+        if (geteuid() == 0) {
+                ck_assert_int_eq(file_write_for(dir_fd, "a", x, 0644, 65534, 65533, &err), 0);
+                ck_assert_int_eq(fstatat(dir_fd, "a", &status, 0), 0);
+                ck_assert_uint_eq(status.st_uid, 65534);
+                ck_assert_uint_eq(status.st_gid, 65533);
+                ck_assert_uint_eq(status.st_mode & 07777, 0644);
+        }
+        remove_directory();
+}
+END_TEST
+
 START_TEST(only_regular_files_under_the_limit) {
         _cleanup_buf_ struct buf content = BUF_WITH_LIMIT(4);
         struct wla_error err = {0};
@@ -99,11 +120,16 @@ START_TEST(others_may_not_change_a_trusted_file) {
         _cleanup_buf_ struct buf content = BUF_WITH_LIMIT(16);
         struct wla_error err = {0};
         char path[64];
+        mode_t mode;
+        int fd;
 
         make_directory();
         (void)snprintf(path, sizeof(path), "%s/a", directory);
         ck_assert_int_eq(file_write(dir_fd, "a", "x", 1, 0644, false, &err), 0);
         ck_assert_int_eq(file_read_trusted(path, &content, &err), 0);
+        ck_assert_int_eq(file_open_trusted(path, &fd, &mode, &err), 0);
+        ck_assert_uint_eq(mode, 0644);
+        (void)close(fd);
         ck_assert_int_eq(chmod(path, 0664), 0);
         ck_assert_int_eq(file_read_trusted(path, &content, &err), -1);
         ck_assert_int_eq(err.code, WLA_E_DENIED);
@@ -170,6 +196,6 @@ START_TEST(ownership_is_handed_over) {
 }
 END_TEST
 
-SUITE_MAIN("file", written_files_read_back, owner_follows_the_directory,
+SUITE_MAIN("file", written_files_read_back, owner_follows_the_directory, an_owner_of_choice,
            only_regular_files_under_the_limit, others_may_not_change_a_trusted_file,
            a_failed_write_leaves_the_old_file, directories, ownership_is_handed_over)
