@@ -22,6 +22,31 @@ static void make_getopt_table(const struct command_option *options,
         to[count] = (struct option){.name = "help", .val = OPTION_HELP};
 }
 
+/* "+" ends the options at the first word; ":" tells a missing value from an unknown option. */
+static void make_letters(const struct command *command,
+                         char to[static 2 * COMMAND_OPTIONS_MAX + 4]) {
+        if (command->operand == OPERAND_WORDS)
+                *to++ = '+';
+        *to++ = ':';
+        *to++ = 'h';
+        for (const struct command_option *option = command->options; option && option->name;
+             option++) {
+                if (option->letter == 0)
+                        continue;
+                *to++ = option->letter;
+                if (option->value)
+                        *to++ = ':';
+        }
+        *to = '\0';
+}
+
+static int place_of_letter(const struct command *command, int option) {
+        for (int i = 0; command->options && command->options[i].name; i++)
+                if (command->options[i].letter != 0 && command->options[i].letter == option)
+                        return i;
+        return option;
+}
+
 static enum outcome take_option(const struct command *command, int option, const char *word,
                                 struct arguments *arguments, struct wla_error *err) {
         if (option == OPTION_UNKNOWN || option == OPTION_NO_VALUE) {
@@ -48,6 +73,10 @@ static int operands_wanted(enum operand operand) {
         return operand == OPERAND_TWO_FILES ? 2 : 1;
 }
 
+static int operands_needed(enum operand operand) {
+        return operand == OPERAND_TASK ? 0 : operands_wanted(operand);
+}
+
 static const char *missing_operand(enum operand operand, int count) {
         switch (operand) {
         case OPERAND_KEY:
@@ -63,6 +92,7 @@ static const char *missing_operand(enum operand operand, int count) {
         case OPERAND_TWO_FILES:
                 return count == 0 ? "the files are missing" : "the second file is missing";
         case OPERAND_FILE:
+        case OPERAND_TASK:
         case OPERAND_NONE:
         case OPERAND_WORDS:
                 break;
@@ -84,11 +114,11 @@ static enum outcome take_operand(const struct command *command, int count, char 
                 (void)wla_fail(err, WLA_E_INPUT, "'%s' is one word too many", words[wanted]);
                 return OUTCOME_USAGE;
         }
-        if (count < wanted) {
+        if (count < operands_needed(command->operand)) {
                 (void)wla_fail(err, WLA_E_INPUT, "%s", missing_operand(command->operand, count));
                 return OUTCOME_USAGE;
         }
-        if (wanted == 0)
+        if (count == 0)
                 return OUTCOME_OK;
 
         if (is_key && invocation_check_key_name(words[0], err) < 0)
@@ -103,15 +133,17 @@ static enum outcome take_operand(const struct command *command, int count, char 
 enum outcome arguments_parse(const struct command *command, int argc, char **argv,
                              struct arguments *ret, bool *ret_help, struct wla_error *err) {
         struct option table[COMMAND_OPTIONS_MAX + 2] = {0};
+        char letters[2 * COMMAND_OPTIONS_MAX + 4];
         struct arguments arguments = {0};
 
         make_getopt_table(command->options, table);
+        make_letters(command, letters);
         opterr = 0;
         optind = 0; /* makes glibc's getopt start anew */
 
         for (;;) {
-                const char *short_options = command->operand == OPERAND_WORDS ? "+:h" : ":h";
-                int option = getopt_long(argc, argv, short_options, table, NULL);
+                int option = place_of_letter(command,
+                                             getopt_long(argc, argv, letters, table, NULL));
 
                 if (option < 0)
                         break;

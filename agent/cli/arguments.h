@@ -3,7 +3,7 @@
 
 /* The command line of one command, against its row in the table.
  *
- * Long options only, in any order with the operand; each at most once.  The operand of a command that
+ * Long options, a few of which have a letter too, in any order with the operand; each at most once.  The operand of a command that
  * has one is required.
  */
 

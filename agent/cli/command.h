@@ -17,6 +17,7 @@ struct command_option {
         const char *name;
         const char *value; /* what --help calls its value; NULL: a switch */
         const char *help;
+        char letter; /* a short form besides, or 0 */
 };
 
 enum operand {
@@ -29,6 +30,7 @@ enum operand {
         OPERAND_DOMAIN,    /* a domain of libvirt, by name or UUID */
         OPERAND_VOLUME,    /* a volume that is open, by its name below /dev/mapper */
         OPERAND_LAYER,     /* a layer or converted image, by the name of its volume */
+        OPERAND_TASK,      /* perhaps a task of setup */
         OPERAND_WORDS,     /* any number of words, taken as they are */
 };
 

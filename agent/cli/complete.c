@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "cli/command.h"
 #include "cli/image_registry.h"
+#include "cli/setup_task.h"
 #include "cli/vm.h"
 #include "cli/vm_program.h"
 #include "cli/volume.h"
@@ -79,6 +80,12 @@ static void offer_keys(struct invocation *invocation) {
                 (void)puts(names.names[i]);
 }
 
+static void offer_tasks(void) {
+        (void)puts("all");
+        for (const struct setup_task *task = setup_tasks; task->name; task++)
+                (void)puts(task->name);
+}
+
 /* Becomes the program that knows them.  Silent as well: without it there is nothing to offer. */
 static void offer_domains(const struct invocation *invocation) {
         static const struct arguments none = {0};
@@ -141,6 +148,8 @@ static bool offer_words(const struct line *line, struct invocation *invocation) 
                  line->command->operand == OPERAND_LAYER)
                 (void)!volume_print_names(invocation, line->command->operand == OPERAND_LAYER,
                                           &ignored);
+        else if (line->command->operand == OPERAND_TASK)
+                offer_tasks();
         else if (line->command->operand == OPERAND_DOMAIN)
                 offer_domains(invocation);
         else

@@ -25,6 +25,8 @@ static const char *operand_word(const struct command *command) {
                 return " UUID";
         case OPERAND_WORDS:
                 return " WORD...";
+        case OPERAND_TASK:
+                return " [TASK]";
         case OPERAND_NONE:
                 break;
         }
@@ -62,10 +64,12 @@ static void print_options(const struct command *command) {
 
         for (const struct command_option *option = command->options; option && option->name;
              option++) {
+                const char letter[] = {',', ' ', '-', option->letter, '\0'};
                 char name[64];
 
-                (void)snprintf(name, sizeof(name), "--%s%s%s", option->name,
-                               option->value ? " " : "", option->value ? option->value : "");
+                (void)snprintf(name, sizeof(name), "--%s%s%s%s", option->name,
+                               option->letter ? letter : "", option->value ? " " : "",
+                               option->value ? option->value : "");
                 print_row(name, option->help);
         }
 

@@ -5,17 +5,21 @@
 #include "cli/command.h"
 #include "cli/json_writer.h"
 #include "cli/pcr_option.h"
+#include "cli/setup_options.h"
+#include "cli/setup_task.h"
 #include "cli/state_directory.h"
 #include "source/key_store.h"
 #include "tpm/tpm.h"
 
-enum { PCRS, HANDLE, REPLACE, JSON };
-
 static const struct command_option options[] = {
-        [PCRS] = {"pcrs", "LIST", "bind the key to these PCRs as they are now, like 7,11"},
-        [HANDLE] = {"handle", "HANDLE", "keep the key in the TPM there, like 0x81000100"},
-        [REPLACE] = {"replace", NULL, "make a new binding key; keys for the present one are lost"},
-        [JSON] = {"json", NULL, "print a JSON object"},
+        [SETUP_PCRS] = {"pcrs", "LIST", "bind the key to these PCRs as they are now, like 7,11"},
+        [SETUP_HANDLE] = {"handle", "HANDLE", "keep the key in the TPM there, like 0x81000100"},
+        [SETUP_REPLACE] = {"replace", NULL,
+                           "make a new binding key; keys for the present one are lost"},
+        [SETUP_FORCE] = {"force", NULL, "do a task again although it is done"},
+        [SETUP_FILE] = {"file", "FILE", "take answers for tasks from there", 'f'},
+        [SETUP_ROOT] = {"root", "DIR", "put credentials and drop-ins of units below DIR"},
+        [SETUP_JSON] = {"json", NULL, "print a JSON object"},
         {0},
 };
 
@@ -64,14 +68,14 @@ static int take_options(const struct arguments *arguments, struct setup *setup,
                         struct wla_error *err) {
         struct tpm_setup_options *to = &setup->options;
 
-        to->replace = arguments->option[REPLACE] != NULL;
+        to->replace = arguments->option[SETUP_REPLACE] != NULL;
         to->handle = (uint32_t)setup->config->tpm.binding_key_handle;
-        if (arguments->option[HANDLE] &&
-            parse_handle(arguments->option[HANDLE], &to->handle, err) < 0)
+        if (arguments->option[SETUP_HANDLE] &&
+            parse_handle(arguments->option[SETUP_HANDLE], &to->handle, err) < 0)
                 return -1;
 
-        if (arguments->option[PCRS] &&
-            pcr_option_parse(arguments->option[PCRS], &to->pcrs, err) < 0)
+        if (arguments->option[SETUP_PCRS] &&
+            pcr_option_parse(arguments->option[SETUP_PCRS], &to->pcrs, err) < 0)
                 return -1;
         return 0;
 }
@@ -166,9 +170,30 @@ static int print_json(const struct setup *setup, struct wla_error *err) {
         return json_writer_print(&writer, err);
 }
 
+/* Some options are for tasks, and some for the agent's own key. */
+static enum outcome check_options(const struct arguments *arguments, struct wla_error *err) {
+        bool has_task = arguments->operand != NULL;
+
+        for (size_t i = SETUP_PCRS; i < SETUP_JSON; i++) {
+                if (!arguments->option[i] || has_task == (i >= SETUP_FORCE))
+                        continue;
+                (void)wla_fail(err, WLA_E_INPUT,
+                               has_task ? "option --%s is for 'wlagent setup' without a task"
+                                        : "option --%s is for tasks of 'wlagent setup'",
+                               options[i].name);
+                return OUTCOME_USAGE;
+        }
+        return OUTCOME_OK;
+}
+
 static enum outcome run(struct invocation *invocation, const struct arguments *arguments,
                         struct wla_error *err) {
         struct setup setup = {0};
+
+        if (check_options(arguments, err) != OUTCOME_OK)
+                return OUTCOME_USAGE;
+        if (arguments->operand)
+                return setup_tasks_run(invocation, arguments, err);
 
         if (invocation_config(invocation, &setup.config, err) < 0)
                 return OUTCOME_FAILED;
@@ -181,7 +206,7 @@ static enum outcome run(struct invocation *invocation, const struct arguments *a
                 return OUTCOME_FAILED;
         }
 
-        if (!arguments->option[JSON]) {
+        if (!arguments->option[SETUP_JSON]) {
                 print_text(&setup);
                 return OUTCOME_OK;
         }
@@ -193,8 +218,12 @@ const struct command command_setup = {
         .name = "setup",
         .summary = "Make this host's binding key in its TPM, and the key store",
         .details = "Keys for this host are wrapped to the binding key.  It never leaves the TPM.  "
-                   "A second run changes\nnothing unless --replace is given.",
-        .operand = OPERAND_NONE,
+                   "A second run changes\nnothing unless --replace is given.\n\n"
+                   "With a TASK it joins Intel SecL's services instead: download-ca-cert, "
+                   "binding-key, signing-key,\nregister-binding-key, register-signing-key, "
+                   "update-service-config, or all of them.  wlagent(1) has the\nvariables of the "
+                   "environment that they take.",
+        .operand = OPERAND_TASK,
         .options = options,
         .run = run,
 };

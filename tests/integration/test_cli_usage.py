@@ -70,7 +70,8 @@ class Usage(unittest.TestCase):
                     "usage: wlagent key show [--json] NAME")
         self.expect(run("setup", "--pcrs", "7,24"), 2, "wlagent: '7,24' is not a list of PCRs",
                     "hint: write numbers of 0..23, like 7,11",
-                    "usage: wlagent setup [--pcrs LIST] [--handle HANDLE] [--replace] [--json]")
+                    "usage: wlagent setup [--pcrs LIST] [--handle HANDLE] [--replace] [--force] [--file FILE] "
+                    "[--root DIR] [--json] [TASK]")
         for handle in ("0x81000001", "0x81800000", "0x80000000"):
             done = run("setup", "--handle", handle)
             self.assertEqual(done.returncode, 2)

@@ -36,11 +36,17 @@ class Completion(harness.AgentTest):
 
     def test_options(self):
         self.assertEqual(self.complete("--"), ["--config", "--version", "--help"])
-        self.assertEqual(self.complete("setup", "--"), ["--pcrs", "--handle", "--replace", "--json", "--help"])
+        self.assertEqual(self.complete("setup", "--"), ["--pcrs", "--handle", "--replace", "--force", "--file",
+                                                        "--root", "--json", "--help"])
         self.assertEqual(self.complete("key", "wrap", "--r"), ["--random"])
         self.assertEqual(self.complete("setup", "--pcrs", ""), [])
         self.assertEqual(self.complete("vm", "protect", "--mode", ""), ["layer", "direct", "ephemeral"])
         self.assertEqual(self.complete("vm", "protect", "--mode", "e"), ["ephemeral"])
+
+    def test_tasks(self):
+        self.assertEqual(self.complete("setup", "")[:2], ["all", "download-ca-cert"])
+        self.assertEqual(self.complete("setup", "--force", "up"), ["update-service-config"])
+        self.assertEqual(self.complete("setup", "all", "--fi"), ["--file"])
 
     def test_names_of_keys(self):
         for name in ("web-1", "web-2", "db"):

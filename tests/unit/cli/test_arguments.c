@@ -60,6 +60,36 @@ START_TEST(takes_options_and_operand_in_any_order) {
 }
 END_TEST
 
+START_TEST(letters_and_an_operand_that_may_be_missing) {
+        static const struct command_option with_letters[] = {
+                [JSON] = {"json", NULL, "x", 'j'},
+                [OUTPUT] = {"output", "FILE", "x", 'o'},
+                {0},
+        };
+        static const struct command task = {
+                .name = "task", .operand = OPERAND_TASK, .options = with_letters};
+        struct wla_error err = {0};
+        struct arguments arguments;
+        bool help = false;
+
+        ck_assert_int_eq(parse(&task, LINE("-j", "-o", "here", "all"), &arguments, &help, &err),
+                         OUTCOME_OK);
+        ck_assert_str_eq(arguments.option[JSON], "");
+        ck_assert_str_eq(arguments.option[OUTPUT], "here");
+        ck_assert_str_eq(arguments.operand, "all");
+        ck_assert_int_eq(parse(&task, LINE("-jothere"), &arguments, &help, &err), OUTCOME_OK);
+        ck_assert_str_eq(arguments.option[OUTPUT], "there");
+        ck_assert_ptr_null(arguments.operand);
+
+        ck_assert_int_eq(parse(&task, LINE("-o"), &arguments, &help, &err), OUTCOME_USAGE);
+        ck_assert_str_eq(wla_error_text(&err), "option -o needs a value");
+        ck_assert_int_eq(parse(&task, LINE("-x"), &arguments, &help, &err), OUTCOME_USAGE);
+        ck_assert_int_eq(parse(&task, LINE("a", "b"), &arguments, &help, &err), OUTCOME_USAGE);
+        ck_assert_str_eq(wla_error_text(&err), "'b' is one word too many");
+        ck_assert_int_eq(parse(&plain, LINE("-j"), &arguments, &help, &err), OUTCOME_USAGE);
+}
+END_TEST
+
 START_TEST(words_end_the_options) {
         struct wla_error err = {0};
         struct arguments arguments;
@@ -115,5 +145,6 @@ START_TEST(each_mistake_has_its_text) {
 }
 END_TEST
 
-SUITE_MAIN("arguments", takes_options_and_operand_in_any_order, words_end_the_options,
-           help_comes_first, each_mistake_has_its_text)
+SUITE_MAIN("arguments", takes_options_and_operand_in_any_order,
+           letters_and_an_operand_that_may_be_missing, words_end_the_options, help_comes_first,
+           each_mistake_has_its_text)

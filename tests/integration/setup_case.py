@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of 'wlagent setup TASK' share: an agent's configuration in a directory of its own, a root for
+what systemd would read, and the double of Intel SecL's services."""
+
+import os
+import shutil
+import tempfile
+import unittest
+
+import running
+from isecl_case import double
+
+DIGEST_IN_USE = "cms_tls_cert_sha384"
+
+
+def facts(path):
+    """What a file that was not touched keeps."""
+    found = os.stat(path)
+    return found.st_ino, found.st_mtime_ns, found.st_mode, found.st_uid, found.st_gid
+
+
+def read(*path):
+    with open(os.path.join(*path), "rb") as file:
+        return file.read()
+
+
+class SetupCase(unittest.TestCase):
+    tcti = "swtpm:path=/nonexistent"
+
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="wlagent-test.")
+        self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
+        self.root = os.path.join(self.directory, "root")
+        self.etc = os.path.join(self.root, "etc")
+        os.mkdir(self.root)
+        self.agent = running.Agent(os.path.join(self.directory, "agent"), self.tcti)
+        self.trust = os.path.join(self.agent.directory, "certs", "trustedca")
+        self.agent.write_config(WLS={"TrustDirectory": self.trust})
+        self.drop_in = os.path.join(self.agent.config + ".d", "50-intel-secl.conf")
+        self.units = os.path.join(self.etc, "systemd", "system", "wlagentd.service.d")
+        double.release(number=4)
+        double.clear_faults()
+        self.digest = double.tls()[DIGEST_IN_USE]
+        self.addCleanup(double.tls)
+        double.reset_counters()
+        self.answers = {"CMS_BASE_URL": double.urls["cms"], "CMS_TLS_CERT_SHA384": self.digest,
+                        "HVS_URL": double.urls["hvs"], "AAS_API_URL": double.urls["aas"],
+                        "WLS_API_URL": double.urls["wls"], "WLA_SERVICE_USERNAME": "wla",
+                        "WLA_SERVICE_PASSWORD": double.users["wla"]}
+
+    def environment(self, **answers):
+        """As root's shell would have it; None takes an answer away."""
+        found = {"PATH": os.environ["PATH"], "SYSTEMD_CREDENTIAL_SECRET": os.path.join(self.root, "host-key"),
+                 "SYSTEMD_LOG_LEVEL": "err", **{name: os.environ[name] for name in os.environ
+                                                if name.startswith(("ASAN_", "UBSAN_", "LSAN_", "LD_", "KILL_"))},
+                 **self.answers, **answers}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def setup_task(self, task, *options, check=True, environment=None, **answers):
+        return self.agent.run("setup", task, "--root", self.root, *options, check=check,
+                              env=environment or self.environment(**answers))
+
+    def says(self, task, *options, **answers):
+        return self.setup_task(task, *options, **answers).stdout.decode()
+
+    def fails(self, pattern, task, *options, code=1, **answers):
+        done = self.setup_task(task, *options, check=False, **answers)
+        self.assertEqual(done.returncode, code, done.stderr.decode())
+        self.assertRegex(done.stderr.decode(), pattern)
+        self.assertNotIn(double.users["wla"], done.stderr.decode() + done.stdout.decode())
+        return done
+
+    def requests(self, route=None):
+        return [request for request in double.requests()["requests"] if route in (None, request["route"])]
+
+    def put(self, name, text, mode=0o600):
+        path = os.path.join(self.directory, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(path, mode)
+        return path
+
+    def unchanged(self, task, *paths, requests=None):
+        """A second run says that there is nothing to do, and does nothing."""
+        before = [facts(path) for path in paths]
+        made = len(self.requests(requests))
+        self.assertRegex(self.says(task), f"^{task}: unchanged: ")
+        self.assertEqual([facts(path) for path in paths], before)
+        self.assertEqual(len(self.requests(requests)), made)

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""wlagent setup download-ca-cert: the root of the brokers' certificates, from CMS."""
+
+import datetime
+import hashlib
+import json
+import os
+import stat
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import NameOID
+
+from isecl_case import double, spare_key
+from setup_case import SetupCase, facts, read
+
+TASK = "download-ca-cert"
+ROUTE = "cms.ca_certificates"
+
+
+def pem(certificate):
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def certificate(name, is_ca=True, days=(-1, 1)):
+    now = datetime.datetime.utcnow()
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    made = x509.CertificateBuilder(
+        subject, subject, spare_key(0).public_key(), x509.random_serial_number(),
+        now + datetime.timedelta(days[0]), now + datetime.timedelta(days[1]))
+    if is_ca is not None:
+        made = made.add_extension(x509.BasicConstraints(is_ca, None), True)
+    return made.sign(spare_key(0), hashes.SHA256())
+
+
+class Downloaded(SetupCase):
+    def setUp(self):
+        super().setUp()
+        with open(double.root_ca, "rb") as file:
+            der = x509.load_pem_x509_certificate(file.read()).public_bytes(serialization.Encoding.DER)
+        self.file = os.path.join(self.trust, hashlib.sha1(der).hexdigest()[:9] + ".pem")
+
+    def stored(self):
+        return os.listdir(self.trust) if os.path.exists(self.trust) else []
+
+    def test_stored_as_the_original_does(self):
+        said = self.says(TASK)
+        self.assertRegex(said, f"^{TASK}: done: .*CN=.* is trusted from now on: {self.file}\n"
+                               "To take effect: systemctl try-restart wlagentd\n$")
+        self.assertEqual(read(self.file), read(double.root_ca))
+        self.assertEqual(self.stored(), [os.path.basename(self.file)])
+        for path in (self.trust, os.path.dirname(self.trust)):
+            self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o755)
+        self.assertEqual(stat.S_IMODE(os.stat(self.file).st_mode), 0o644)
+
+        request, = self.requests(ROUTE)
+        self.assertEqual(request["target"], "/cms/v1/ca-certificates")
+        headers = {name.lower(): value for name, value in request["headers"].items()}
+        self.assertEqual(headers["accept"], "application/x-pem-file")
+        self.assertNotIn("authorization", headers)
+
+    def test_second_run_changes_nothing(self):
+        self.says(TASK)
+        self.unchanged(TASK, self.file, self.trust)
+        self.unchanged("download-ca-cert", self.file)
+        self.assertIn("unchanged", self.says("download_ca_cert"))
+        # Nor does it need to be told anything.
+        self.assertIn("unchanged", self.says(TASK, CMS_BASE_URL=None, CMS_TLS_CERT_SHA384=None))
+
+    def test_force_does_it_again(self):
+        self.says(TASK)
+        before = facts(self.file)
+        self.assertIn(": done: ", self.says("download_ca_cert", "--force"))
+        self.assertNotEqual(facts(self.file), before)
+        self.assertEqual(read(self.file), read(double.root_ca))
+        self.assertEqual(len(self.requests(ROUTE)), 2)
+
+    def test_as_json(self):
+        found = json.loads(self.says(TASK, "--json"))
+        self.assertEqual([(task["task"], task["result"]) for task in found["tasks"]], [(TASK, "done")])
+        self.assertIn(self.file, found["tasks"][0]["text"])
+        self.assertEqual(found["next"], ["systemctl try-restart wlagentd"])
+        found = json.loads(self.says(TASK, "--json"))
+        self.assertEqual(found["tasks"][0]["result"], "unchanged")
+        self.assertEqual(found["next"], [])
+
+    def test_ways_to_write_the_url(self):
+        self.says(TASK, CMS_BASE_URL=double.urls["cms"] + "/")
+        self.assertEqual(self.requests(ROUTE)[0]["target"], "/cms/v1/ca-certificates")
+
+    def test_several_certificates(self):
+        double.fault(route=ROUTE, body="text before\n" + pem(certificate("one")) + pem(certificate("two")))
+        said = self.says(TASK)
+        self.assertIn("CN=one is trusted", said)
+        name, = self.stored()
+        self.assertEqual([line for line in read(self.trust, name).decode().splitlines() if "BEGIN" in line],
+                         ["-----BEGIN CERTIFICATE-----"] * 2)
+
+    def refused(self, pattern, **answers):
+        done = self.fails(f"^wlagent: {TASK}: {pattern}", TASK, **answers)
+        self.assertEqual(done.stdout.decode(), f"{TASK}: failed\n")
+        self.assertEqual(self.stored(), [])
+        return done.stderr.decode()
+
+    def test_wrong_pin_tells_both_digests(self):
+        wrong = "0123456789abcdef" * 6
+        said = self.refused(f"CMS {double.urls['cms']}/ca-certificates: the SHA-384 digest of its certificate is "
+                            f"{self.digest}, not {wrong}\nhint: .*CMS_TLS_CERT_SHA384", CMS_TLS_CERT_SHA384=wrong)
+        self.assertIn("somebody else answers in its place", said)
+        self.assertEqual(self.requests(), [])
+
+    def test_a_pin_that_is_none(self):
+        for pin in ("", "abc", self.digest[:-1], self.digest + "0", self.digest[:-1] + "g"):
+            pattern = "CMS_TLS_CERT_SHA384 is no SHA-384 in hex\nhint: " if pin else "CMS_TLS_CERT_SHA384 is not set"
+            self.refused(pattern, CMS_TLS_CERT_SHA384=pin)
+        self.assertIn("done", self.says(TASK, CMS_TLS_CERT_SHA384=self.digest.upper()))
+
+    def test_addresses_that_are_none(self):
+        for url in ("http://localhost:8445/cms/v1", "localhost:8445", "https://", "https://host/a?b"):
+            self.refused("CMS_BASE_URL: ", CMS_BASE_URL=url)
+        self.refused("CMS_BASE_URL is not set\nhint: set it in the environment, or in a file for --file",
+                     CMS_BASE_URL=None)
+        self.refused("CMS https://localhost:1/ca-certificates: ", CMS_BASE_URL="https://localhost:1/")
+
+    def test_answers_that_are_none(self):
+        for status in (404, 406):
+            double.clear_faults()
+            double.fault(route=ROUTE, status=status)
+            self.refused(f"CMS .*: it answered with status {status}\nhint: CMS_BASE_URL must be the base URL of CMS")
+        for fault, pattern in (({"status": 500}, "it answered with status 500"), ({"reset_at": 40}, ""),
+                               ({"drop_at": 400}, ""), ({"body_size": 1000000}, "its answer is too long")):
+            double.clear_faults()
+            double.fault(route=ROUTE, **fault)
+            self.refused(f"CMS .*: {pattern}")
+
+    def test_certificates_that_are_none(self):
+        good = pem(certificate("good"))
+        damaged = good.replace("MII", "AAA", 1)
+        key = spare_key(0).private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                                         serialization.NoEncryption()).decode()
+        for body, pattern in (
+                ("", "there is no certificate in it"), ("<html>", "there is no certificate in it"),
+                (damaged, "certificate 1: it is damaged"), (good + damaged, "certificate 2: it is damaged"),
+                (good + good[:200], "certificate 2: it is no certificate"),
+                (good + key, "certificate 2: it is no certificate"),
+                (pem(certificate("leaf", is_ca=False)), "certificate 1: /CN=leaf is no certification authority"),
+                (pem(certificate("old", is_ca=None)), "certificate 1: /CN=old is no certification authority"),
+                (good + pem(certificate("leaf", is_ca=False)), "certificate 2: /CN=leaf is no certification authority"),
+                (pem(certificate("past", days=(-3, -1))), "certificate 1: /CN=past has expired\nhint: .*clock"),
+                (pem(certificate("future", days=(1, 3))), "certificate 1: /CN=future is not valid yet\nhint: .*clock")):
+            with self.subTest(pattern):
+                double.clear_faults()
+                double.fault(route=ROUTE, body=body)
+                self.refused(f"what CMS {double.urls['cms']} answered: {pattern}")
+
+    def test_what_else_is_in_the_directory(self):
+        self.says(TASK)
+        os.rename(self.file, os.path.join(self.trust, "other.pem"))
+        self.assertIn("unchanged", self.says(TASK))
+        bad = os.path.join(self.trust, "bad.pem")
+        with open(bad, "w", encoding="utf-8") as file:
+            file.write("nothing")
+        self.fails(f"^wlagent: {TASK}: storing the certificate of CMS: TrustDirectory={self.trust}: bad.pem: "
+                   "there is no certificate in it", TASK)
+        os.unlink(bad)
+        self.assertIn("unchanged", self.says(TASK))
+
+    def test_where_the_directory_cannot_be(self):
+        with open(os.path.dirname(self.trust), "w", encoding="utf-8"):
+            pass
+        self.fails(f"^wlagent: {TASK}: storing the certificate of CMS: making the directory {self.trust}: "
+                   "Not a directory", TASK)
+
