@@ -24,6 +24,7 @@
 #include "source/local.h"
 #include "source/wls_road.h"
 #include "tpm/bind_opener.h"
+#include "tpm/host_key.h"
 #include "tpm/tpm.h"
 #include "tpm/warm_up.h"
 #include "vm/vm_service.h"
@@ -320,6 +321,25 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
         return 0;
 }
 
+/* Files and credentials are read when a key is first needed: without them the agent serves other keys. */
+static int place_host_keys(struct daemon *daemon, struct wla_error *err) {
+        const struct config *config = daemon->config;
+        const struct host_key_place binding = {
+                .path = config->wls.binding_key,
+                .credential = "binding-key-secret",
+        };
+        const struct host_key_place signing = {
+                .path = config->wls.signing_key,
+                .credential = "signing-key-secret",
+        };
+
+        if (!daemon->wls)
+                return 0;
+        if (tpm_host_key_place(daemon->tpm, HOST_KEY_BINDING, &binding, err) < 0)
+                return -1;
+        return tpm_host_key_place(daemon->tpm, HOST_KEY_SIGNING, &signing, err);
+}
+
 static int make_pipeline(struct daemon *daemon, struct wla_error *err) {
         const struct config *config = daemon->config;
         const struct key_access_settings access_settings = {
@@ -337,12 +357,13 @@ static int make_pipeline(struct daemon *daemon, struct wla_error *err) {
         if (tpm_new(config->tpm.device, config->agent.state_directory, &daemon->tpm, err) < 0 ||
             lane_new("tpm", daemon->tpm, QUEUE_MAX, &daemon->tpm_lane, err) < 0 ||
             local_source_new(config->agent.state_directory, &daemon->local, err) < 0 ||
-            wls_road_new(config, &daemon->wls, err) < 0)
+            wls_road_new(config, &daemon->wls, err) < 0 || place_host_keys(daemon, err) < 0)
                 return -1;
 
         daemon->routes.sources[KEY_SCHEME_LOCAL] = local_source_as_source(daemon->local);
         daemon->routes.sources[KEY_SCHEME_HTTPS] = wls_road_source(daemon->wls);
         daemon->routes.openers[ENVELOPE_TPM_BOUND] = bind_opener(daemon->tpm_lane);
+        daemon->routes.openers[ENVELOPE_HOST_BOUND] = host_bind_opener(daemon->tpm_lane);
 
         if (pool_new((unsigned)config->agent.worker_threads, QUEUE_MAX, &daemon->pool, err) < 0 ||
             key_access_new(&daemon->routes, daemon->pool, &access_settings, &daemon->access, err) <

@@ -70,6 +70,8 @@ struct config {
                 char *allowed_key_origins;
                 char *trust_directory;
                 char *hardware_uuid; /* or "auto" */
+                char *binding_key;   /* files */
+                char *signing_key;
                 bool allow_tls12;
                 bool verify_flavors;
                 char *flavor_trust_directory;

@@ -45,7 +45,7 @@ static int fetch(void *self, const struct key_request *request, struct envelope 
         if (wls_call(&source->service, &call, &request->deadline, err) < 0 ||
             buf_append(&ret->bytes, wrapped, sizeof(wrapped), err) < 0)
                 return -1;
-        ret->kind = ENVELOPE_TPM_BOUND;
+        ret->kind = ENVELOPE_HOST_BOUND;
         return 0;
 }
 

@@ -4,7 +4,7 @@
 /* Keys of Intel SecL's key broker, by way of its workload service: POST BASE/keys (WLS 4.1 and later).
  *
  * WLS has HVS judge this host by a fresh quote of its TPM, and KBS wrap the key to the binding key that
- * HVS has certified.  What arrives is ciphertext for this TPM.
+ * HVS has certified.  What arrives is ciphertext for this TPM: an ENVELOPE_HOST_BOUND.
  *
  * Ownership: a source outlives its fetches, and what it borrows outlives it.
  * Threads:   as key/source.h says.

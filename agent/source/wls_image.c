@@ -124,7 +124,7 @@ static int fetch(void *self, const struct key_request *request, struct envelope 
                 return -1;
         if (judge(source, request, &answer, &ret->terms, err) < 0)
                 return wla_wrap(err, "flavor %s", answer.flavor.id);
-        ret->kind = ENVELOPE_TPM_BOUND;
+        ret->kind = ENVELOPE_HOST_BOUND;
         return buf_append(&ret->bytes, answer.wrapped, sizeof(answer.wrapped), err);
 }
 

@@ -217,11 +217,16 @@ class AgentTest(unittest.TestCase):
         self.directory = tempfile.mkdtemp(prefix="wlagent-test.")
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
         self.addCleanup(self.keep_logs)
-        self.tpm = Swtpm(os.path.join(self.directory, "tpm")).start()
+        self.tpm = Swtpm(os.path.join(self.directory, "tpm"))
+        self.provision(self.tpm)
+        self.tpm.start()
         self.addCleanup(self.tpm.stop)
         self.agent = self.new_agent("agent")
         if self.prepared:
             self.agent.run("setup")
+
+    def provision(self, tpm):
+        """What is in the TPM before the agent comes."""
 
     def new_agent(self, name, tcti=None, **options):
         agent = Agent(os.path.join(self.directory, name), tcti or self.tpm.tcti, **options)

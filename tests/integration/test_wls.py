@@ -1,31 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys of Intel SecL's broker: a layer's packet names a key, WLS hands it out wrapped to this host's TPM. The
-services are the double of tests/doubles/isecl, the TPM is swtpm."""
+"""Keys of Intel SecL's broker: a layer's packet names a key, WLS hands it out wrapped to the binding key that HVS has
+certified for this host. The services are the double of tests/doubles/isecl; the TPM is swtpm, with keys that
+Intel's agent could have made."""
 
 import concurrent.futures
 import os
 import types
 
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from grpc import StatusCode
 
 import harness
-from isecl_case import HARDWARE, JSON, Client, double, spare_key, unb64
-from software_host import SoftwareHost, public_pem, request_to_certify
+import intel_host
+from isecl_case import HARDWARE, double, unb64
 
 OPTIONS = b'{"symkey":"c2VjcmV0"}'
-
-
-class Binding:
-    """The agent's binding key for SoftwareHost: its public half is all there is."""
-
-    def __init__(self, agent):
-        with open(os.path.join(agent.state, "binding-key.pem"), "rb") as file:
-            self.public = serialization.load_pem_public_key(file.read())
-
-    def public_key(self):
-        return self.public
 
 
 class WlsTest(harness.AgentTest):
@@ -33,19 +21,23 @@ class WlsTest(harness.AgentTest):
     options = {}
     timeout = 20
 
+    def provision(self, tpm):
+        intel_host.provision(tpm)
+
     def setUp(self):
         super().setUp()
+        self.host = intel_host.IntelHost(os.path.join(self.directory, "host"))
         double.release(number=self.release)
         double.clear_faults()
         double.tls()
         for service in ("hvs", "kbs"):
             double.down(service=service, down=False)
-        self.register()
+        self.host.register()
         double.advance(seconds=301)  # WLS has forgotten what it knew of the host
         double.reset_counters()
         self.agent.write_config(WLS={**self.section(), **self.options}, Keys={"CacheSeconds": 0},
                                 KeyProvider={"CallTimeoutSeconds": self.timeout})
-        self.provide(double.users["wla"])
+        self.host.provide("aas-password", double.users["wla"])
         self.start()
 
     def section(self):
@@ -56,30 +48,12 @@ class WlsTest(harness.AgentTest):
         path = {4: "/wls/v1", 5: "/wls/v2"}[self.release]
         base = double.urls["cms"].removesuffix("/cms/v1")
         return {"ServerURL": base + path + "/", "TokenURL": double.urls["aas"], "ServiceUser": "wla",
-                "AllowedKeyOrigins": base, "TrustDirectory": trust, "HardwareUUID": HARDWARE}
-
-    def provide(self, password):
-        self.credentials = os.path.join(self.directory, "credentials")
-        os.makedirs(self.credentials, mode=0o700, exist_ok=True)
-        with open(os.path.join(self.credentials, "aas-password"), "w", encoding="utf-8") as file:
-            file.write(password + "\n")
+                "AllowedKeyOrigins": base, "TrustDirectory": trust, "HardwareUUID": HARDWARE, **self.host.options()}
 
     def start(self, **options):
-        self.agent.start(env={**os.environ, "CREDENTIALS_DIRECTORY": self.credentials}, **options)
+        self.agent.start(env=self.host.environment(), **options)
         self.client = self.agent.client()
         self.addCleanup(self.client.close)
-
-    def register(self):
-        """HVS certifies the binding key of the agent's TPM; the attestation key is software's."""
-        host = SoftwareHost(spare_key(0), Binding(self.agent))
-        made = double.add_host(hardware_uuid=HARDWARE, aik=public_pem(host.aik))["aik_certificate"]
-        aik = x509.load_pem_x509_certificate(made.encode()).public_bytes(serialization.Encoding.DER)
-        attest = host.attest()
-        token = double.make_token(user="installer")["token"]
-        with Client() as client:
-            answer = client.call("POST", "/hvs/v2/rpc/certify-host-binding-key",
-                                 request_to_certify(host.public, attest, host.signature(attest), aik), JSON, token)
-        self.assertEqual(answer[0], 201, answer)
 
     def key(self, **members):
         made = double.add_key(**members)
@@ -191,7 +165,7 @@ class WlsRefusals(WlsTest):
 
     def test_password_that_is_wrong(self):
         self.agent.stop()
-        self.provide("wrong")
+        self.host.provide("aas-password", "wrong")
         self.start()
         key = self.key()
         for _ in range(10):
@@ -326,7 +300,7 @@ class WlsFaults(WlsTest):
 class WlsStart(WlsTest):
     def refuses(self, pattern, **changes):
         self.agent.write_config(WLS={**self.section(), **changes})
-        self.agent.start(wait=False, env={**os.environ, "CREDENTIALS_DIRECTORY": self.credentials})
+        self.agent.start(wait=False, env=self.host.environment())
         self.assertEqual(self.agent.process.wait(20), 1)
         self.assertRegex(self.agent.log_text().splitlines()[-1], pattern)
 
@@ -341,8 +315,8 @@ class WlsStart(WlsTest):
         self.refuses("HardwareUUID=", HardwareUUID="x")
         self.refuses("TrustDirectory=/.*: it is empty", TrustDirectory=empty)
         self.refuses("TrustDirectory=.*No such file", TrustDirectory=empty + "/none")
-        os.unlink(os.path.join(self.credentials, "aas-password"))
+        os.unlink(os.path.join(self.host.credentials, "aas-password"))
         self.refuses("there is no credential aas-password")
-        with open(os.path.join(self.credentials, "aas-password"), "wb"):
+        with open(os.path.join(self.host.credentials, "aas-password"), "wb"):
             pass
         self.refuses("the credential aas-password has to have 1 to 1024 bytes")

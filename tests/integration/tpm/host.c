@@ -2,6 +2,7 @@
 #include "host.h"
 
 #include <check.h>
+#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include <stdio.h>
@@ -134,4 +135,21 @@ void host_behind_proxy(struct host *host, const char *const faults[]) {
         char tcti[128];
         (void)snprintf(tcti, sizeof(tcti), "swtpm:path=%s", host->proxy_socket);
         ck_assert_int_eq(tpm_new(tcti, host->state, &host->tpm, &host->err), 0);
+}
+
+bool host_capture_holds(struct host *host, const void *what, size_t size) {
+        char path[96];
+        _cleanup_buf_ struct buf capture = BUF_WITH_LIMIT(CAPTURE_MAX);
+
+        (void)snprintf(path, sizeof(path), "%s/capture", host->swtpm.directory);
+        ck_assert_int_eq(file_read(AT_FDCWD, path, &capture, &host->err), 0);
+        ck_assert_uint_gt(capture.size, 0);
+        return memmem(capture.data, capture.size, what, size) != NULL;
+}
+
+bool host_capture_holds_part_of(struct host *host, const void *what, size_t size) {
+        for (size_t i = 0; i + 8 <= size; i++)
+                if (host_capture_holds(host, (const uint8_t *)what + i, 8))
+                        return true;
+        return false;
 }

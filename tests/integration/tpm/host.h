@@ -8,6 +8,8 @@
 #include "swtpm.h"
 #include "tpm/context.h"
 
+#define CAPTURE_MAX (1024u * 1024u)
+
 struct host {
         struct swtpm swtpm;
         char state[64];
@@ -45,5 +47,9 @@ int host_try(struct host *host, const struct buf *wrapped, const char *key);
 /* Makes a new struct tpm that reaches the TPM through tpm_fault_proxy with these faults, NULL at the
  * end.  What crosses is captured in the TPM's directory. */
 void host_behind_proxy(struct host *host, const char *const faults[]);
+
+/* Whether this was captured; and whether any eight bytes in a row of it were, which is too much of a secret. */
+bool host_capture_holds(struct host *host, const void *what, size_t size);
+bool host_capture_holds_part_of(struct host *host, const void *what, size_t size);
 
 struct wla_bytes bytes_of(const struct buf *buf);

@@ -476,6 +476,39 @@ START_TEST(it_comes_back) {
 }
 END_TEST
 
+START_TEST(neither_keys_nor_secrets_cross_the_wire) {
+        static const char *const no_faults[] = {NULL};
+        static const uint8_t secret[] = {0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66,
+                                         0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd,
+                                         0xee, 0xff, 0x01, 0x23, 0x45, 0x67};
+        struct host host;
+        struct host_key key;
+        struct wla_error err = {0};
+        _cleanup_secret_ struct wla_secret *text = NULL;
+        _cleanup_buf_ struct buf wrapped = {0};
+
+        begin(&host);
+        read_key(&host, HOST_KEY_BINDING, &key);
+        broker_wraps(&host, &key, &wrapped);
+        host_behind_proxy(&host, no_faults);
+        place_both(&host);
+        opens(&host, &wrapped);
+        sign_and_verify(&host);
+        ck_assert(!host_capture_holds_part_of(&host, KEY, strlen(KEY)));
+        ck_assert(!host_capture_holds_part_of(&host, secret, sizeof(secret)));
+
+        /* The same secret for a key that is made. */
+        ck_assert_int_eq(wla_secret_new(strlen(BINDING_SECRET), &text, &err), 0);
+        memcpy(wla_secret_fill(text), BINDING_SECRET, strlen(BINDING_SECRET));
+        const struct host_key_options options = {.secret = text};
+        ck_assert_int_eq(tpm_host_key_create(host.tpm, &options, &key, &host.err), 0);
+        ck_assert(host_capture_holds_part_of(&host, host_key_modulus(&key), 32));
+        ck_assert(!host_capture_holds_part_of(&host, secret, sizeof(secret)));
+        wla_secret_free(TAKE_PTR(text));
+        host_end(&host);
+}
+END_TEST
+
 START_TEST(without_a_secret_none_is_made) {
         struct host host;
         struct host_key key;
@@ -500,5 +533,6 @@ void add_host_key_tests(TCase *tcase) {
         tcase_add_test(tcase, what_the_trust_agent_should_have_done);
         tcase_add_test(tcase, a_storage_key_with_a_password);
         tcase_add_test(tcase, it_comes_back);
+        tcase_add_test(tcase, neither_keys_nor_secrets_cross_the_wire);
         tcase_add_test(tcase, without_a_secret_none_is_made);
 }

@@ -9,27 +9,7 @@
 #include "tests.h"
 #include "tpm/templates.h"
 
-#define CAPTURE_MAX (1024u * 1024u)
-
 static const char *const no_faults[] = {NULL};
-
-static bool capture_holds(struct host *host, const void *what, size_t size) {
-        char path[96];
-        _cleanup_buf_ struct buf capture = BUF_WITH_LIMIT(CAPTURE_MAX);
-
-        (void)snprintf(path, sizeof(path), "%s/capture", host->swtpm.directory);
-        ck_assert_int_eq(file_read(AT_FDCWD, path, &capture, &host->err), 0);
-        ck_assert_uint_gt(capture.size, 0);
-        return memmem(capture.data, capture.size, what, size) != NULL;
-}
-
-/* Any eight bytes in a row of the key would be too much. */
-static bool capture_holds_part_of(struct host *host, const char *key) {
-        for (size_t i = 0; i + 8 <= strlen(key); i++)
-                if (capture_holds(host, key + i, 8))
-                        return true;
-        return false;
-}
 
 static void expect_no_key_on_the_wire(uint32_t handle, uint32_t pcrs) {
         struct host host;
@@ -43,8 +23,8 @@ static void expect_no_key_on_the_wire(uint32_t handle, uint32_t pcrs) {
                 host_expect(&host, &wrapped, KEY);
 
         /* The capture is a real one: what goes in clear is in it. */
-        ck_assert(capture_holds(&host, wrapped.data, wrapped.size));
-        ck_assert(!capture_holds_part_of(&host, KEY));
+        ck_assert(host_capture_holds(&host, wrapped.data, wrapped.size));
+        ck_assert(!host_capture_holds_part_of(&host, KEY, strlen(KEY)));
         host_end(&host);
 }
 
@@ -77,9 +57,9 @@ START_TEST(without_a_session_it_would_be_seen) {
         host_wrap(&host, KEY, &wrapped);
         host_behind_proxy(&host, no_faults);
         host_expect(&host, &wrapped, KEY);
-        ck_assert(!capture_holds(&host, KEY, strlen(KEY)));
+        ck_assert(!host_capture_holds(&host, KEY, strlen(KEY)));
         ck_assert_int_eq(tpm_run(host.tpm, NULL, plain_step, &wrapped, &host.err), 0);
-        ck_assert(capture_holds(&host, KEY, strlen(KEY)));
+        ck_assert(host_capture_holds(&host, KEY, strlen(KEY)));
         host_end(&host);
 }
 END_TEST

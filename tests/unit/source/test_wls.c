@@ -153,7 +153,7 @@ static int fetch_for(const struct road *road, const char *id, uint64_t timeout_u
         deadline_init(&request.deadline, clock_now_usec() + timeout_usec);
         if (source.ops->fetch(source.self, &request, &envelope, err) < 0)
                 return -1;
-        ck_assert_int_eq(envelope.kind, ENVELOPE_TPM_BOUND);
+        ck_assert_int_eq(envelope.kind, ENVELOPE_HOST_BOUND);
         ck_assert_uint_eq(envelope.bytes.size, sizeof(wrapped));
         ck_assert_mem_eq(envelope.bytes.data, wrapped, sizeof(wrapped));
         ck_assert_str_eq(envelope.binding_key, "");
