@@ -72,6 +72,7 @@ extern const struct command command_setup;
 extern const struct command command_status;
 extern const struct command command_metrics;
 extern const struct command command_doctor;
+extern const struct command command_migrate;
 extern const struct command command_key;
 extern const struct command command_key_create;
 extern const struct command command_key_import;

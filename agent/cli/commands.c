@@ -4,9 +4,19 @@
 #include "cli/command.h"
 
 static const struct command *const subcommands[] = {
-        &command_setup,  &command_status,      &command_metrics,  &command_doctor,
-        &command_key,    &command_image,       &command_kbs,      &command_vm,
-        &command_volume, &command_keyprovider, &command_complete, NULL,
+        &command_setup,
+        &command_migrate,
+        &command_status,
+        &command_metrics,
+        &command_doctor,
+        &command_key,
+        &command_image,
+        &command_kbs,
+        &command_vm,
+        &command_volume,
+        &command_keyprovider,
+        &command_complete,
+        NULL,
 };
 
 const struct command command_wlagent = {

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -104,5 +105,36 @@ int other_program_first_line(char *const argv[], uint64_t limit_usec, char *to, 
         if (outcome < 0)
                 return wla_fail(err, WLA_E_TIMEOUT, "%s %s does not end", argv[0],
                                 argv[1] ? argv[1] : "");
+        return 0;
+}
+
+int other_program_run(char *const argv[], uint64_t limit_usec, int *ret_code,
+                      struct wla_error *err) {
+        _cleanup_close_ int output = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        pid_t child;
+        int status = 0;
+
+        if (output < 0)
+                return wla_fail_errno(err, errno, "opening /dev/null");
+        if (spawn(argv, output, &child, err) < 0)
+                return -1;
+
+        /* A descriptor of it becomes readable when it ends. */
+        _cleanup_close_ int fd = (int)syscall(SYS_pidfd_open, child, 0);
+        struct pollfd ended = {.fd = fd, .events = POLLIN};
+        uint64_t end_usec = clock_now_usec() + limit_usec;
+        bool timely = fd < 0;
+
+        for (uint64_t now_usec; !timely && (now_usec = clock_now_usec()) < end_usec;)
+                timely = poll(&ended, 1, (int)((end_usec - now_usec) / USEC_PER_MSEC) + 1) > 0;
+        if (!timely)
+                (void)kill(child, SIGKILL);
+        while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+                ;
+        if (!timely)
+                return wla_fail(err, WLA_E_TIMEOUT, "%s %s does not end", argv[0],
+                                argv[1] ? argv[1] : "");
+
+        *ret_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
         return 0;
 }

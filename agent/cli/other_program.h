@@ -20,3 +20,8 @@ int other_program_find(const char *name, char to[static PATH_MAX],
  * output, other than printable characters as '?', cut at size.  Its exit code does not count. */
 int other_program_first_line(char *const argv[], uint64_t limit_usec, char *to, size_t size,
                              struct wla_error *err) _must_check_;
+
+/* Runs argv without input and output until it ends; WLA_E_TIMEOUT, and it is killed, after limit_usec.
+ * *ret_code: its exit code, or 128 and the number of the signal that has ended it. */
+int other_program_run(char *const argv[], uint64_t limit_usec, int *ret_code,
+                      struct wla_error *err) _must_check_;

@@ -41,6 +41,21 @@ EXPORT int fchmod(int fd, mode_t mode) {
         return NEXT(fchmod)(fd, mode);
 }
 
+EXPORT int fchown(int fd, uid_t uid, gid_t gid) {
+        step();
+        return NEXT(fchown)(fd, uid, gid);
+}
+
+EXPORT int mkdirat(int fd, const char *name, mode_t mode) {
+        step();
+        return NEXT(mkdirat)(fd, name, mode);
+}
+
+EXPORT int symlinkat(const char *target, int fd, const char *name) {
+        step();
+        return NEXT(symlinkat)(target, fd, name);
+}
+
 EXPORT int linkat(int from_fd, const char *from, int to_fd, const char *to, int flags) {
         step();
         return NEXT(linkat)(from_fd, from, to_fd, to, flags);

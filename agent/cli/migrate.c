@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/migrate.h"
+
+#include <malloc.h>
+#include <stdio.h>
+
+#include "cli/command.h"
+#include "cli/confirm.h"
+#include "cli/state_directory.h"
+
+#define CONFIG_MAX YAML_TEXT_MAX
+
+enum { APPLY, UNDO, FORGET, ORIGIN, ROOT, FORCE, JSON };
+
+static const struct command_option options[] = {
+        [APPLY] = {"apply", NULL, "carry the plan out"},
+        [UNDO] = {"undo", NULL, "put everything back as it was before --apply"},
+        [FORGET] = {"forget-original", NULL, "remove config.yml and the backup for good"},
+        [ORIGIN] = {"allow-key-origin", "URL", "a key broker whose keys this host may use"},
+        [ROOT] = {"root", "DIRECTORY", "the root of another host's files"},
+        [FORCE] = {"force", NULL, "do not ask before --forget-original"},
+        [JSON] = {"json", NULL, "print the plan as a JSON object"},
+        {0},
+};
+
+static const char hint_absent[] =
+        "there is nothing to migrate where Intel's agent was never set up";
+
+void migrate_done(struct migrate *migrate) {
+        migrate_plan_done(&migrate->plan);
+        intel_config_done(&migrate->config);
+        migrate->aik_secret = wla_secret_free(migrate->aik_secret);
+        host_root_done(&migrate->root);
+}
+
+static int read_config(struct migrate *migrate, struct wla_error *err) {
+        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(CONFIG_MAX);
+
+        if (host_root_read(&migrate->root, INTEL_CONFIG, &text, err) < 0) {
+                if (err->code == WLA_E_NOT_FOUND)
+                        err->hint = hint_absent;
+                return -1;
+        }
+        if (text.size == 0)
+                return wla_fail(err, WLA_E_INPUT, INTEL_CONFIG " is empty");
+        if (intel_config_parse(text.data, text.size, &migrate->config, err) < 0)
+                return wla_wrap(err, INTEL_CONFIG);
+        return 0;
+}
+
+static int note_next(struct migrate *migrate, struct wla_error *err) {
+        if (migrate_plan_note(&migrate->plan, err, MIGRATE_BY_HAND, "wlagentd.service",
+                              "afterwards: 'systemctl enable --now wlagentd.socket "
+                              "wlagentd-control.socket wlagentd.service', on hosts with VMs "
+                              "/usr/libexec/wlagent/enable-libvirt, then 'wlagent doctor'") < 0)
+                return -1;
+        return migrate_plan_note(&migrate->plan, err, MIGRATE_BY_HAND, INTEL_CONFIG,
+                                 "it holds secrets in clear and stays for --undo; once all works, "
+                                 "'wlagent migrate --forget-original' removes it and the backup");
+}
+
+int migrate_look(struct migrate *migrate, struct wla_error *err) {
+        if (host_root_open(migrate->root_path, &migrate->root, err) < 0 ||
+            read_config(migrate, err) < 0)
+                return -1;
+
+        migrate->has_user = host_root_user(&migrate->root, DAEMON_USER, &migrate->uid,
+                                           &migrate->gid);
+        if (migrate_look_settings(migrate, err) < 0 || migrate_look_secrets(migrate, err) < 0 ||
+            migrate_look_keys(migrate, err) < 0 || migrate_look_services(migrate, err) < 0 ||
+            migrate_look_volumes(migrate, err) < 0)
+                return -1;
+        return note_next(migrate, err);
+}
+
+static const char *dialect_text(enum intel_dialect dialect) {
+        if (dialect == INTEL_DIALECT_NONE)
+                return "unknown";
+        return dialect == INTEL_DIALECT_4 ? "4" : "5";
+}
+
+static int print(const struct migrate *migrate, bool json, bool applied, struct wla_error *err) {
+        _cleanup_json_writer_ struct json_writer writer = JSON_WRITER;
+
+        if (!json) {
+                (void)printf(INTEL_CONFIG ": names of release %s\n\n",
+                             dialect_text(migrate->config.dialect));
+                migrate_plan_print(&migrate->plan);
+                return 0;
+        }
+        json_open_object(&writer, NULL);
+        json_put_text(&writer, "version", WLAGENT_VERSION);
+        json_put_text(&writer, "config", INTEL_CONFIG);
+        json_put_text(&writer, "release", dialect_text(migrate->config.dialect));
+        json_put_bool(&writer, "applied", applied);
+        migrate_plan_write_json(&migrate->plan, &writer);
+        json_close_object(&writer);
+        return json_writer_print(&writer, err);
+}
+
+/* The plan is told before it is carried out, but as JSON after it, once. */
+static int migrate_host(const struct arguments *arguments, struct wla_error *err) {
+        _cleanup_migrate_ struct migrate migrate = MIGRATE_CLOSED;
+        bool apply = arguments->option[APPLY] != NULL;
+        bool json = arguments->option[JSON] != NULL;
+
+        migrate.root_path = arguments->option[ROOT];
+        migrate.allowed_origins = arguments->option[ORIGIN];
+        if (migrate_look(&migrate, err) < 0 || (!json && print(&migrate, json, apply, err) < 0))
+                return -1;
+        if (apply && migrate_apply(&migrate, err) < 0)
+                return -1;
+        if (json)
+                return print(&migrate, json, apply, err);
+        (void)printf("\n%s\n", apply ? "done; 'wlagent migrate --undo' puts everything back"
+                                     : "nothing was changed; 'wlagent migrate --apply' carries it "
+                                       "out");
+        return 0;
+}
+
+static int forget(const struct arguments *arguments, struct wla_error *err) {
+        if (!arguments->option[FORCE] &&
+            confirm("Remove " INTEL_CONFIG " and the backup? --undo is not possible afterwards.",
+                    "the original is still there", err) < 0)
+                return -1;
+        return migrate_forget(arguments->option[ROOT], err);
+}
+
+static enum outcome check_usage(const struct arguments *arguments, struct wla_error *err) {
+        unsigned actions = (arguments->option[APPLY] != NULL) + (arguments->option[UNDO] != NULL) +
+                           (arguments->option[FORGET] != NULL);
+
+        if (actions > 1)
+                (void)wla_fail(err, WLA_E_INPUT,
+                               "--apply, --undo and --forget-original exclude each other");
+        else if (arguments->option[FORCE] && !arguments->option[FORGET])
+                (void)wla_fail(err, WLA_E_INPUT, "--force belongs to --forget-original");
+        else if ((arguments->option[ORIGIN] || arguments->option[JSON]) &&
+                 (arguments->option[UNDO] || arguments->option[FORGET]))
+                (void)wla_fail(err, WLA_E_INPUT,
+                               "--allow-key-origin and --json belong to the plan and to --apply");
+        else
+                return OUTCOME_OK;
+        return OUTCOME_USAGE;
+}
+
+/* libyaml has no allocator of its own, and what it frees of a secret is overwritten by glibc's. */
+static enum outcome run(struct invocation *invocation, const struct arguments *arguments,
+                        struct wla_error *err) {
+        int outcome;
+
+        if (check_usage(arguments, err) != OUTCOME_OK)
+                return OUTCOME_USAGE;
+        if (invocation_guard_secrets(invocation, err) < 0)
+                return OUTCOME_FAILED;
+        (void)mallopt(M_PERTURB, 0xa5);
+
+        if (arguments->option[UNDO])
+                outcome = migrate_undo(arguments->option[ROOT], err);
+        else if (arguments->option[FORGET])
+                outcome = forget(arguments, err);
+        else
+                outcome = migrate_host(arguments, err);
+        return outcome < 0 ? OUTCOME_FAILED : OUTCOME_OK;
+}
+
+const struct command command_migrate = {
+        .name = "migrate",
+        .summary = "Move this host from Intel SecL's Workload Agent to wlagent",
+        .details = "Without --apply it prints what it would do and changes nothing.",
+        .operand = OPERAND_NONE,
+        .options = options,
+        .run = run,
+};

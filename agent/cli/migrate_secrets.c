@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/credential_store.h"
+#include "cli/migrate.h"
+
+/* The secrets that stand in clear in config.yml, and in files of a Trust Agent of release 3, become
+ * credentials of wlagentd.service. */
+
+#define AIK_SECRET_FILE "aiksecretkey"
+#define AIK_SECRET_MAX  256u
+
+static int plan_credential(struct migrate *migrate, const char *name,
+                           const struct wla_secret *secret, const char *why,
+                           struct wla_error *err) {
+        struct credential_place place = {0};
+        char path[128];
+
+        if (credential_find(migrate->root_path, name, &place, err) < 0)
+                return -1;
+        if (place.kind != CREDENTIAL_NONE) {
+                (void)snprintf(path, sizeof(path), "/etc/credstore%s/%s",
+                               place.kind == CREDENTIAL_ENCRYPTED ? ".encrypted" : "", name);
+                return migrate_plan_note(&migrate->plan, err, MIGRATE_KEPT, path,
+                                         "the credential is there already; remove it to have that "
+                                         "of config.yml");
+        }
+        return migrate_plan_credential(&migrate->plan, name, secret, why, err);
+}
+
+static int look_password(struct migrate *migrate, struct wla_error *err) {
+        if (!migrate->config.password)
+                return migrate_plan_note(&migrate->plan, err, MIGRATE_BLOCKS, "wla",
+                                         "no password is set that the agent could log in with");
+        return plan_credential(migrate, CREDENTIAL_AAS_PASSWORD, migrate->config.password,
+                               "the password of the agent's user", err);
+}
+
+struct key_secret {
+        const char *credential;
+        const char *what;
+        const char *file; /* of the key */
+        const struct wla_secret *secret;
+        bool odd;
+};
+
+static int look_key_secret(struct migrate *migrate, const struct key_secret *key,
+                           struct wla_error *err) {
+        char why[64];
+
+        if (key->odd)
+                return migrate_plan_note(
+                        &migrate->plan, err, MIGRATE_BLOCKS, key->what,
+                        "the secret in config.yml is not 40 hex digits, as Intel's "
+                        "agent makes it; correct it, or take it out and have a new "
+                        "key made and registered with 'wlagent setup'");
+        if (!key->secret && host_root_exists(&migrate->root, key->file))
+                return migrate_plan_note(
+                        &migrate->plan, err, MIGRATE_BY_HAND, key->file,
+                        "config.yml has no secret for this key, so nothing can use "
+                        "it; have a new one made and registered with 'wlagent "
+                        "setup'");
+        if (!key->secret)
+                return 0;
+        (void)snprintf(why, sizeof(why), "the secret of the %s", key->what);
+        return plan_credential(migrate, key->credential, key->secret, why, err);
+}
+
+/* Trust Agents of release 3 gave the attestation key a secret of its own, in a file. */
+static int look_aik_secret(struct migrate *migrate, struct wla_error *err) {
+        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(AIK_SECRET_MAX);
+        struct wla_error why = {0};
+        char path[INTEL_TEXT_SIZE + sizeof("/" AIK_SECRET_FILE)];
+
+        if (migrate->config.dialect != INTEL_DIALECT_4 || migrate->config.agent_directory[0] != '/')
+                return 0;
+        (void)snprintf(path, sizeof(path), "%s/" AIK_SECRET_FILE, migrate->config.agent_directory);
+        if (host_root_read(&migrate->root, path, &text, &why) < 0)
+                return why.code == WLA_E_NOT_FOUND
+                               ? 0
+                               : migrate_plan_note(&migrate->plan, err, MIGRATE_BLOCKS, path, "%s",
+                                                   wla_error_text(&why));
+
+        while (text.size > 0 && text.data[text.size - 1] == '\n')
+                text.size--;
+        const char *digits = buf_text(&text, err);
+        if (!digits || intel_auth_parse(digits, &migrate->aik_secret, err) < 0)
+                return -1;
+        if (!migrate->aik_secret)
+                return migrate_plan_note(&migrate->plan, err, MIGRATE_BLOCKS, path,
+                                         "the secret of the attestation key is not 40 hex digits");
+        return plan_credential(migrate, CREDENTIAL_AIK_SECRET, migrate->aik_secret,
+                               "the secret of the attestation key, for 'wlagent setup'", err);
+}
+
+int migrate_look_secrets(struct migrate *migrate, struct wla_error *err) {
+        const struct intel_config *config = &migrate->config;
+        const struct key_secret binding = {
+                .credential = CREDENTIAL_BINDING_KEY_SECRET,
+                .what = "binding key",
+                .file = INTEL_DIRECTORY "/bindingkey.json",
+                .secret = config->binding_secret,
+                .odd = config->odd_binding_secret,
+        };
+        const struct key_secret signing = {
+                .credential = CREDENTIAL_SIGNING_KEY_SECRET,
+                .what = "signing key",
+                .file = INTEL_DIRECTORY "/signingkey.json",
+                .secret = config->signing_secret,
+                .odd = config->odd_signing_secret,
+        };
+
+        if (look_password(migrate, err) < 0 || look_key_secret(migrate, &binding, err) < 0 ||
+            look_key_secret(migrate, &signing, err) < 0)
+                return -1;
+        return look_aik_secret(migrate, err);
+}

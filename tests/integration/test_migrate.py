@@ -1,0 +1,590 @@
+# SPDX-License-Identifier: Apache-2.0
+"""wlagent migrate: hosts of Intel SecL's Workload Agent, as trees below --root."""
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import tempfile
+import unittest
+
+import running
+
+TAGENT, WLAGENT = 981, 990
+PASSWORD = "S3cret-of-the-service"
+BINDING, SIGNING, AIK = "0123456789abcdef" * 2 + "01234567", "89abcdef" * 5, "fedcba98" * 5
+VM, IMAGE = "7b280921-83f7-4f44-9f8d-2dcf36e7af33", "670f263e-b34e-4e07-a520-40ac9a89f62d"
+KBS = "https://kbs.example:9443"
+MINE = "etc/workload-agent/wlagent.conf.d/50-intel-secl.conf"
+NETWORK = "etc/systemd/system/wlagentd.service.d/50-intel-secl.conf"
+BACKUP = "var/lib/workload-agent-migration"
+ETC = "etc/workload-agent"
+MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # many fsync()
+
+RELEASE_4 = f"""\
+bindingkeysecret: {BINDING}
+signingkeysecret: {SIGNING}
+cmstlscertdigest: {"ab" * 48}
+hvs:
+  apiurl: https://hvs.example:8443/hvs/v2
+wls:
+  apiurl: https://wls.example:5000/wls/v1
+wla:
+  apiusername: wla-service
+  apipassword: {PASSWORD}
+trustagent:
+  configdir: /opt/trustagent/configuration
+  aikpemfile: /opt/trustagent/configuration/aik.pem
+  user: tagent
+aas:
+  baseurl: https://aas.example:8444/aas/v1/
+cms:
+  baseurl: https://cms.example:8445/cms/v1
+skipflavorsignatureverification: true
+loglevel: debug
+logmaxlength: 300
+logenablestdout: false
+configcomplete: true
+"""
+RELEASE_5 = f"""\
+aas:
+  base-url: https://aas.example:8444/aas/v1
+binding-key-secret: {BINDING}
+cms:
+  base-url: https://cms.example:8445/cms/v1
+  tls-cert-sha384: {"ab" * 48}
+hvs:
+  api-url: https://hvs.example:8443/hvs/v2
+log:
+  enable-stdout: true
+  level: info
+  max-length: 3000
+signing-key-secret: {SIGNING}
+skip-flavor-signature-verification: false
+trustagent:
+  aik-pem-file: /etc/trustagent/aik.pem
+  config-dir: /etc/trustagent
+  user: tagent
+wla:
+  api-password: {PASSWORD}
+  api-user-name: wla-service
+wls:
+  api-url: https://wls.example:5000/wls/v2
+"""
+HOOK = """\
+#!/bin/bash
+domxml=$(cat -)
+if [ "$2" == "prepare" ]; then
+    wlagent prepare-vm "'$domxml'" || exit 1
+elif [ "$2" == "start" ]; then
+    wlagent start-vm "'$domxml'"
+    if [ $? -ne 0 ]; then
+        exit 1
+    fi
+elif [ "$2" == "stopped" ]; then
+    wlagent stop-vm "'$domxml'"
+fi
+exit 0
+"""
+MOUNTS = f"""\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+95 22 253:0 / /mnt/workload-agent/crypto/{IMAGE} rw,relatime shared:60 - ext4 /dev/mapper/{IMAGE} rw
+"""
+
+
+@unittest.skipUnless(os.geteuid() == 0, "only root makes files of other users")
+class MigrateTest(unittest.TestCase):
+    def setUp(self):
+        self.root = tempfile.mkdtemp(prefix="wlagent-migrate.", dir=MEMORY)
+        self.addCleanup(shutil.rmtree, self.root)
+        os.chmod(self.root, 0o755)
+        self.put("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"
+                 f"tagent:x:{TAGENT}:{TAGENT}::/opt/trustagent:/sbin/nologin\n"
+                 f"wlagent:x:{WLAGENT}:{WLAGENT}::/var/lib/workload-agent:/sbin/nologin\n")
+        for directory in ("etc/systemd/system/multi-user.target.wants", "run", "usr/local/bin", "var/lib"):
+            self.make(directory)
+        self.link("var/run", "/run")
+
+    def path(self, name):
+        return os.path.join(self.root, name)
+
+    def make(self, name, mode=0o755, owner=0):
+        os.makedirs(self.path(name), exist_ok=True)
+        os.chmod(self.path(name), mode)
+        os.chown(self.path(name), owner, owner)
+
+    def put(self, name, text, mode=0o644, owner=0):
+        os.makedirs(os.path.dirname(self.path(name)), exist_ok=True)
+        with open(self.path(name), "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chown(self.path(name), owner, owner)
+        os.chmod(self.path(name), mode)
+        os.utime(self.path(name), ns=(10**18, 10**18 + 123456789))
+
+    def link(self, name, target):
+        os.makedirs(os.path.dirname(self.path(name)), exist_ok=True)
+        os.symlink(target, self.path(name))
+        os.utime(self.path(name), ns=(10**18, 10**18 + 987654321), follow_symlinks=False)
+
+    def text(self, name):
+        with open(self.path(name), encoding="utf-8") as file:
+            return file.read()
+
+    def facts(self, name):
+        found = os.lstat(self.path(name))
+        return (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode))
+
+    def intel(self, config, mode=0o600, programs=True):
+        """What the installer and the setup of every release leave."""
+        for name, key in (("bindingkey", 0), ("signingkey", 1)):
+            self.put(f"{ETC}/{name}.json", json.dumps({"Version": 2, "Usage": key}, indent=4) + "\n", 0o600)
+            self.put(f"{ETC}/{name}.pem", "-----BEGIN CERTIFICATE-----\n", 0o600, TAGENT if key == 0 else 0)
+        self.put(f"{ETC}/certs/trustedca/3d4a1e9f0.pem", "-----BEGIN CERTIFICATE-----\n", 0o600, TAGENT)
+        self.put(f"{ETC}/certs/flavorsign/flavor.pem", "-----BEGIN CERTIFICATE-----\n", 0o640, TAGENT)
+        self.put(f"{ETC}/config.yml", config, mode)
+        for directory in (f"{ETC}/certs/trustedca", f"{ETC}/certs/flavorsign", f"{ETC}/certs", ETC):
+            self.make(directory, 0o700, TAGENT)
+        if programs:
+            self.put("opt/workload-agent/bin/wlagent", "\x7fELF", 0o755, TAGENT)
+            self.put("opt/workload-agent/wlagent.service", "[Service]\nExecStart=/usr/local/bin/wlagent runservice\n")
+            self.link("usr/local/bin/wlagent", "/opt/workload-agent/bin/wlagent")
+            self.link("etc/systemd/system/wlagent.service", "/opt/workload-agent/wlagent.service")
+            self.link("etc/systemd/system/multi-user.target.wants/wlagent.service",
+                      "/opt/workload-agent/wlagent.service")
+
+    def host_4(self):
+        """Release 4.2, with VMs."""
+        self.intel(RELEASE_4)
+        self.put("etc/libvirt/hooks/qemu", HOOK, 0o755)
+        self.put("opt/trustagent/configuration/aik.pem", "-----BEGIN CERTIFICATE-----\n", 0o640, TAGENT)
+        self.put("run/workload-agent/image_vm_association",
+                 f"{IMAGE}:\n  imagepath: /var/lib/nova/instances/_base/b9\n  vmcount: 2\n", 0o600)
+        self.link(f"var/lib/nova/instances/{VM}/disk", f"/mnt/workload-agent/crypto/{VM}/disk")
+        self.put(f"var/lib/nova/instances/{VM}/{VM}_sparse", "LUKS\xba\xbe")
+        self.put("var/lib/nova/instances/_base/b9_sparseFile", "LUKS\xba\xbe")
+        self.put("proc/1/mountinfo", MOUNTS)
+
+    def host_5(self):
+        """Release 5.1, for containers."""
+        self.intel(RELEASE_5, 0o640)
+        self.put("etc/ocicrypt-wlagent.json", json.dumps(
+            {"key-providers": {"isecl": {"grpc": "unix:///var/run/workload-agent/wlagent.sock"}}}))
+
+    def migrate(self, *arguments, check=True, **options):
+        done = subprocess.run([running.WLAGENT, "migrate", "--root", self.root, *arguments], capture_output=True,
+                              timeout=120, check=False, text=True, stdin=subprocess.DEVNULL, **options)
+        for secret in (PASSWORD, BINDING, SIGNING, AIK):
+            self.assertNotIn(secret, done.stdout + done.stderr)
+        if check:
+            self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+        return done
+
+    def plan(self, *arguments):
+        return json.loads(self.migrate("--json", *arguments).stdout)
+
+    def changes(self, *arguments):
+        return {(change["action"], change["path"].lstrip("/")) for change in self.plan(*arguments)["changes"]}
+
+    def notes(self, kind, *arguments):
+        return {note["subject"]: note["text"] for note in self.plan(*arguments)[kind]}
+
+    def refused(self, pattern, *arguments, hint=None, code=1):
+        before = self.snapshot()
+        done = self.migrate(*arguments, check=False)
+        self.assertEqual(done.returncode, code, done.stderr)
+        self.assertRegex(done.stderr, pattern)
+        if hint:
+            self.assertRegex(done.stderr, hint)
+        self.assertEqual(self.snapshot(), before)
+
+    def snapshot(self, directory_times=True):
+        """Everything there is to know of the tree."""
+        found = {}
+        for parent, directories, files in os.walk(self.root):
+            for name in directories + files + [""]:
+                path = os.path.join(parent, name)
+                facts = os.lstat(path)
+                content = None
+                if stat.S_ISLNK(facts.st_mode):
+                    content = os.readlink(path)
+                elif stat.S_ISREG(facts.st_mode):
+                    with open(path, "rb") as file:
+                        content = file.read()
+                times = directory_times or not stat.S_ISDIR(facts.st_mode)
+                found[os.path.relpath(path, self.root)] = (
+                    facts.st_mode, facts.st_uid, facts.st_gid, content, facts.st_mtime_ns if times else None)
+        return found
+
+    def same(self, before):
+        now = self.snapshot(directory_times=False)
+        self.assertEqual({name: (before.get(name), now.get(name)) for name in before.keys() | now.keys()
+                          if before.get(name) != now.get(name)}, {})
+
+    def credential(self, name):
+        sealed, plain = self.path(f"etc/credstore.encrypted/{name}"), self.path(f"etc/credstore/{name}")
+        if os.path.exists(plain):
+            with open(plain, encoding="utf-8") as file:
+                return file.read()
+        with open(sealed, encoding="utf-8") as file:
+            self.assertNotIn(PASSWORD, file.read())
+        return subprocess.run(["systemd-creds", "decrypt", f"--name={name}", sealed, "-"], check=True,
+                              capture_output=True, text=True).stdout
+
+    def no_secrets_but_in(self, *names):
+        for name, (_, _, _, content, _) in self.snapshot().items():
+            if isinstance(content, bytes) and name not in names:
+                for secret in (PASSWORD, BINDING, SIGNING):
+                    self.assertNotIn(secret.encode(), content, name)
+
+
+class Plan(MigrateTest):
+    def test_it_changes_nothing(self):
+        for host in (self.host_4, self.host_5):
+            with self.subTest(host.__name__):
+                host()
+                before = self.snapshot()
+                self.migrate()
+                self.migrate("--json", "--allow-key-origin", KBS)
+                self.assertEqual(self.snapshot(), before)
+                self.setUp()
+
+    def test_release_4(self):
+        self.host_4()
+        plan = self.plan("--allow-key-origin", f"{KBS} https://other.example")
+        self.assertEqual(list(plan), ["version", "config", "release", "applied", "changes", "problems", "by_hand",
+                                      "dropped", "kept"])
+        self.assertEqual((plan["release"], plan["applied"], plan["problems"]), ("4", False, []))
+        changes = {change["path"].lstrip("/"): change for change in plan["changes"]}
+        self.assertEqual(changes[MINE]["content"].splitlines()[2:], [
+            "[Agent]", "LogLevel=debug", "", "[WLS]", "ServerURL=https://wls.example:5000/wls/v1",
+            "TokenURL=https://aas.example:8444/aas/v1", "ServiceUser=wla-service",
+            "AllowedKeyOrigins=https://kbs.example:9443 https://other.example:443",
+            "TrustDirectory=/etc/workload-agent/certs/trustedca"])
+        self.assertEqual({(change["action"], path) for path, change in changes.items()}, {
+            ("write", MINE), ("write", NETWORK), ("credential", "etc/credstore.encrypted/aas-password"),
+            ("credential", "etc/credstore.encrypted/binding-key-secret"),
+            ("credential", "etc/credstore.encrypted/signing-key-secret"),
+            ("access", f"{ETC}/bindingkey.json"), ("access", f"{ETC}/signingkey.json"),
+            ("access", f"{ETC}/signingkey.pem"), ("access", f"{ETC}/bindingkey.pem"),
+            ("access", f"{ETC}/certs/trustedca/3d4a1e9f0.pem"), ("access", f"{ETC}/certs/flavorsign/flavor.pem"),
+            ("access", f"{ETC}/certs/trustedca"), ("access", f"{ETC}/certs/flavorsign"), ("access", f"{ETC}/certs"),
+            ("access", ETC), ("remove", "etc/systemd/system/multi-user.target.wants/wlagent.service"),
+            ("remove", "etc/systemd/system/wlagent.service"), ("remove", "etc/libvirt/hooks/qemu"),
+            ("remove", "usr/local/bin/wlagent")})
+        self.assertEqual({note["subject"] for note in plan["dropped"]}, {
+            "hvs.apiurl", "cms.baseurl", "cmstlscertdigest", "logmaxlength", "logenablestdout",
+            "skipflavorsignatureverification"})
+
+    def test_what_is_left_of_vms(self):
+        self.host_4()
+        notes = self.notes("by_hand")
+        instance = f"/var/lib/nova/instances/{VM}"
+        self.assertRegex(notes[f"{instance}/{VM}_sparse"], f"wlagent volume adopt --key KEYID {instance}/{VM}_sparse")
+        self.assertRegex(notes[f"{instance}/disk"], "does not start")
+        self.assertRegex(notes[f"/mnt/workload-agent/crypto/{IMAGE}"], f"cryptsetup close {IMAGE}")
+        self.assertRegex(notes["/run/workload-agent/image_vm_association"], f"counts 2 VMs with image {IMAGE}")
+        self.assertIn("/var/lib/nova/instances/_base/*_sparseFile", notes)
+
+    def test_release_5(self):
+        self.host_5()
+        plan = self.plan()
+        self.assertEqual((plan["release"], plan["problems"]), ("5", []))
+        changes = {change["path"].lstrip("/"): change for change in plan["changes"]}
+        self.assertEqual(changes[MINE]["content"].splitlines()[2:], [
+            "[WLS]", "ServerURL=https://wls.example:5000/wls/v2", "TokenURL=https://aas.example:8444/aas/v1",
+            "ServiceUser=wla-service", "TrustDirectory=/etc/workload-agent/certs/trustedca"])
+        self.assertEqual(changes[f"{ETC}/config.yml"]["mode"], "0600")
+        self.assertEqual((changes[f"{ETC}/bindingkey.pem"]["uid"], changes[f"{ETC}/bindingkey.pem"]["gid"]),
+                         (TAGENT, WLAGENT))
+        self.assertIn("/etc/ocicrypt-wlagent.json", {note["subject"] for note in plan["kept"]})
+        self.assertRegex({note["subject"]: note["text"] for note in plan["by_hand"]}["AllowedKeyOrigins="],
+                         "^no key broker is allowed")
+
+    def test_release_3(self):
+        config = RELEASE_4.replace("hvs:\n", "mtwilson:\n").replace("/wls/v1", "/wls/").replace("/hvs/", "/mtwilson/")
+        self.intel(config)
+        self.put("opt/trustagent/configuration/aiksecretkey", AIK + "\n", 0o600, TAGENT)
+        self.assertIn(("credential", "etc/credstore.encrypted/aik-secret"), self.changes())
+        self.assertRegex(self.notes("by_hand")["ServerURL="], "its path has no /v1")
+
+    def test_text(self):
+        self.host_4()
+        out = self.migrate().stdout
+        self.assertRegex(out, "^/etc/workload-agent/config.yml: names of release 4\n\nchanges\n")
+        self.assertIn("                | ServiceUser=wla-service\n", out)
+        self.assertRegex(out, "\n\nnothing was changed; 'wlagent migrate --apply' carries it out\n$")
+
+    def test_unknown_names(self):
+        self.intel(RELEASE_4 + f"site: {PASSWORD}\nnest:\n  in: {PASSWORD}\n")
+        self.assertLessEqual({"site", "nest", "nest.in"}, set(self.notes("dropped")))
+
+
+class Hooks(MigrateTest):
+    def test_of_the_site(self):
+        self.host_4()
+        for text, kind, pattern in ((HOOK.replace("exit 0\n", "/usr/local/sbin/site\n"), "by_hand", "it runs Intel's agent"),
+                                    ("#!/bin/sh\n/usr/local/sbin/site\n", "kept", "site's own hook")):
+            self.put("etc/libvirt/hooks/qemu", text, 0o755)
+            self.assertNotIn(("remove", "etc/libvirt/hooks/qemu"), self.changes())
+            self.assertRegex(self.notes(kind)["/etc/libvirt/hooks/qemu"], pattern)
+            self.migrate("--apply")
+            self.assertEqual(self.text("etc/libvirt/hooks/qemu"), text)
+
+    def test_a_link(self):
+        self.host_4()
+        self.put("srv/hook", HOOK, 0o755)
+        os.unlink(self.path("etc/libvirt/hooks/qemu"))
+        self.link("etc/libvirt/hooks/qemu", "/srv/hook")
+        self.assertRegex(self.notes("kept")["/etc/libvirt/hooks/qemu"], "symbolic link")
+
+    def test_links_of_others(self):
+        self.host_4()
+        os.unlink(self.path("usr/local/bin/wlagent"))
+        self.put("usr/local/bin/wlagent", "#!/bin/sh\n", 0o755)
+        os.unlink(self.path("etc/systemd/system/wlagent.service"))
+        self.link("etc/systemd/system/wlagent.service", "/srv/wlagent.service")
+        self.assertRegex(self.notes("by_hand")["/usr/local/bin/wlagent"], "no symbolic link, so it is left alone")
+        self.assertRegex(self.notes("kept")["/etc/systemd/system/wlagent.service"], "not Intel's agent")
+
+
+class Apply(MigrateTest):
+    def test_release_4(self):
+        self.host_4()
+        self.migrate("--apply", "--allow-key-origin", KBS)
+        self.assertEqual(self.credential("aas-password"), PASSWORD)
+        self.assertEqual(self.credential("binding-key-secret"), BINDING)
+        self.assertEqual(self.credential("signing-key-secret"), SIGNING)
+        for name, facts in {f"{ETC}/bindingkey.json": (0, WLAGENT, 0o640), f"{ETC}/signingkey.json": (0, WLAGENT, 0o640),
+                            f"{ETC}/signingkey.pem": (0, WLAGENT, 0o640), f"{ETC}/bindingkey.pem": (TAGENT, WLAGENT, 0o640),
+                            ETC: (0, 0, 0o755), f"{ETC}/certs": (0, 0, 0o755), f"{ETC}/config.yml": (0, 0, 0o600),
+                            f"{ETC}/certs/trustedca/3d4a1e9f0.pem": (0, 0, 0o644), MINE: (0, 0, 0o644),
+                            NETWORK: (0, 0, 0o644), BACKUP: (0, 0, 0o700)}.items():
+            self.assertEqual(self.facts(name), facts, name)
+        for name in ("usr/local/bin/wlagent", "etc/libvirt/hooks/qemu", "etc/systemd/system/wlagent.service"):
+            self.assertFalse(os.path.lexists(self.path(name)), name)
+        self.no_secrets_but_in(f"{ETC}/config.yml")
+        self.assertEqual(self.changes(), set())
+
+    def test_our_configuration_reads_it(self):
+        self.host_5()
+        self.migrate("--apply", "--allow-key-origin", KBS)
+        main = self.path(f"{ETC}/wlagent.conf")
+        self.put(f"{ETC}/wlagent.conf", "[Agent]\n")
+        done = subprocess.run([running.WLAGENTD, "--config", main, "--dump-config"], capture_output=True, text=True,
+                              check=True)
+        self.assertIn("AllowedKeyOrigins=https://kbs.example:9443\n", done.stdout)
+        self.assertIn("ServerURL=https://wls.example:5000/wls/v2\n", done.stdout)
+
+    def test_again(self):
+        self.host_4()
+        before = self.snapshot(directory_times=False)
+        self.migrate("--apply", "--allow-key-origin", KBS)
+        once = self.snapshot()
+        self.assertEqual(self.changes(), set())
+        # The brokers of the first run stay where the second names none, and others replace them.
+        self.migrate("--apply")
+        self.assertIn(KBS, self.text(MINE))
+        self.migrate("--apply", "--allow-key-origin", "https://other.example")
+        self.assertIn("AllowedKeyOrigins=https://other.example:443\n", self.text(MINE))
+        self.assertEqual(once[f"{ETC}/config.yml"], self.snapshot()[f"{ETC}/config.yml"])
+        self.migrate("--undo")
+        self.same(before)
+
+    def test_a_credential_that_is_there(self):
+        self.host_4()
+        self.put("etc/credstore.encrypted/aas-password", "sealed", 0o600)
+        self.assertRegex(self.notes("kept")["/etc/credstore.encrypted/aas-password"], "is there already")
+        self.migrate("--apply")
+        self.assertEqual(self.text("etc/credstore.encrypted/aas-password"), "sealed")
+
+
+class Undo(MigrateTest):
+    def test_everything_is_as_it_was(self):
+        for host in (self.host_4, self.host_5):
+            with self.subTest(host.__name__):
+                host()
+                self.put(MINE, "# of the site\n", 0o600)
+                before = self.snapshot(directory_times=False)
+                self.migrate("--apply", "--allow-key-origin", KBS)
+                self.assertNotEqual(self.text(MINE), "# of the site\n")
+                self.migrate("--undo")
+                self.same(before)
+                for name in ("usr/local/bin/wlagent", "etc/systemd/system/wlagent.service",
+                             "etc/systemd/system/multi-user.target.wants/wlagent.service"):
+                    os.unlink(self.path(name))
+
+    def test_what_others_have_added_stays(self):
+        self.host_5()
+        self.migrate("--apply")
+        self.put(f"{ETC}/wlagent.conf.d/60-site.conf", "[Agent]\n")
+        self.migrate("--undo")
+        self.assertEqual(os.listdir(self.path(f"{ETC}/wlagent.conf.d")), ["60-site.conf"])
+
+    def test_nothing_to_undo(self):
+        self.host_5()
+        self.refused("there is no backup", "--undo", hint="nothing has been migrated here")
+
+    def killed(self, step, *arguments):
+        """Dies before its change number step of the disk; false when it has fewer."""
+        preload = os.path.join(running.BUILD, "tests", "integration", "libkill_at_step.so")
+        environment = {**os.environ, "LD_PRELOAD": preload, "KILL_AT_STEP": str(step)}
+        return self.migrate(*arguments, check=False, env=environment).returncode != 0
+
+    def test_killed_before_each_change(self):
+        """Then --undo puts everything back, and another --apply comes to what one alone does."""
+        self.host_4()
+        before = self.snapshot(directory_times=False)
+        self.migrate("--apply")
+        done = self.settled()
+        self.migrate("--undo")
+        step = 1
+        while self.killed(step, "--apply"):
+            if step % 3 == 0:
+                self.migrate("--apply")
+                self.assertEqual(self.settled(), done, f"step {step}")
+            if os.path.isdir(self.path(BACKUP)):
+                self.migrate("--undo")
+            self.same(before)
+            step += 1
+        self.assertGreater(step, 60)
+
+    def test_killed_while_undoing(self):
+        self.host_4()
+        before = self.snapshot(directory_times=False)
+        self.migrate("--apply")
+        step = 1
+        while self.killed(step, "--undo"):
+            if step % 9 == 1 and os.path.isdir(self.path(BACKUP)):
+                self.migrate("--undo")
+                self.same(before)
+            if not os.path.isdir(self.path(BACKUP)) or step % 9 == 1:
+                self.migrate("--apply")
+            step += 2
+        self.same(before)
+        self.assertGreater(step, 20)
+
+    def settled(self):
+        """What an --apply has to come to; ciphertexts are never the same."""
+        return {name: facts[:3] + (None if "credstore" in name else facts[3],)
+                for name, facts in self.snapshot().items() if BACKUP not in name}
+
+
+class Forget(MigrateTest):
+    def test_after_an_apply(self):
+        self.host_4()
+        self.refused("there is no backup", "--forget-original", "--force")
+        self.migrate("--apply")
+        self.refused("there is no terminal to ask on", "--forget-original")
+        self.migrate("--forget-original", "--force")
+        self.no_secrets_but_in()
+        self.assertFalse(os.path.exists(self.path(BACKUP)))
+        self.assertFalse(os.path.exists(self.path(f"{ETC}/config.yml")))
+        self.assertTrue(os.path.exists(self.path(MINE)))
+        self.refused("config.yml does not exist", hint="there is nothing to migrate")
+
+    def test_not_before_its_end(self):
+        self.host_4()
+        self.migrate("--apply")
+        journal = self.path(f"{BACKUP}/journal.json")
+        with open(journal, encoding="utf-8") as file:
+            text = file.read()
+        with open(journal, "w", encoding="utf-8") as file:
+            file.write(text.replace('"complete":1', '"complete":0'))
+        self.refused("the migration is not complete", "--forget-original", "--force", hint="--apply' to its end")
+
+
+class Refusals(MigrateTest):
+    def test_nothing_there(self):
+        self.refused("/etc/workload-agent does not exist", hint="there is nothing to migrate")
+
+    def test_the_end_of_an_older_text(self):
+        self.intel(RELEASE_4 + "plete: true\n")
+        line = RELEASE_4.count("\n") + 1
+        self.refused(f'config.yml: line {line}: "plete" looks like the rest of an older text', "--apply",
+                     hint="delete what does not belong there from that line on")
+
+    def test_incomplete(self):
+        for text, subject, pattern in (
+                (RELEASE_4.replace("  apiurl: https://wls.example:5000/wls/v1\n", "  apiurl: \"\"\n"), "wls.apiurl", "not set"),
+                (RELEASE_4.replace("https://aas", "http://aas"), "aas.baseurl", "https"),
+                (RELEASE_4.replace("wla-service", '""'), "wla", "no user"),
+                (RELEASE_4.replace(PASSWORD, '""'), "wla", "no password"),
+                (RELEASE_4.replace(BINDING, BINDING[1:]), "binding key", "not 40 hex digits")):
+            self.put(f"{ETC}/config.yml", text, 0o600)
+            self.assertRegex(self.notes("problems")[subject], pattern)
+            self.refused("has to be mended first", "--apply", hint="without --apply")
+
+    def test_no_user(self):
+        self.host_5()
+        self.put("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
+        self.assertRegex(self.notes("problems")["wlagent"], "systemd-sysusers")
+
+    def test_links_and_second_names(self):
+        """The directory was the Trust Agent's: its user may have put anything there."""
+        self.host_5()
+        self.put("etc/shadow", "secret", 0o600)
+        for name in ("signingkey.json", "certs/trustedca/3d4a1e9f0.pem", "bindingkey.pem"):
+            path = self.path(f"{ETC}/{name}")
+            os.unlink(path)
+            os.symlink("/etc/shadow", path)
+            self.assertRegex(self.notes("problems")[f"/{ETC}/{name}"], "no regular file")
+            os.unlink(path)
+            os.link(self.path("etc/shadow"), path)
+            self.assertRegex(self.notes("problems")[f"/{ETC}/{name}"], "other names as well")
+            self.refused("has to be mended first", "--apply")
+            os.unlink(path)
+            self.put(f"{ETC}/{name}", "x")
+        shutil.rmtree(self.path(f"{ETC}/certs"))
+        os.symlink("/etc", self.path(f"{ETC}/certs"))
+        self.assertRegex(self.notes("problems")[f"/{ETC}/certs"], "it is no directory")
+        self.refused("has to be mended first", "--apply")
+
+    def test_out_of_the_root(self):
+        self.host_5()
+        outside = tempfile.mkdtemp(prefix="wlagent-outside.")
+        self.addCleanup(shutil.rmtree, outside)
+        os.symlink(outside, self.path("etc/systemd/system/wlagentd.service.d"))
+        self.refused("leads over a symbolic link")
+        self.assertEqual(os.listdir(outside), [])
+        # The first name may be a link, which leads where it would if this were the root.
+        os.unlink(self.path("etc/systemd/system/wlagentd.service.d"))
+        os.rename(self.path("var"), self.path("data"))
+        os.symlink("/data", self.path("var"))
+        self.migrate("--apply")
+        self.assertTrue(os.path.isdir(self.path("data/lib/workload-agent-migration")))
+
+    def test_a_backup_of_somebody(self):
+        self.host_5()
+        self.make(BACKUP, 0o755)
+        self.refused("open to others than root", "--apply", hint="find out who made it")
+        self.make(BACKUP, 0o700, TAGENT)
+        self.refused("open to others than root", "--undo")
+
+    def test_a_damaged_journal(self):
+        self.host_5()
+        self.migrate("--apply")
+        self.put(f"{BACKUP}/journal.json", '{"version":2}', 0o600)
+        self.refused("journal.json: ", "--undo", hint="put them back by hand")
+
+    def test_origins(self):
+        self.host_5()
+        for origin in ("http://kbs.example", "https://kbs.example/kbs", "kbs"):
+            self.refused("--allow-key-origin: ", "--allow-key-origin", origin)
+
+    def test_usage(self):
+        for arguments in (("--apply", "--undo"), ("--undo", "--json"), ("--force",), ("--forget-original", "--apply"),
+                          ("--undo", "--allow-key-origin", KBS)):
+            self.refused("exclude each other|belong", *arguments, code=2)
+
+    def test_only_root(self):
+        self.host_5()
+        done = subprocess.run([running.WLAGENT, "migrate", "--root", self.root, "--undo"], capture_output=True,
+                              text=True, check=False, user=65534, group=65534, extra_groups=[])
+        self.assertNotEqual(done.returncode, 0)
+        self.assertTrue(re.search("only root can do this|lock", done.stderr), done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
