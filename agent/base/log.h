@@ -34,6 +34,9 @@
 #define LOG_ID_ORPHAN_FOUND     "6f3d1a52c0b94a7f9a0e5b1f7c2d8e26"
 #define LOG_ID_ORPHAN_REMOVED   "6f3d1a52c0b94a7f9a0e5b1f7c2d8e27"
 
+#define LOG_ID_REPORT_POSTED "6f3d1a52c0b94a7f9a0e5b1f7c2d8e40"
+#define LOG_ID_REPORT_LOST   "6f3d1a52c0b94a7f9a0e5b1f7c2d8e41"
+
 struct log_field {
         const char *name;  /* journal field: upper case, WLA_ in front */
         const char *value; /* NULL: left out */

@@ -93,7 +93,8 @@ static int attempt_all(struct attempt *attempt, struct wla_error *err) {
         for (int tries = 1;; tries++) {
                 if (try_once(attempt, &next, err) == 0)
                         return 0;
-                if (next == WLS_FINAL || tries == TRIES_MAX)
+                if (next == WLS_FINAL || tries == TRIES_MAX ||
+                    (next == WLS_LATER && attempt->call->once))
                         return -1;
                 if (next == WLS_LATER)
                         pause_before_retry(attempt->deadline);

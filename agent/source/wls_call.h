@@ -2,7 +2,7 @@
 #pragma once
 
 /* One request to Intel SecL's WLS: the agent's token, a new one when that was refused, and one more try when
- * something behind WLS was not to be reached.
+ * something behind WLS was not to be reached, unless the caller has a queue for that.
  *
  * Threads: any; blocks, never beyond the deadline.
  * Failure: as http_perform(), broker_token_get() and the reading of the answer.
@@ -24,6 +24,7 @@ struct wls_call {
         const char *method; /* "GET" or "POST" */
         const char *path;   /* begins with '/' */
         struct wla_bytes body;
+        bool once; /* what is not to be reached now is the caller's to try later */
         /* Whether the answer is one; on failure *ret_next is set. */
         int (*read)(void *userdata, const struct http_answer *answer, enum wls_next *ret_next,
                     struct wla_error *err);

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "trust_report/backoff.h"
+
+#include <sys/random.h>
+
+static uint64_t by_chance(uint64_t pause_usec) {
+        uint64_t random;
+
+        if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
+                random = 0;
+        return pause_usec / 2 + random % (pause_usec / 2 + 1);
+}
+
+uint64_t backoff_next(struct backoff *backoff) {
+        if (backoff->pause_usec == 0)
+                backoff->pause_usec = BACKOFF_FIRST;
+        else if (backoff->pause_usec < BACKOFF_LONGEST / 2)
+                backoff->pause_usec *= 2;
+        else
+                backoff->pause_usec = BACKOFF_LONGEST;
+        return by_chance(backoff->pause_usec);
+}
+
+uint64_t backoff_longest(struct backoff *backoff) {
+        backoff->pause_usec = BACKOFF_LONGEST;
+        return by_chance(backoff->pause_usec);
+}
