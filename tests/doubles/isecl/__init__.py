@@ -2,7 +2,7 @@
 """A double of Intel SecL-DC: one process that stands in for CMS, AAS, HVS, WLS and KBS in tests.
 
     isecl --directory DIRECTORY [--release 3|4|5] [--host NAME] [--port PORT] [--tls FAULT]
-          [--address ADDRESS] [--until-eof]
+          [--address ADDRESS] [--http1] [--until-eof]
 
 python3 -m isecl, in tests/doubles, serves until it is ended, or with --until-eof until its standard input ends.
 It is strict where these services are strict, and does their cryptography with keys made at its start. It is a
@@ -48,23 +48,26 @@ add_flavor          label, [key_id or key_url; neither for an image that is not 
                     {"id", "signed"}: an image flavor, with the signature of flavor-signing.pem
 add_image           flavor_ids, [id]: {"id"}
 down                service "hvs" or "kbs", [down true]: WLS cannot reach it; its own routes still answer
-counters            {"calls": {route: number}, "connections", "handshakes", "failed_handshakes"}. Routes have the
-                    names that stand in the modules (wls.keys, wls.flavor_key, aas.token, ...; unmatched for what no
-                    route was found for). hvs.report, wls.asked_kbs and kbs.released count what services did
+counters            {"calls": {route: number}, "connections", "handshakes", "failed_handshakes",
+                    "http2_connections": those whose TLS has chosen HTTP/2}. Routes have the names
+                    that stand in the modules (wls.keys, wls.flavor_key, aas.token, ...; unmatched for what no route
+                    was found for). hvs.report, wls.asked_kbs and kbs.released count what services did
                     among themselves
 requests            {"requests"}: the last 1000, oldest first: route, method, target, headers, number of the
-                    connection, status, and the reason of a refusal, also where the wire has none
+                    connection, version (HTTP/1.0, HTTP/1.1, HTTP/2), time (CLOCK_MONOTONIC, seconds), status, and
+                    the reason of a refusal, also where the wire has none
 reports             {"reports"}: instance reports as WLS took them
 reset_counters      counters and requests start again
 fault               [route "*"], [times], [skip 0] and any of the members below: the next answers of the route,
                     after the first skip of them, are changed so; without times, all. Of several faults the oldest
                     that is not used up counts
 clear_faults        no fault any more
-tls                 [fault], [handshake_delay seconds]: for new connections: {"cms_tls_cert_sha384"}. Without fault,
-                    TLS is sound. Faults: expired, not_yet_valid, wrong_name, wrong_usage (a client's certificate),
-                    wrong_ca (another CA of the same name), self_signed, tls12 and tls13 (that version only), rsa1024,
-                    sha1 (leaf signed with it), no_close_notify (at the end of each connection), no_handshake (the
-                    connection stays silent)
+tls                 [fault], [handshake_delay seconds], [http2 true, or false for HTTP/1.1 only]: for new
+                    connections: {"cms_tls_cert_sha384"}. Without fault, TLS is sound. Faults: expired,
+                    not_yet_valid, wrong_name, wrong_usage (a client's certificate), wrong_ca (another CA of the same
+                    name), self_signed, tls12 and tls13 (that version only), rsa1024, sha1 (leaf signed with it),
+                    no_close_notify (at the end of each connection), no_handshake (the connection stays silent)
+stall               the connections so far stay open, and no further request on them is answered; new ones are served
 
 # Members of a fault
 
@@ -85,6 +88,12 @@ reset_at            after that many bytes, of headers and body: RST
 close_at            ... TLS and connection are closed in order
 drop_at             ... the connection is closed without close_notify
 half_close_at       ... nothing more is sent, but the connection stays until the client closes it
+stream_reset_at     HTTP/2: after that many bytes of the body RST_STREAM (INTERNAL_ERROR); 0: in place of headers
+goaway true         HTTP/2: GOAWAY before the answer, which still comes; later requests need another connection
+
+Over HTTP/2, which a client gets that offers it (ALPN, as Go's servers do), no_length only leaves the header out, as
+the frames tell the end; slice and chunk are DATA frames of that many bytes, and headers are not sliced; the four ends
+of a connection count bytes of frames of this answer, and end the connection with all that is under way on it.
 
 What a key release (wls.keys, wls.flavor_key, kbs.transfer) wraps, past WLS's cache:
 
@@ -96,6 +105,6 @@ ciphertext_size     cut, or filled with zeros, to that many bytes
 
 # What differs from the services
 
-HTTP/2 is not offered. CMS issues nothing, KBS makes no RSA and EC keys, KMIP keys are made up. Where it is not
+CMS issues nothing, KBS makes no RSA and EC keys, KMIP keys are made up. Where it is not
 known which of two statuses a service has for a header of another value, it is 415.
 """

@@ -29,6 +29,7 @@ def arguments():
     parser.add_argument("--address", default="127.0.0.1", help="to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=0, help="default: any that is free")
     parser.add_argument("--tls", choices=TLS_FAULTS, help="as the control command tls")
+    parser.add_argument("--http1", action="store_true", help="as the control command tls with http2 false")
     parser.add_argument("--until-eof", action="store_true", help="ends when its standard input does")
     return parser.parse_args()
 
@@ -48,7 +49,7 @@ def main():
     url = f"https://{asked.host}:{https.port}"
     known = state.State(Certificates(asked.directory, names), url, asked.release)
     https.state = known
-    https.use_tls(asked.tls)
+    https.use_tls(asked.tls, http2=not asked.http1)
     passwords = {name: secrets.token_urlsafe(12) for name in ROLES}
     for name, roles in ROLES.items():
         known.users[name] = state.User(passwords[name], roles)

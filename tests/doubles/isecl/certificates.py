@@ -183,7 +183,6 @@ class Certificates:
             context.maximum_version = ssl.TLSVersion.TLSv1_2
         if fault in ("rsa1024", "sha1"):
             context.set_ciphers("DEFAULT:@SECLEVEL=0")
-        context.set_alpn_protocols(["http/1.1"])
         context.load_cert_chain(self.write("server.pem", b"".join(pem(certificate) for certificate in chain)),
                                 self.write("server.key", private_pem(key)))
         return context, hashlib.sha384(der(chain[0])).hexdigest()

@@ -107,15 +107,19 @@ class Control:
     def clear_faults(self):
         self._state.faults.clear()
 
-    def tls(self, fault=None, handshake_delay=0):
+    def tls(self, fault=None, handshake_delay=0, http2=True):
         if fault is not None and fault not in TLS_FAULTS:
             raise ValueError(f"fault has to be one of {', '.join(TLS_FAULTS)}")
-        self._server.use_tls(fault, handshake_delay)
+        self._server.use_tls(fault, handshake_delay, http2)
         return {"cms_tls_cert_sha384": self._server.leaf_digest}
+
+    def stall(self):
+        self._server.stalled = self._server.number
 
     def counters(self):
         return {"calls": dict(self._state.calls),
-                **{name: self._state.traffic[name] for name in ("connections", "handshakes", "failed_handshakes")}}
+                **{name: self._state.traffic[name]
+                   for name in ("connections", "handshakes", "failed_handshakes", "http2_connections")}}
 
     def requests(self):
         return {"requests": list(self._state.requests)}

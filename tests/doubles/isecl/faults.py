@@ -39,6 +39,8 @@ class Fault:
     close_at: int = None
     drop_at: int = None
     half_close_at: int = None
+    stream_reset_at: int = None
+    goaway: bool = False
     key_size: int = None
     other_key: bool = False
     other_host: bool = False

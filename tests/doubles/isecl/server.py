@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP/1.1 over TLS: one port for all services, a thread for each connection."""
+"""HTTP/1.1 and HTTP/2 over TLS: one port for all services, a thread for each connection."""
 
 import contextlib
 import http
@@ -11,6 +11,7 @@ import time
 import traceback
 
 from . import aas, cms, faults, hvs, kbs, routes, wls
+from .http2 import Http2
 from .wire import Answer, Refusal, Request
 
 LINE_MAX = 65536
@@ -34,10 +35,12 @@ class Server:
         self.context = None
         self.leaf_digest = None
         self.number = 0
+        self.stalled = 0  # connections up to this number
 
-    def use_tls(self, fault=None, handshake_delay=0):
+    def use_tls(self, fault=None, handshake_delay=0, http2=True):
         """From the next connection on."""
         context, digest = self.state.certificates.server_context(fault)
+        context.set_alpn_protocols(["h2", "http/1.1"] if http2 else ["http/1.1"])
         with self.tls_lock:
             self.context, self.leaf_digest = context, digest
             self.tls_fault, self.handshake_delay = fault, handshake_delay
@@ -71,7 +74,8 @@ class Server:
             state.calls[name] += 1
             state.requests.append({"route": name, "method": request.method, "target": request.target,
                                    "headers": dict(request.headers.items()), "connection": request.connection,
-                                   "status": answer.status, "reason": reason})
+                                   "version": request.version, "time": request.time, "status": answer.status,
+                                   "reason": reason})
         return answer, fault
 
 
@@ -105,6 +109,13 @@ class Connection:
             self.socket.close()
             return
         self.count("handshakes")
+        if self.socket.selected_alpn_protocol() == "h2":
+            self.count("http2_connections")
+            Http2(self.server, self.socket, self.number, self.close).run()
+        else:
+            self.serve()
+
+    def serve(self):
         try:
             self.reader = self.socket.makefile("rb")
             while self.exchange():
@@ -129,6 +140,9 @@ class Connection:
             self.write(answer, faults.NO_FAULT, True)
             return False
         if not request:
+            return False
+        if self.number <= self.server.stalled:
+            self.wait_for_end()
             return False
         answer, fault = self.server.answer(request)
         last = request.header("connection").lower() == "close" or fault.no_length or request.version == "HTTP/1.0"

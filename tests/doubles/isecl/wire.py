@@ -5,6 +5,7 @@ import base64
 import binascii
 import json
 import re
+import time
 
 JSON = "application/json"
 UUID4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
@@ -19,6 +20,8 @@ class Request:
         self.headers = headers
         self.body = body
         self.connection = connection
+        self.version = "HTTP/1.1"
+        self.time = time.monotonic()
         self.words = {}
         self.fault = None
 
