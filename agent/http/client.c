@@ -11,9 +11,11 @@
 #define IDLE_MSEC              60000
 #define CONNECTIONS_PER_BROKER 16L
 
+/* One that waits so long in vain may be on a connection that brings no answer to anybody. */
+#define SILENCE_USEC (2 * USEC_PER_SEC)
+
 struct http_client {
-        struct http_settings settings; /* but for the directory */
-        X509_STORE *store;
+        struct transfer_options options;
         CURLM *multi; /* the thread's */
         pthread_t thread;
 
@@ -65,6 +67,12 @@ static void begin_new(struct http_client *client) {
         }
 }
 
+static void cut_silent(struct http_client *client, const struct transfer *transfer) {
+        if (transfer->timed_out)
+                connections_cut(client->options.connections, transfer->purpose.origin,
+                                transfer->begun_usec);
+}
+
 static void end_abandoned(struct http_client *client, bool all) {
         struct transfer *next;
 
@@ -73,6 +81,7 @@ static void end_abandoned(struct http_client *client, bool all) {
                 if (!all && transfer->state != TRANSFER_ABANDONED)
                         continue;
                 (void)library.curl_multi_remove_handle(client->multi, transfer->easy);
+                cut_silent(client, transfer);
                 finish(client, transfer, CURLE_ABORTED_BY_CALLBACK);
         }
 }
@@ -88,6 +97,9 @@ static void end_finished(struct http_client *client) {
                 (void)library.curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE,
                                                 (char **)&transfer);
                 (void)library.curl_multi_remove_handle(client->multi, message->easy_handle);
+                if (result == CURLE_OK)
+                        connections_heard(client->options.connections, transfer->purpose.origin,
+                                          clock_now_usec());
                 finish(client, transfer, result);
         }
 }
@@ -118,7 +130,8 @@ static void *client_thread(void *argument) {
 
 static void destroy(struct http_client *client) {
         (void)library.curl_multi_cleanup(client->multi);
-        X509_STORE_free(client->store);
+        connections_free(client->options.connections);
+        X509_STORE_free(client->options.store);
         (void)pthread_cond_destroy(&client->change);
         (void)pthread_mutex_destroy(&client->lock);
         free(client);
@@ -144,13 +157,14 @@ int http_client_new(const struct http_settings *settings, struct http_client **r
         struct http_client *client = calloc(1, sizeof(*client));
         if (!client)
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
-        client->settings.tls12 = settings->tls12;
+        client->options.tls12 = settings->tls12;
+        client->options.connections = connections_new();
         (void)pthread_mutex_init(&client->lock, NULL);
         condition_init(&client->change);
 
-        if (!make_multi(&client->multi))
+        if (!client->options.connections || !make_multi(&client->multi))
                 (void)wla_fail(err, WLA_E_BUSY, "out of memory");
-        else if (trust_store_load(settings->trust_directory, &client->store, err) == 0 &&
+        else if (trust_store_load(settings->trust_directory, &client->options.store, err) == 0 &&
                  thread_start("http", client_thread, client, &client->thread, err) == 0) {
                 *ret = client;
                 return 0;
@@ -186,6 +200,8 @@ static bool wait_for_end(struct http_client *client, struct transfer *transfer,
                 return true;
 
         transfer->state = TRANSFER_ABANDONED;
+        transfer->timed_out = !deadline_cancelled(deadline) &&
+                              clock_now_usec() - transfer->begun_usec >= SILENCE_USEC;
         (void)library.curl_multi_wakeup(client->multi);
         return false;
 }
@@ -208,7 +224,7 @@ int http_perform(struct http_client *client, const struct http_request *request,
                  struct http_answer *ret, struct wla_error *err) {
         struct transfer *transfer = NULL;
 
-        if (transfer_new(request, &client->settings, client->store, &transfer, err) < 0)
+        if (transfer_new(request, &client->options, &transfer, err) < 0)
                 return -1;
         if (!run(client, transfer, request->deadline)) {
                 ret->sent = true;

@@ -4,7 +4,8 @@
 /* HTTPS to key brokers, over libcurl: one thread, one set of connections, any number of callers.
  *
  * Only https, TLS 1.3 unless the settings allow 1.2, host names checked, no redirects, no cookies, no
- * content encodings; a proxy is taken from the environment, as curl does (https_proxy, no_proxy).
+ * content encodings, and no POST made twice; a proxy is taken from the environment, as curl does (https_proxy,
+ * no_proxy).
  * Connections are kept and shared; over HTTP/2 requests to one broker share one.
  *
  * Ownership: a client outlives its calls.  A call that its caller has given up is ended and freed by the
@@ -42,14 +43,13 @@ struct http_request {
         const char *method; /* "GET" or "POST" */
         const char *url;
         const char *const *headers; /* "Name: value", NULL at the end */
-        struct wla_bytes body;      /* POST */
-        size_t answer_max;          /* bytes */
+        /* One more such line, terminated, that holds a token; NULL: none. */
+        const struct wla_secret *secret_header;
+        struct wla_bytes body; /* POST */
+        size_t answer_max;     /* bytes */
         /* SHA-384 of the DER of the broker's own certificate, judged before anything is sent, instead
          * of its chain and name; NULL: chain and name.  A refusal tells both digests. */
         const uint8_t *pin;
-        /* It changes something that a second request would change once more: it goes over a connection of
-         * its own, because libcurl sends what a kept one has not answered again. */
-        bool once;
         const struct deadline *deadline;
 };
 

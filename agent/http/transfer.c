@@ -28,14 +28,22 @@ static CURLcode judge_by_trust(CURL *easy, void *context, void *userdata) {
         return CURLE_OK;
 }
 
-static bool set_headers(struct transfer *transfer, const char *const *headers) {
-        for (; *headers; headers++) {
-                struct curl_slist *longer = library.curl_slist_append(transfer->headers, *headers);
+static bool add_header(struct transfer *transfer, const char *header) {
+        struct curl_slist *longer = library.curl_slist_append(transfer->headers, header);
 
-                if (!longer)
-                        return false;
+        if (longer)
                 transfer->headers = longer;
-        }
+        return longer != NULL;
+}
+
+static bool set_headers(struct transfer *transfer, const struct http_request *request) {
+        const struct wla_secret *secret = request->secret_header;
+
+        if (secret && !add_header(transfer, (const char *)wla_secret_view(secret).data))
+                return false;
+        for (const char *const *header = request->headers; *header; header++)
+                if (!add_header(transfer, *header))
+                        return false;
         return library.curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers) ==
                CURLE_OK;
 }
@@ -76,6 +84,19 @@ static bool set_trust(struct transfer *transfer) {
                library.curl_easy_setopt(easy, CURLOPT_SSL_SESSIONID_CACHE, 1L - alone) == CURLE_OK;
 }
 
+static bool set_sockets(struct transfer *transfer) {
+        CURL *easy = transfer->easy;
+
+        return library.curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, connections_open) ==
+                       CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, &transfer->purpose) ==
+                       CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, connections_close) ==
+                       CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA,
+                                        transfer->purpose.connections) == CURLE_OK;
+}
+
 static bool set_answer(struct transfer *transfer) {
         CURL *easy = transfer->easy;
 
@@ -85,24 +106,40 @@ static bool set_answer(struct transfer *transfer) {
                library.curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer) == CURLE_OK;
 }
 
-static bool set_body(struct transfer *transfer) {
-        const struct wla_bytes body = transfer->sent
-                                              ? wla_secret_view(transfer->sent)
-                                              : (struct wla_bytes){.data = (const uint8_t *)"",
-                                                                   .size = 0};
+static size_t give_body(char *to, size_t unit, size_t count, void *userdata) {
+        struct transfer *transfer = userdata;
 
-        return library.curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDSIZE_LARGE,
-                                        (curl_off_t)body.size) == CURLE_OK &&
-               library.curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDS, body.data) == CURLE_OK;
+        if (!transfer->sent)
+                return 0;
+
+        const struct wla_bytes body = wla_secret_view(transfer->sent);
+        size_t size = body.size - transfer->given;
+
+        if (size > unit * count)
+                size = unit * count;
+        memcpy(to, body.data + transfer->given, size);
+        transfer->given += size;
+        return size;
+}
+
+/* Given in pieces and not as a whole: libcurl could not begin again.  It would, unasked and as often as it
+ * has kept connections, when one has ended before an answer came; whether a request is made twice is the
+ * caller's to say. */
+static bool set_body(struct transfer *transfer) {
+        CURL *easy = transfer->easy;
+        curl_off_t size = transfer->sent ? (curl_off_t)wla_secret_view(transfer->sent).size : 0;
+
+        return library.curl_easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, size) == CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_READFUNCTION, give_body) == CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_READDATA, transfer) == CURLE_OK;
 }
 
 static bool set_request(struct transfer *transfer, const struct http_request *request) {
         CURL *easy = transfer->easy;
 
         if (library.curl_easy_setopt(easy, CURLOPT_URL, request->url) != CURLE_OK ||
-            !set_headers(transfer, request->headers) ||
-            (request->once &&
-             library.curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L) != CURLE_OK))
+            !set_headers(transfer, request))
                 return false;
         if (strcmp(request->method, "POST") == 0)
                 return set_body(transfer);
@@ -118,30 +155,32 @@ static int keep_body(struct transfer *transfer, struct wla_bytes body, struct wl
         return 0;
 }
 
-static int set_all(struct transfer *transfer, const struct http_request *request,
-                   const struct http_settings *settings, struct wla_error *err) {
+static int set_all(struct transfer *transfer, const struct http_request *request, bool tls12,
+                   struct wla_error *err) {
         if (keep_body(transfer, request->body, err) < 0)
                 return -1;
         transfer->easy = library.curl_easy_init();
-        if (!transfer->easy || !set_limits(transfer->easy, settings->tls12) ||
-            !set_trust(transfer) || !set_answer(transfer) || !set_request(transfer, request))
+        if (!transfer->easy || !set_limits(transfer->easy, tls12) || !set_trust(transfer) ||
+            !set_sockets(transfer) || !set_answer(transfer) || !set_request(transfer, request))
                 return wla_fail(err, WLA_E_SYSTEM, "libcurl does not take a request");
         return 0;
 }
 
-int transfer_new(const struct http_request *request, const struct http_settings *settings,
-                 X509_STORE *store, struct transfer **ret, struct wla_error *err) {
+int transfer_new(const struct http_request *request, const struct transfer_options *options,
+                 struct transfer **ret, struct wla_error *err) {
         struct transfer *transfer = calloc(1, sizeof(*transfer));
 
         if (!transfer)
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
         transfer->body = BUF_WITH_LIMIT(request->answer_max);
-        transfer->trust.store = store;
+        transfer->trust.store = options->store;
+        transfer->begun_usec = clock_now_usec();
+        connection_purpose_set(&transfer->purpose, options->connections, request->url);
         if (request->pin) {
                 memcpy(transfer->pin, request->pin, HTTP_PIN_SIZE);
                 transfer->trust.pin = transfer->pin;
         }
-        if (set_all(transfer, request, settings, err) < 0) {
+        if (set_all(transfer, request, options->tls12, err) < 0) {
                 transfer_free(transfer);
                 return -1;
         }

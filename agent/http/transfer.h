@@ -6,6 +6,7 @@
 
 #include <curl/curl.h>
 
+#include "http/connections.h"
 #include "http/trust.h"
 
 enum transfer_state {
@@ -22,15 +23,26 @@ struct transfer {
         CURLcode result;
         struct curl_slist *headers;
         struct trust trust;
+        struct connection_purpose purpose;
+        uint64_t begun_usec; /* CLOCK_MONOTONIC */
+        bool timed_out;      /* it was abandoned because its time was up */
         uint8_t pin[HTTP_PIN_SIZE];
         struct wla_secret *sent; /* the request's body: it may hold a password */
+        size_t given;            /* of it, to libcurl */
         struct buf body;         /* the answer's */
         bool too_large;
         char details[CURL_ERROR_SIZE];
 };
 
-int transfer_new(const struct http_request *request, const struct http_settings *settings,
-                 X509_STORE *store, struct transfer **ret, struct wla_error *err) _must_check_;
+/* What transfers of one client share. */
+struct transfer_options {
+        bool tls12;
+        X509_STORE *store;
+        struct connections *connections;
+};
+
+int transfer_new(const struct http_request *request, const struct transfer_options *options,
+                 struct transfer **ret, struct wla_error *err) _must_check_;
 struct transfer *transfer_free(struct transfer *transfer);
 
 /* Of one that has finished. */

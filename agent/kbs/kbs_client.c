@@ -27,7 +27,6 @@ struct kbs_call {
         struct kbs_client *client;
         const char *const *types; /* Accept and Content-Type */
         struct wla_bytes body;
-        bool once;
         const struct deadline *deadline;
         struct buf token; /* the text, terminated */
 };
@@ -113,7 +112,6 @@ static int post(const struct kbs_call *call, const char *path, struct http_answe
                 .headers = headers,
                 .body = call->body,
                 .answer_max = ANSWER_MAX,
-                .once = call->once,
                 .deadline = call->deadline,
         };
         if (http_perform(call->client->http, &request, ret, err) < 0)
@@ -195,7 +193,6 @@ int kbs_key_make(struct kbs_client *client, const struct kbs_new_key *what,
         struct kbs_call call = {
                 .client = client,
                 .types = json_types,
-                .once = true,
                 .deadline = deadline,
         };
         struct kbs_made made = {0};
