@@ -99,6 +99,8 @@ static int start_flight(struct key_access *access, const struct key_id *id,
                 return -1;
 
         access->flights[access->flight_count++] = flight;
+        if (access->settings.moved)
+                access->settings.moved(access->settings.userdata);
         return 0;
 }
 
@@ -127,12 +129,31 @@ void key_access_begin(struct key_access *access, const struct key_id *id,
         }
 }
 
+/* A flight that lands can start others: the search begins anew. */
+static bool expire_one_flight(struct key_access *access, uint64_t now_usec) {
+        for (size_t i = 0; i < access->flight_count; i++)
+                if (key_flight_due_usec(access->flights[i]) <= now_usec &&
+                    key_flight_expire(access->flights[i]))
+                        return true;
+        return false;
+}
+
 void key_access_expire(struct key_access *access, uint64_t now_usec) {
         key_cache_expire(access->cache, now_usec, UINT64_MAX);
+        while (expire_one_flight(access, now_usec))
+                ;
 }
 
 uint64_t key_access_next_usec(const struct key_access *access) {
-        return key_cache_next_usec(access->cache);
+        uint64_t next_usec = key_cache_next_usec(access->cache);
+
+        for (size_t i = 0; i < access->flight_count; i++) {
+                uint64_t due_usec = key_flight_due_usec(access->flights[i]);
+
+                if (due_usec < next_usec)
+                        next_usec = due_usec;
+        }
+        return next_usec;
 }
 
 void key_access_forget(struct key_access *access) {

@@ -39,6 +39,9 @@ struct key_access_settings {
         uint64_t cache_usec; /* how long an opened key stays; 0: not at all */
         size_t flights_max;  /* distinct keys being fetched at one time */
         size_t cached_keys_max;
+        /* Called when key_access_next_usec() may have become earlier; NULL: nobody wants to know. */
+        void (*moved)(void *userdata);
+        void *userdata;
 };
 
 int key_access_new(const struct key_routes *routes, struct pool *pool,
@@ -60,8 +63,8 @@ void key_access_begin(struct key_access *access, const struct key_id *id,
 /* The peer has gone or its time is up: ready will not be called. */
 void key_ticket_cancel(struct key_ticket *ticket);
 
-/* Wipes keys whose time is up; key_access_next_usec() tells when to call again (UINT64_MAX: never).
- * Both in CLOCK_MONOTONIC. */
+/* Wipes keys whose time is up, and fails requests whose time is up and that no worker has begun, so that they
+ * hear why; key_access_next_usec() tells when to call again (UINT64_MAX: never).  Both in CLOCK_MONOTONIC. */
 void key_access_expire(struct key_access *access, uint64_t now_usec);
 uint64_t key_access_next_usec(const struct key_access *access);
 

@@ -13,14 +13,20 @@ struct key_flight {
         struct pool_job job; /* first: the pool hands it back */
         struct key_flight_options options;
         struct key_request request;
+        struct pool *pool;
         struct key_ticket *tickets;
         bool forgotten;
+        bool begun; /* by a worker, as far as is known here */
 
         /* Written by the worker, read after it has handed the job back. */
         struct wla_secret *key;
         struct flavor_terms terms;
         struct wla_error err;
 };
+
+static const struct key_source *source_of(const struct key_flight *flight) {
+        return &flight->options.routes->sources[flight->request.id.scheme];
+}
 
 static void fly(struct pool_job *job) {
         struct key_flight *flight = (struct key_flight *)job;
@@ -29,18 +35,28 @@ static void fly(struct pool_job *job) {
                            &flight->err);
 }
 
+static void fail_dropped(struct key_flight *flight) {
+        const struct key_source *source = source_of(flight);
+        struct wla_error *err = &flight->err;
+
+        if (source->ops && source->ops->obstacle && source->ops->obstacle(source->self, err))
+                (void)wla_wrap(err, "fetching %s", flight->request.id.text);
+        else
+                (void)wla_fail_hint(err, WLA_E_TIMEOUT,
+                                    "the host is busy, or its TPM slow; the same request may pass "
+                                    "later",
+                                    "%s was not opened in time: the request waited too long for "
+                                    "its turn",
+                                    flight->request.id.text);
+}
+
 /* A ready function may end other calls and so cancel tickets of this very flight: each is unlinked
  * before it is served. */
 static void land(struct pool_job *job, bool dropped) {
         struct key_flight *flight = (struct key_flight *)job;
 
         if (dropped)
-                (void)wla_fail_hint(&flight->err, WLA_E_TIMEOUT,
-                                    "the host is busy, or its TPM slow; the same request may pass "
-                                    "later",
-                                    "%s was not opened in time: the request waited too long for "
-                                    "its turn",
-                                    flight->request.id.text);
+                fail_dropped(flight);
 
         const struct wla_secret *key = flight->options.landed(flight->options.userdata, flight,
                                                               &flight->key);
@@ -71,6 +87,7 @@ int key_flight_start(const struct key_flight_options *options, const struct key_
         flight->options = *options;
         flight->request.id = *id;
         flight->request.peer = *peer;
+        flight->pool = source_of(flight)->pool ? source_of(flight)->pool : options->pool;
         flight->job = (struct pool_job){
                 .run = fly,
                 .done = land,
@@ -83,7 +100,7 @@ int key_flight_start(const struct key_flight_options *options, const struct key_
                 free(flight);
                 return -1;
         }
-        if (pool_submit(options->pool, &flight->job, err) < 0) {
+        if (pool_submit(flight->pool, &flight->job, err) < 0) {
                 free(ticket);
                 free(flight);
                 return -1;
@@ -123,8 +140,21 @@ void key_ticket_cancel(struct key_ticket *ticket) {
         if (flight->tickets)
                 return;
         deadline_cancel(&flight->request.deadline);
-        if (pool_withdraw(flight->options.pool, &flight->job))
+        if (pool_withdraw(flight->pool, &flight->job))
                 land(&flight->job, /* dropped= */ true);
+}
+
+uint64_t key_flight_due_usec(const struct key_flight *flight) {
+        return flight->begun ? UINT64_MAX : atomic_load(&flight->request.deadline.at_usec);
+}
+
+bool key_flight_expire(struct key_flight *flight) {
+        if (!pool_withdraw(flight->pool, &flight->job)) {
+                flight->begun = true;
+                return false;
+        }
+        land(&flight->job, /* dropped= */ true);
+        return true;
 }
 
 bool key_flight_serves(const struct key_flight *flight, const struct key_id *id) {

@@ -33,6 +33,12 @@ int key_flight_start(const struct key_flight_options *options, const struct key_
 int key_flight_join(struct key_flight *flight, const struct key_waiter *waiter,
                     struct key_ticket **ret, struct wla_error *err) _must_check_;
 
+/* When it has to be expired unless it has landed: its deadline; UINT64_MAX once a worker has begun it. */
+uint64_t key_flight_due_usec(const struct key_flight *flight);
+
+/* Lands it if no worker has begun it; false otherwise: then it lands by itself. */
+bool key_flight_expire(struct key_flight *flight);
+
 /* Whether a request for id can still join: everyone may have left, and the work been cancelled. */
 bool key_flight_serves(const struct key_flight *flight, const struct key_id *id);
 

@@ -394,6 +394,105 @@ START_TEST(without_an_opener_no_key_is_opened) {
 }
 END_TEST
 
+static bool obstacle(void *self, struct wla_error *err) {
+        (void)self;
+        (void)wla_fail(err, WLA_E_UNAVAILABLE, "the broker is out of reach");
+        return true;
+}
+
+static void count_move(void *userdata) {
+        ++*(int *)userdata;
+}
+
+/* Whose time is up hears it at that time, although every worker hangs. */
+START_TEST(who_waits_for_a_worker_hears_why) {
+        static const struct key_source_ops remote_ops = {
+                .name = "remote", .fetch = fetch, .obstacle = obstacle};
+        struct answer answers[3] = {0};
+        struct fixture fixture;
+        int moves = 0;
+
+        setup(&fixture, 0);
+        key_access_free(fixture.access);
+        const struct key_access_settings settings = {
+                .flights_max = 4, .cached_keys_max = 4, .moved = count_move, .userdata = &moves};
+        struct wla_error err = {0};
+        ck_assert_int_eq(
+                key_access_new(&fixture.routes, fixture.pool, &settings, &fixture.access, &err), 0);
+        fixture.routes.sources[KEY_SCHEME_LOCAL].ops = &remote_ops;
+
+        (void)pthread_mutex_lock(&gate);
+        (void)ask(&fixture, "first", &answers[0], 30 * USEC_PER_SEC);
+        (void)ask(&fixture, "second", &answers[1], 30 * USEC_PER_SEC);
+        while (atomic_load(&fetches) < 2)
+                (void)poll(NULL, 0, 1);
+        uint64_t now_usec = clock_now_usec();
+        (void)ask(&fixture, "third", &answers[2], USEC_PER_SEC);
+        ck_assert_int_eq(moves, 3);
+        uint64_t due_usec = key_access_next_usec(fixture.access);
+        ck_assert_uint_ge(due_usec, now_usec + USEC_PER_SEC);
+        ck_assert_uint_le(due_usec, clock_now_usec() + USEC_PER_SEC);
+
+        key_access_expire(fixture.access, due_usec - 1);
+        ck_assert_int_eq(answers[2].count, 0);
+        key_access_expire(fixture.access, due_usec);
+        ck_assert_int_eq(answers[2].count, 1);
+        ck_assert_int_eq(answers[2].code, WLA_E_UNAVAILABLE);
+        ck_assert_str_eq(answers[2].text, "fetching local:///third: the broker is out of reach");
+
+        /* Those that have been begun land by themselves, and no timer waits for that. */
+        key_access_expire(fixture.access, due_usec + 60 * USEC_PER_SEC);
+        ck_assert_int_eq(answers[0].count + answers[1].count, 0);
+        ck_assert_uint_eq(key_access_next_usec(fixture.access), UINT64_MAX);
+        (void)pthread_mutex_unlock(&gate);
+        run_until(&fixture, &answers[0]);
+        run_until(&fixture, &answers[1]);
+        ck_assert(answers[0].has_key && answers[1].has_key);
+        teardown(&fixture);
+}
+END_TEST
+
+static int fetch_at_once(void *self, const struct key_request *request, struct envelope *ret,
+                         struct wla_error *err) {
+        (void)self;
+        (void)request;
+        ret->kind = ENVELOPE_TPM_BOUND;
+        return buf_append_text(&ret->bytes, "key", err);
+}
+
+/* What hangs in one source's fetches holds up no other source's. */
+START_TEST(a_source_has_workers_of_its_own) {
+        static const struct key_source_ops remote_ops = {.name = "remote", .fetch = fetch};
+        static const struct key_source_ops local_ops = {.name = "local", .fetch = fetch_at_once};
+        struct answer hanging[3] = {0};
+        struct answer answer = {0};
+        struct wla_error err = {0};
+        struct fixture fixture;
+        struct pool *own;
+
+        setup(&fixture, 0);
+        ck_assert_int_eq(pool_new(2, 3, &own, &err), 0);
+        fixture.routes.sources[KEY_SCHEME_LOCAL].ops = &local_ops;
+        fixture.routes.sources[KEY_SCHEME_HTTPS] = (struct key_source){.ops = &remote_ops,
+                                                                       .pool = own};
+
+        (void)pthread_mutex_lock(&gate);
+        (void)ask(&fixture, "https://kbs/1", &hanging[0], 30 * USEC_PER_SEC);
+        (void)ask(&fixture, "https://kbs/2", &hanging[1], 30 * USEC_PER_SEC);
+        (void)ask(&fixture, "https://kbs/3", &hanging[2], 30 * USEC_PER_SEC);
+        (void)ask(&fixture, "kek", &answer, 30 * USEC_PER_SEC);
+        run_until(&fixture, &answer);
+        ck_assert(answer.has_key);
+        (void)pthread_mutex_unlock(&gate);
+
+        for (int i = 0; i < 3; i++)
+                while (hanging[i].count == 0)
+                        pool_dispatch(own);
+        pool_free(own);
+        teardown(&fixture);
+}
+END_TEST
+
 START_TEST(failed_allocations_are_answers) {
         struct fixture fixture;
 
@@ -431,4 +530,5 @@ SUITE_MAIN("access", twenty_requests_share_one_flight_and_then_the_cache,
            failures_reach_all_and_are_not_cached, the_cache_ends, a_full_cache_drops_the_oldest,
            work_of_those_who_left_is_dropped, time_can_be_up_before_the_work_begins,
            an_answer_may_cancel_its_neighbour, forgetting_reaches_keys_on_their_way,
-           without_an_opener_no_key_is_opened, failed_allocations_are_answers)
+           without_an_opener_no_key_is_opened, who_waits_for_a_worker_hears_why,
+           a_source_has_workers_of_its_own, failed_allocations_are_answers)
