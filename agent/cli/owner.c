@@ -56,6 +56,7 @@ static int open_token(struct owner *owner, struct wla_error *err) {
             0)
                 return -1;
         broker_token_set_words(owner->token, &words);
+        broker_token_do_not_wait(owner->token);
         return 0;
 }
 

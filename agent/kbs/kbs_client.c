@@ -28,7 +28,7 @@ struct kbs_call {
         const char *const *types; /* Accept and Content-Type */
         struct wla_bytes body;
         const struct deadline *deadline;
-        struct buf token; /* the text, terminated */
+        struct wla_secret *token; /* a header line */
 };
 
 static const char *const json_types[] = {"Accept: application/json",
@@ -77,39 +77,30 @@ int kbs_label_check(const char *label, struct wla_error *err) {
         return 0;
 }
 
-static int get_token(struct kbs_call *call, const char *refused, struct wla_error *err) {
-        _cleanup_buf_ struct buf fresh = BUF_WITH_LIMIT(BROKER_TOKEN_MAX + 1);
+static int get_token(struct kbs_call *call, const struct wla_secret *refused,
+                     struct wla_error *err) {
+        struct wla_secret *fresh = NULL;
 
-        if (broker_token_get(call->client->token, refused, call->deadline, &fresh, err) < 0 ||
-            !buf_text(&fresh, err))
+        if (broker_token_get(call->client->token, refused, call->deadline, &fresh, err) < 0)
                 return -1;
-        buf_clear(&call->token);
+        wla_secret_free(call->token);
         call->token = fresh;
-        fresh = (struct buf){0};
         return 0;
 }
 
 static int post(const struct kbs_call *call, const char *path, struct http_answer *ret,
                 struct wla_error *err) {
-        _cleanup_buf_ struct buf authorization = BUF_WITH_LIMIT(BROKER_TOKEN_MAX + 64);
         _cleanup_buf_ struct buf url = BUF_WITH_LIMIT(URL_MAX);
 
-        if (buf_printf(&authorization, err, "Authorization: Bearer %s",
-                       (const char *)call->token.data) < 0 ||
-            !buf_text(&authorization, err) ||
-            buf_printf(&url, err, "%s%s", call->client->url, path) < 0 || !buf_text(&url, err))
+        if (buf_printf(&url, err, "%s%s", call->client->url, path) < 0 || !buf_text(&url, err))
                 return -1;
 
-        const char *const headers[] = {
-                (const char *)authorization.data,
-                call->types[0],
-                call->types[1],
-                NULL,
-        };
+        const char *const headers[] = {call->types[0], call->types[1], NULL};
         const struct http_request request = {
                 .method = "POST",
                 .url = (const char *)url.data,
                 .headers = headers,
+                .secret_header = call->token,
                 .body = call->body,
                 .answer_max = ANSWER_MAX,
                 .deadline = call->deadline,
@@ -182,7 +173,7 @@ static int make(struct kbs_call *call, struct kbs_made *ret, struct wla_error *e
                         return wla_wrap(err, "KBS has made a key that cannot be used");
                 if (next != KBS_NEW_TOKEN || again)
                         return -1;
-                if (get_token(call, (const char *)call->token.data, err) < 0)
+                if (get_token(call, call->token, err) < 0)
                         return -1;
         }
 }
@@ -201,7 +192,7 @@ int kbs_key_make(struct kbs_client *client, const struct kbs_new_key *what,
                 return -1;
         call.body = (struct wla_bytes){body.data, body.size};
         int outcome = make(&call, &made, err);
-        buf_clear(&call.token);
+        wla_secret_free(call.token);
         if (outcome < 0)
                 return -1;
 
@@ -238,7 +229,7 @@ static int fetch_by(struct kbs_call *call, const struct uuid *id, bool old_route
                         return 0;
                 if (*ret_next != KBS_NEW_TOKEN || again)
                         return -1;
-                if (get_token(call, (const char *)call->token.data, err) < 0)
+                if (get_token(call, call->token, err) < 0)
                         return -1;
         }
 }
@@ -273,7 +264,7 @@ int kbs_key_fetch(struct kbs_client *client, const struct uuid *id,
                 return -1;
         call.body = (struct wla_bytes){pem.data, pem.size};
         int outcome = fetch(&call, id, wrapped, err);
-        buf_clear(&call.token);
+        wla_secret_free(call.token);
         if (outcome == 0)
                 outcome = envelope_key_open(envelope, wrapped, KBS_KEY_SIZE, ret, err);
         return outcome < 0 ? wla_wrap(err, "key %s", id->text) : 0;

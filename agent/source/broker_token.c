@@ -9,9 +9,12 @@
 #include "loop/condition.h"
 #include "source/token_expiry.h"
 
-#define LOGIN_FRAME 64u                     /* more than the names, quotes and braces of a login */
-#define AHEAD_USEC  (60 * USEC_PER_SEC)     /* renewed so long before its expiry */
+#define LOGIN_FRAME 64u                 /* more than the names, quotes and braces of a login */
+#define AHEAD_USEC  (60 * USEC_PER_SEC) /* renewed so long before its expiry */
+#define TRIES_MAX   2
 #define LIFE_USEC   (5 * 60 * USEC_PER_SEC) /* of a token that does not tell its own */
+
+static const char line_start[] = "Authorization: Bearer ";
 
 static const struct broker_login_words agent_words = {
         .user = "the agent's user",
@@ -26,18 +29,19 @@ static const struct broker_login_words agent_words = {
 };
 
 struct broker_token {
-        struct http_client *http;
+        struct broker_gate *gate;
         char *url;
         char *user;
         struct wla_secret *password;
         const struct broker_login_words *words;
+        bool impatient;
 
         pthread_mutex_t lock;
         pthread_cond_t change;
-        bool asking;           /* one of the callers asks AAS */
-        struct buf text;       /* the token, terminated; empty: none */
-        uint64_t renew_usec;   /* CLOCK_MONOTONIC */
-        uint64_t stopped_usec; /* no login before; CLOCK_MONOTONIC */
+        bool asking;             /* one of the callers asks AAS */
+        struct wla_secret *line; /* of a header, with the token, terminated; NULL: none */
+        uint64_t renew_usec;     /* CLOCK_MONOTONIC */
+        uint64_t stopped_usec;   /* no login before; CLOCK_MONOTONIC */
         bool banned;
 };
 
@@ -50,9 +54,10 @@ static int fail_login(const struct broker_login_words *words, bool banned, struc
 }
 
 /* With the lock held, as all below that take a token. */
-static bool is_usable(const struct broker_token *token, const char *refused) {
-        return token->text.size > 0 && clock_now_usec() < token->renew_usec &&
-               (!refused || strcmp((const char *)token->text.data, refused) != 0);
+static bool is_usable(const struct broker_token *token, const struct wla_secret *refused) {
+        return token->line && clock_now_usec() < token->renew_usec &&
+               (!refused || strcmp((const char *)wla_secret_view(token->line).data,
+                                   (const char *)wla_secret_view(refused).data) != 0);
 }
 
 static size_t append(uint8_t *to, size_t at, const char *text) {
@@ -122,8 +127,8 @@ static int read_login(const struct http_answer *answer, const struct broker_logi
         return 0;
 }
 
-static int log_in(const struct broker_token *token, const struct deadline *deadline,
-                  struct http_answer *ret, struct wla_error *err) {
+static int ask_aas(const struct broker_token *token, const struct deadline *deadline,
+                   struct http_answer *ret, struct wla_error *err) {
         static const char *const headers[] = {
                 "Accept: application/jwt",
                 "Content-Type: application/json",
@@ -142,25 +147,42 @@ static int log_in(const struct broker_token *token, const struct deadline *deadl
                 .answer_max = BROKER_TOKEN_MAX,
                 .deadline = deadline,
         };
-        if (http_perform(token->http, &request, ret, err) < 0)
-                return wla_wrap(err, "AAS %s", token->url);
-        return read_login(ret, token->words, err);
+        return broker_gate_ask(token->gate, &request, ret, err);
 }
 
-static void keep(struct broker_token *token, struct http_answer *answer) {
-        struct wla_error ignored = {0};
-        uint64_t now_usec = clock_now_usec();
-        uint64_t life_usec = token_life_usec((const char *)answer->body.data, answer->body.size);
+/* Once more when AAS was out of reach, and has come back. */
+static int log_in(const struct broker_token *token, const struct deadline *deadline,
+                  struct http_answer *ret, struct wla_error *err) {
+        for (int tries = 1;; tries++) {
+                if (!token->impatient && broker_gate_pass(token->gate, deadline, err) < 0)
+                        return -1;
+                if (ask_aas(token, deadline, ret, err) == 0)
+                        return read_login(ret, token->words, err);
+                http_answer_clear(ret);
+                *ret = (struct http_answer){0};
+                if (err->code != WLA_E_UNAVAILABLE || tries == TRIES_MAX || token->impatient)
+                        return -1;
+        }
+}
 
+static int keep(struct broker_token *token, const struct http_answer *answer,
+                struct wla_error *err) {
+        const struct buf *text = &answer->body;
+        size_t start = sizeof(line_start) - 1;
+        uint64_t life_usec = token_life_usec((const char *)text->data, text->size);
+        struct wla_secret *line;
+
+        if (wla_secret_new(start + text->size + 1, &line, err) < 0)
+                return -1;
+        memcpy(wla_secret_fill(line), line_start, start);
+        memcpy(wla_secret_fill(line) + start, text->data, text->size);
+        wla_secret_free(token->line);
+        token->line = line;
         if (life_usec == 0)
                 life_usec = LIFE_USEC;
-        buf_clear(&token->text);
-        if (!buf_text(&answer->body, &ignored))
-                return;
-        token->text = answer->body;
-        answer->body = (struct buf){0};
-        token->renew_usec = now_usec +
+        token->renew_usec = clock_now_usec() +
                             (life_usec > 2 * AHEAD_USEC ? life_usec - AHEAD_USEC : life_usec / 2);
+        return 0;
 }
 
 static void stop(struct broker_token *token, unsigned status) {
@@ -181,14 +203,14 @@ static int renew(struct broker_token *token, const struct deadline *deadline,
         token->asking = false;
 
         if (outcome == 0)
-                keep(token, &answer);
+                outcome = keep(token, &answer, err);
         else if (answer.status == 401 || answer.status == 429)
                 stop(token, answer.status);
         (void)pthread_cond_broadcast(&token->change);
         return outcome;
 }
 
-static int make_usable(struct broker_token *token, const char *refused,
+static int make_usable(struct broker_token *token, const struct wla_secret *refused,
                        const struct deadline *deadline, struct wla_error *err) {
         bool renewed = false;
 
@@ -199,6 +221,8 @@ static int make_usable(struct broker_token *token, const char *refused,
                         return wla_fail_hint(err, WLA_E_DENIED, token->words->same_token,
                                              "AAS gives a token that is expired or refused "
                                              "already");
+                if (deadline_left_usec(deadline) == 0 && broker_gate_closed(token->gate, err))
+                        return -1;
                 if (deadline_left_usec(deadline) == 0)
                         return wla_fail(err, WLA_E_TIMEOUT, "no token from AAS in time");
                 if (token->asking)
@@ -211,14 +235,19 @@ static int make_usable(struct broker_token *token, const char *refused,
         return 0;
 }
 
-int broker_token_get(struct broker_token *token, const char *refused,
-                     const struct deadline *deadline, struct buf *ret, struct wla_error *err) {
+int broker_token_get(struct broker_token *token, const struct wla_secret *refused,
+                     const struct deadline *deadline, struct wla_secret **ret,
+                     struct wla_error *err) {
         (void)pthread_mutex_lock(&token->lock);
         int outcome = make_usable(token, refused, deadline, err);
         if (outcome == 0)
-                outcome = buf_append(ret, token->text.data, token->text.size, err);
+                outcome = wla_secret_copy(token->line, ret, err);
         (void)pthread_mutex_unlock(&token->lock);
         return outcome;
+}
+
+bool broker_token_obstacle(struct broker_token *token, struct wla_error *err) {
+        return broker_gate_closed(token->gate, err);
 }
 
 int broker_token_new(struct http_client *http, const char *url, const char *user,
@@ -230,7 +259,6 @@ int broker_token_new(struct http_client *http, const char *url, const char *user
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
         (void)pthread_mutex_init(&token->lock, NULL);
         condition_init(&token->change);
-        token->http = http;
         token->words = &agent_words;
         token->user = strdup(user);
         if (asprintf(&token->url, "%s/token", url) < 0)
@@ -239,7 +267,8 @@ int broker_token_new(struct http_client *http, const char *url, const char *user
                 broker_token_free(token);
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
         }
-        if (wla_secret_copy(password, &token->password, err) < 0) {
+        if (broker_gate_new(http, "AAS", url, &token->gate, err) < 0 ||
+            wla_secret_copy(password, &token->password, err) < 0) {
                 broker_token_free(token);
                 return -1;
         }
@@ -251,7 +280,8 @@ struct broker_token *broker_token_free(struct broker_token *token) {
         if (!token)
                 return NULL;
 
-        buf_clear(&token->text);
+        broker_gate_free(token->gate);
+        wla_secret_free(token->line);
         wla_secret_free(token->password);
         (void)pthread_cond_destroy(&token->change);
         (void)pthread_mutex_destroy(&token->lock);
@@ -263,4 +293,8 @@ struct broker_token *broker_token_free(struct broker_token *token) {
 
 void broker_token_set_words(struct broker_token *token, const struct broker_login_words *words) {
         token->words = words;
+}
+
+void broker_token_do_not_wait(struct broker_token *token) {
+        token->impatient = true;
 }

@@ -7,13 +7,14 @@
  * only to renew earlier.  AAS bans a user after five wrong passwords in five minutes, so that one refused
  * login ends all attempts until the time below has passed; nothing here is tried in a loop.
  *
- * Ownership: the password is copied.
+ * Ownership: the password is copied.  It and the token are in locked memory; what libcurl makes of them for
+ *            a request is not (http/http.h).
  * Threads:   broker_token_get() from any worker; one of them asks AAS, the others wait for it.
  * Failure:   WLA_E_DENIED for a refused login or a ban, _UNAVAILABLE, _TIMEOUT, _INPUT.
  */
 
 #include "base/secret.h"
-#include "http/http.h"
+#include "source/broker_gate.h"
 
 #define BROKER_TOKEN_MAX          8192u
 #define BROKER_LOGIN_REFUSED_USEC (10 * 60 * USEC_PER_SEC)
@@ -39,8 +40,15 @@ struct broker_token *broker_token_free(struct broker_token *token);
 /* Other words than those for wlagentd's operator; before the first broker_token_get(). */
 void broker_token_set_words(struct broker_token *token, const struct broker_login_words *words);
 
-/* Appends the token.  refused: one that a service has just answered with 401, which is not given again;
- * NULL: none. */
-int broker_token_get(struct broker_token *token, const char *refused,
-                     const struct deadline *deadline, struct buf *ret,
+/* Fails at once while AAS is out of reach, and does not wait for its return; before the first
+ * broker_token_get(). */
+void broker_token_do_not_wait(struct broker_token *token);
+
+/* Gives the header line of a request that has the token, terminated, for struct http_request.  refused: the
+ * line that a service has just answered with 401, which is not given again; NULL: none. */
+int broker_token_get(struct broker_token *token, const struct wla_secret *refused,
+                     const struct deadline *deadline, struct wla_secret **ret,
                      struct wla_error *err) _must_check_;
+
+/* What keeps a token from being fetched, as broker_gate_closed(). */
+bool broker_token_obstacle(struct broker_token *token, struct wla_error *err);

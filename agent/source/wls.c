@@ -49,9 +49,16 @@ static int fetch(void *self, const struct key_request *request, struct envelope 
         return 0;
 }
 
+static bool obstacle(void *self, struct wla_error *err) {
+        const struct wls_source *source = self;
+
+        return wls_service_obstacle(&source->service, err);
+}
+
 static const struct key_source_ops ops = {
         .name = "wls",
         .fetch = fetch,
+        .obstacle = obstacle,
 };
 
 int wls_source_new(const struct wls_options *options, struct wls_source **ret,

@@ -19,6 +19,7 @@
 enum wls_next {
         WLS_FINAL,     /* another try would end as this one */
         WLS_NEW_TOKEN, /* the token was refused */
+        WLS_AT_RETURN, /* WLS is out of reach */
         WLS_LATER,     /* something behind WLS was not to be reached */
 };
 

@@ -14,33 +14,23 @@ struct attempt {
         const struct wls_service *service;
         const struct wls_call *call;
         const struct deadline *deadline;
-        struct buf url;   /* the text, terminated */
-        struct buf token; /* the same */
+        struct buf url;           /* the text, terminated */
+        struct wla_secret *token; /* a header line */
 };
 
-static int get_token(struct attempt *attempt, const char *refused, struct wla_error *err) {
-        _cleanup_buf_ struct buf fresh = BUF_WITH_LIMIT(BROKER_TOKEN_MAX + 1);
+static int get_token(struct attempt *attempt, const struct wla_secret *refused,
+                     struct wla_error *err) {
+        struct wla_secret *fresh = NULL;
 
-        if (broker_token_get(attempt->service->token, refused, attempt->deadline, &fresh, err) <
-                    0 ||
-            !buf_text(&fresh, err))
+        if (broker_token_get(attempt->service->token, refused, attempt->deadline, &fresh, err) < 0)
                 return -1;
-        buf_clear(&attempt->token);
+        wla_secret_free(attempt->token);
         attempt->token = fresh;
-        fresh = (struct buf){0};
         return 0;
 }
 
 static int perform(const struct attempt *attempt, struct http_answer *ret, struct wla_error *err) {
-        _cleanup_buf_ struct buf authorization = BUF_WITH_LIMIT(BROKER_TOKEN_MAX + 64);
-
-        if (buf_printf(&authorization, err, "Authorization: Bearer %s",
-                       (const char *)attempt->token.data) < 0 ||
-            !buf_text(&authorization, err))
-                return -1;
-
-        const char *const headers[] = {
-                (const char *)authorization.data,
+        static const char *const headers[] = {
                 "Accept: application/json",
                 "Content-Type: application/json",
                 NULL,
@@ -49,20 +39,20 @@ static int perform(const struct attempt *attempt, struct http_answer *ret, struc
                 .method = attempt->call->method,
                 .url = (const char *)attempt->url.data,
                 .headers = headers,
+                .secret_header = attempt->token,
                 .body = attempt->call->body,
                 .answer_max = WLS_ANSWER_MAX,
                 .deadline = attempt->deadline,
         };
-        if (http_perform(attempt->service->http, &request, ret, err) < 0)
-                return wla_wrap(err, "WLS %s", (const char *)attempt->url.data);
-        return 0;
+
+        return broker_gate_ask(attempt->service->gate, &request, ret, err);
 }
 
 static int try_once(const struct attempt *attempt, enum wls_next *ret_next, struct wla_error *err) {
         _cleanup_answer_ struct http_answer answer = {0};
 
         if (perform(attempt, &answer, err) < 0) {
-                *ret_next = err->code == WLA_E_UNAVAILABLE ? WLS_LATER : WLS_FINAL;
+                *ret_next = err->code == WLA_E_UNAVAILABLE ? WLS_AT_RETURN : WLS_FINAL;
                 return -1;
         }
         return attempt->call->read(attempt->call->userdata, &answer, ret_next, err);
@@ -85,20 +75,36 @@ static void pause_before_retry(const struct deadline *deadline) {
         (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
 }
 
+static int pass_gate(const struct attempt *attempt, struct wla_error *err) {
+        struct broker_gate *gate = attempt->service->gate;
+
+        if (attempt->call->once)
+                return broker_gate_closed(gate, err) ? -1 : 0;
+        return broker_gate_pass(gate, attempt->deadline, err);
+}
+
+static int make_ready_again(struct attempt *attempt, enum wls_next next, struct wla_error *err) {
+        if (next == WLS_NEW_TOKEN)
+                return get_token(attempt, attempt->token, err);
+        if (next == WLS_LATER)
+                pause_before_retry(attempt->deadline);
+        return 0;
+}
+
 static int attempt_all(struct attempt *attempt, struct wla_error *err) {
         enum wls_next next = WLS_FINAL;
 
         if (get_token(attempt, NULL, err) < 0)
                 return -1;
         for (int tries = 1;; tries++) {
+                if (pass_gate(attempt, err) < 0)
+                        return -1;
                 if (try_once(attempt, &next, err) == 0)
                         return 0;
                 if (next == WLS_FINAL || tries == TRIES_MAX ||
-                    (next == WLS_LATER && attempt->call->once))
+                    (next != WLS_NEW_TOKEN && attempt->call->once))
                         return -1;
-                if (next == WLS_LATER)
-                        pause_before_retry(attempt->deadline);
-                else if (get_token(attempt, (const char *)attempt->token.data, err) < 0)
+                if (make_ready_again(attempt, next, err) < 0)
                         return -1;
         }
 }
@@ -118,6 +124,10 @@ int wls_call(const struct wls_service *service, const struct wls_call *call,
         if (outcome == 0)
                 outcome = attempt_all(&attempt, err);
         buf_clear(&attempt.url);
-        buf_clear(&attempt.token);
+        wla_secret_free(attempt.token);
         return outcome;
+}
+
+bool wls_service_obstacle(const struct wls_service *service, struct wla_error *err) {
+        return broker_gate_closed(service->gate, err) || broker_token_obstacle(service->token, err);
 }

@@ -2,19 +2,20 @@
 #pragma once
 
 /* One request to Intel SecL's WLS: the agent's token, a new one when that was refused, and one more try when
- * something behind WLS was not to be reached, unless the caller has a queue for that.
+ * WLS was lost meanwhile, or something behind it was not to be reached: never more than two requests in all.
+ * While WLS is out of reach the request waits for its return (source/broker_gate.h), unless the caller has a queue
+ * for that.
  *
  * Threads: any; blocks, never beyond the deadline.
  * Failure: as http_perform(), broker_token_get() and the reading of the answer.
  */
 
-#include "http/http.h"
 #include "source/broker_token.h"
 #include "source/wls_answer.h"
 
 struct wls_service {
         const char *url; /* base URL, without '/' at its end */
-        struct http_client *http;
+        struct broker_gate *gate;
         struct broker_token *token;
 };
 
@@ -33,3 +34,6 @@ struct wls_call {
 
 int wls_call(const struct wls_service *service, const struct wls_call *call,
              const struct deadline *deadline, struct wla_error *err) _must_check_;
+
+/* What keeps requests waiting now; false when nothing does. */
+bool wls_service_obstacle(const struct wls_service *service, struct wla_error *err);

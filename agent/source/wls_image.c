@@ -128,9 +128,16 @@ static int fetch(void *self, const struct key_request *request, struct envelope 
         return buf_append(&ret->bytes, answer.wrapped, sizeof(answer.wrapped), err);
 }
 
+static bool obstacle(void *self, struct wla_error *err) {
+        const struct wls_image_source *source = self;
+
+        return wls_service_obstacle(&source->options.service, err);
+}
+
 static const struct key_source_ops ops = {
         .name = "wls-images",
         .fetch = fetch,
+        .obstacle = obstacle,
 };
 
 int wls_image_source_new(const struct wls_image_options *options, struct wls_image_source **ret,

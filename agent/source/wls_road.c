@@ -15,6 +15,7 @@
 struct wls_road {
         struct http_client *http;
         struct broker_token *token;
+        struct broker_gate *gate;
         char url[BROKER_URL_SIZE];
         char *signers;
         char *roots;
@@ -88,11 +89,12 @@ static int make_sources(const struct config *config, struct wls_road *road, stru
         struct uuid hardware;
 
         if (read_url("ServerURL", config->wls.server_url, road->url, err) < 0 ||
+            broker_gate_new(road->http, "WLS", road->url, &road->gate, err) < 0 ||
             hardware_uuid_read(config->wls.hardware_uuid, &hardware, err) < 0)
                 return -1;
         road->service = (struct wls_service){
                 .url = road->url,
-                .http = road->http,
+                .gate = road->gate,
                 .token = road->token,
         };
         if (make_source(config, &hardware, road, err) < 0)
@@ -124,6 +126,7 @@ struct wls_road *wls_road_free(struct wls_road *road) {
         wls_image_source_free(road->image_source);
         wls_source_free(road->source);
         broker_token_free(road->token);
+        broker_gate_free(road->gate);
         http_client_free(road->http);
         free(road->signers);
         free(road->roots);

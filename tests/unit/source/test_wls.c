@@ -84,6 +84,7 @@ struct road {
         struct broker *broker;
         struct http_client *http;
         struct broker_token *token;
+        struct broker_gate *gate;
         struct wls_source *wls;
 };
 
@@ -123,9 +124,10 @@ static struct road open_road(void) {
         wla_secret_free(password);
 
         (void)snprintf(service_url, sizeof(service_url), "%s/wls/v1", road.broker->url);
+        ck_assert_int_eq(broker_gate_new(road.http, "WLS", service_url, &road.gate, &err), 0);
         wls.service = (struct wls_service){
                 .url = service_url,
-                .http = road.http,
+                .gate = road.gate,
                 .token = road.token,
         };
         ck_assert_int_eq(uuid_parse(HARDWARE, strlen(HARDWARE), &wls.hardware, &err), 0);
@@ -137,6 +139,7 @@ static struct road open_road(void) {
 static void close_road(struct road *road) {
         wls_source_free(road->wls);
         broker_token_free(road->token);
+        broker_gate_free(road->gate);
         http_client_free(road->http);
         broker_stop(road->broker);
         scratch_remove(&road->trust);
