@@ -31,8 +31,8 @@
 #include "vm/volume_work.h"
 
 /* Work that waits for a worker: more than all connections can ask for is never queued. */
-#define QUEUE_MAX       256u
-#define FLIGHTS_MAX     64u
+#define QUEUE_MAX       1024u
+#define FLIGHTS_MAX     1024u
 #define CACHED_KEYS_MAX 64u
 #define METRICS_PERIOD  (15 * USEC_PER_SEC)
 #define TIMER_ACCURACY  (50 * USEC_PER_MSEC)
@@ -52,6 +52,7 @@ struct daemon {
         struct wls_road *wls;
         struct key_routes routes;
         struct pool *pool;
+        struct pool *broker_pool; /* for what waits for key brokers; NULL without any */
         struct key_access *access;
         struct keyprovider_service *keyprovider;
         struct image_keys *image_keys;
@@ -71,7 +72,7 @@ static int check_event(int outcome, const char *what, struct wla_error *err) {
         return wla_fail_errno(err, -outcome, "cannot %s", what);
 }
 
-/* Keys enter the cache only when the pool hands them back, so the timer moves only there. */
+/* For keys in the cache and for requests that wait. */
 static void arm_cache_timer(struct daemon *daemon) {
         uint64_t next_usec = key_access_next_usec(daemon->access);
 
@@ -90,6 +91,10 @@ static int on_cache_timer(sd_event_source *source, uint64_t usec, void *userdata
         return 0;
 }
 
+static void on_keys_moved(void *userdata) {
+        arm_cache_timer(userdata);
+}
+
 static int on_pool(sd_event_source *source, int fd, uint32_t events, void *userdata) {
         struct daemon *daemon = userdata;
 
@@ -97,14 +102,21 @@ static int on_pool(sd_event_source *source, int fd, uint32_t events, void *userd
         (void)fd;
         (void)events;
         pool_dispatch(daemon->pool);
+        if (daemon->broker_pool)
+                pool_dispatch(daemon->broker_pool);
         arm_cache_timer(daemon);
         return 0;
+}
+
+static size_t queued_jobs(const struct daemon *daemon) {
+        return pool_queued(daemon->pool) +
+               (daemon->broker_pool ? pool_queued(daemon->broker_pool) : 0);
 }
 
 static void refresh_metrics(struct daemon *daemon) {
         metrics_set(METRIC_CONNECTIONS, front_doors_keyprovider_connections(daemon->doors));
         metrics_set(METRIC_CACHED_KEYS, key_access_count(daemon->access).cached);
-        metrics_set(METRIC_QUEUE_DEPTH, pool_queued(daemon->pool));
+        metrics_set(METRIC_QUEUE_DEPTH, queued_jobs(daemon));
         metrics_set(METRIC_SECURE_HEAP_BYTES, wla_secret_heap_used());
         metrics_set(METRIC_VMS, lifecycle_count(daemon->lifecycle));
         metrics_set(METRIC_VOLUMES_OPEN, lifecycle_open_disks(daemon->lifecycle));
@@ -157,7 +169,7 @@ static int write_status(void *self, struct buf *reply, struct wla_error *err) {
                 .allow_wrap = config->keyprovider.allow_wrap,
                 .keys = key_access_count(daemon->access),
                 .cache_usec = config->keys.cache_usec,
-                .queued_jobs = pool_queued(daemon->pool),
+                .queued_jobs = queued_jobs(daemon),
                 .tpm_device = first->tpm.device,
                 .tpm_busy_usec = busy_since_usec ? now_usec - busy_since_usec : 0,
                 .binding_key = outcome == 0 ? binding_key.fingerprint : NULL,
@@ -340,12 +352,28 @@ static int place_host_keys(struct daemon *daemon, struct wla_error *err) {
         return tpm_host_key_place(daemon->tpm, HOST_KEY_SIGNING, &signing, err);
 }
 
+/* Brokers that hang shall not keep those waiting whose keys are here. */
+static int make_broker_sources(struct daemon *daemon, struct wla_error *err) {
+        struct key_source *sources = daemon->routes.sources;
+        unsigned workers = (unsigned)daemon->config->agent.worker_threads;
+
+        if (!daemon->wls)
+                return 0;
+        if (pool_new(workers, QUEUE_MAX, &daemon->broker_pool, err) < 0)
+                return -1;
+        sources[KEY_SCHEME_HTTPS] = wls_road_source(daemon->wls);
+        sources[KEY_SCHEME_HTTPS].pool = daemon->broker_pool;
+        return 0;
+}
+
 static int make_pipeline(struct daemon *daemon, struct wla_error *err) {
         const struct config *config = daemon->config;
         const struct key_access_settings access_settings = {
                 .cache_usec = config->keys.cache_usec,
                 .flights_max = FLIGHTS_MAX,
                 .cached_keys_max = CACHED_KEYS_MAX,
+                .moved = on_keys_moved,
+                .userdata = daemon,
         };
         const struct keyprovider_settings keyprovider_settings = {
                 .allow_wrap = config->keyprovider.allow_wrap,
@@ -361,11 +389,11 @@ static int make_pipeline(struct daemon *daemon, struct wla_error *err) {
                 return -1;
 
         daemon->routes.sources[KEY_SCHEME_LOCAL] = local_source_as_source(daemon->local);
-        daemon->routes.sources[KEY_SCHEME_HTTPS] = wls_road_source(daemon->wls);
         daemon->routes.openers[ENVELOPE_TPM_BOUND] = bind_opener(daemon->tpm_lane);
         daemon->routes.openers[ENVELOPE_HOST_BOUND] = host_bind_opener(daemon->tpm_lane);
 
         if (pool_new((unsigned)config->agent.worker_threads, QUEUE_MAX, &daemon->pool, err) < 0 ||
+            make_broker_sources(daemon, err) < 0 ||
             key_access_new(&daemon->routes, daemon->pool, &access_settings, &daemon->access, err) <
                     0 ||
             keyprovider_service_new(daemon->access, &keyprovider_settings, &daemon->keyprovider,
@@ -426,6 +454,9 @@ static int make_event_sources(struct daemon *daemon, struct wla_error *err) {
         if (outcome >= 0)
                 outcome = sd_event_add_io(event, NULL, pool_fd(daemon->pool), EPOLLIN, on_pool,
                                           daemon);
+        if (outcome >= 0 && daemon->broker_pool)
+                outcome = sd_event_add_io(event, NULL, pool_fd(daemon->broker_pool), EPOLLIN,
+                                          on_pool, daemon);
         if (outcome >= 0)
                 outcome = sd_event_add_time(event, &daemon->cache_timer, CLOCK_MONOTONIC,
                                             UINT64_MAX, TIMER_ACCURACY, on_cache_timer, daemon);
@@ -538,6 +569,7 @@ struct daemon *daemon_free(struct daemon *daemon) {
         vm_service_free(daemon->vms);
         leave_without_a_hanging_tpm(daemon);
         pool_free(daemon->pool);
+        pool_free(daemon->broker_pool);
         image_keys_free(daemon->image_keys);
         keyprovider_service_free(daemon->keyprovider);
         key_access_free(daemon->access);

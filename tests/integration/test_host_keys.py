@@ -14,7 +14,7 @@ import intel_host
 from isecl_case import HARDWARE, JSON, Client, double, spare_key
 from software_host import SoftwareHost, public_pem, request_to_certify
 from test_residue import forms, mappings
-from test_wls import OPTIONS, WlsTest
+from wls_case import OPTIONS, WlsTest
 
 
 def edited(path, member, change):
