@@ -158,6 +158,8 @@ static int write_status(void *self, struct buf *reply, struct wla_error *err) {
         if (!vms_text)
                 return -1;
 
+        struct wls_state broker;
+        bool has_broker = wls_road_state(daemon->wls, &broker);
         const struct daemon_status status = {
                 .config_path = config->path,
                 .uptime_usec = now_usec - daemon->started_usec,
@@ -175,6 +177,7 @@ static int write_status(void *self, struct buf *reply, struct wla_error *err) {
                 .binding_key = outcome == 0 ? binding_key.fingerprint : NULL,
                 .binding_key_problem = outcome == 0 ? NULL : wla_error_text(&problem),
                 .binding_key_pcrs = outcome == 0 ? binding_key.pcrs : 0,
+                .broker = has_broker ? &broker : NULL,
                 .vms = vms_text,
         };
         return daemon_status_write(&status, reply, err);

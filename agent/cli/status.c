@@ -3,7 +3,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/json.h"
+#include "base/json_object.h"
 #include "cli/command.h"
 #include "cli/control_client.h"
 
@@ -73,6 +73,60 @@ static void print_since(const struct json_value *vm) {
                                      : "");
 }
 
+/* A moment in seconds since 1970. */
+static void print_moment(const char *label, const struct json_value *moment) {
+        struct wla_error ignored = {0};
+        struct tm broken_down;
+        uint64_t seconds;
+        char text[32] = "never";
+
+        if (json_unsigned(moment, INT64_MAX, &seconds, &ignored) == 0) {
+                time_t when = (time_t)seconds;
+
+                if (!localtime_r(&when, &broken_down) ||
+                    strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &broken_down) == 0)
+                        return;
+        }
+        (void)printf("  %s: %s", label, text);
+}
+
+static void print_requests(const struct json_value *requests) {
+        struct json_value name;
+        struct json_value count;
+        const char *separator = " ";
+
+        (void)printf("  requests:");
+        for (size_t at = 0; json_next_member(requests, &at, &name, &count); separator = ", ")
+                (void)printf("%s%.*s %.*s", separator, (int)count.size, count.text,
+                             name.size > 2 ? (int)name.size - 2 : 0, name.text + 1);
+        (void)printf("%s\n", separator[0] == ' ' ? " none" : "");
+}
+
+static void print_broker(const struct json_value *broker) {
+        const struct json_value answer = json_member(broker, "last_answer");
+        const struct json_value requests = json_member(broker, "requests");
+        const struct json_value token = json_member(broker, "token_until");
+        const struct json_value trusted = json_member(broker, "host_trusted");
+        const struct json_value judged = json_member(broker, "host_judged");
+        char text[VALUE_TEXT_MAX];
+
+        (void)printf("broker\n  server: %s\n", text_of(broker, "server", text, sizeof(text)));
+        print_moment("last answer", &answer);
+        if (answer.type == JSON_NUMBER)
+                (void)printf(", %s", text_of(broker, "last_result", text, sizeof(text)));
+        (void)printf("\n");
+        print_requests(&requests);
+        print_moment("token is used until", &token);
+        (void)printf("\n");
+        if (trusted.type != JSON_TRUE && trusted.type != JSON_FALSE) {
+                (void)printf("  HVS trusts this host: not asked yet\n");
+                return;
+        }
+        (void)printf("  HVS trusts this host: %s\n", trusted.type == JSON_TRUE ? "yes" : "no");
+        print_moment("it was judged", &judged);
+        (void)printf("\n");
+}
+
 static void print_disk(const struct json_value *disk) {
         char target[32];
         char mode[32];
@@ -126,7 +180,9 @@ static void print_text(const struct json_value *object) {
                         print_value("", &name, &value);
 
         for (size_t at = 0; json_next_member(object, &at, &name, &value);)
-                if (value.type == JSON_OBJECT)
+                if (value.type == JSON_OBJECT && json_string_is(&name, "broker"))
+                        print_broker(&value);
+                else if (value.type == JSON_OBJECT)
                         print_section(&name, &value);
         print_vms(&vms);
 }

@@ -62,13 +62,65 @@ static int write_tpm(const struct daemon_status *status, struct buf *json, struc
                                 return -1;
                         separator = ",";
                 }
-        return buf_printf(json, err, "]},\"vms\":%s}", status->vms);
+        return buf_append_text(json, "]}", err);
+}
+
+/* null where nothing is known, as of a moment that has not been. */
+static int write_moment(struct buf *json, const char *name, uint64_t seconds,
+                        struct wla_error *err) {
+        if (seconds == 0)
+                return buf_printf(json, err, ",\"%s\":null", name);
+        return buf_printf(json, err, ",\"%s\":%ju", name, (uintmax_t)seconds);
+}
+
+static int write_requests(const struct broker_view *view, struct buf *json, struct wla_error *err) {
+        const char *separator = "";
+
+        if (buf_append_text(json, ",\"requests\":{", err) < 0)
+                return -1;
+        for (unsigned code = 0; code < _WLA_CODE_MAX; code++) {
+                if (view->requests[code] == 0)
+                        continue;
+                if (buf_printf(json, err, "%s\"%s\":%ju", separator, wla_code_token(code),
+                               (uintmax_t)view->requests[code]) < 0)
+                        return -1;
+                separator = ",";
+        }
+        return buf_append_text(json, "}", err);
+}
+
+static int write_broker(const struct wls_state *broker, struct buf *json, struct wla_error *err) {
+        static const char *const trusted[] = {
+                [BROKER_TRUST_UNKNOWN] = "null",
+                [BROKER_TRUST_YES] = "true",
+                [BROKER_TRUST_NO] = "false",
+        };
+        const struct broker_view *view = &broker->requests;
+
+        if (buf_append_text(json, ",\"broker\":{", err) < 0 ||
+            write_text(json, "server", broker->url, err) < 0 ||
+            write_moment(json, "last_answer", view->answered_sec, err) < 0 ||
+            buf_append_text(json, ",", err) < 0 ||
+            write_text(json, "last_result",
+                       view->answered_sec > 0 ? wla_code_token(view->last) : NULL, err) < 0 ||
+            write_requests(view, json, err) < 0 ||
+            write_moment(json, "token_until", broker->token_until_sec, err) < 0 ||
+            buf_printf(json, err, ",\"host_trusted\":%s", trusted[view->trust]) < 0 ||
+            write_moment(json, "host_judged", view->judged_sec, err) < 0)
+                return -1;
+        return buf_append_text(json, "}", err);
+}
+
+static int write_vms(const struct daemon_status *status, struct buf *json, struct wla_error *err) {
+        return buf_printf(json, err, ",\"vms\":%s}", status->vms);
 }
 
 int daemon_status_write(const struct daemon_status *status, struct buf *json,
                         struct wla_error *err) {
         if (write_agent(status, json, err) < 0 || write_keyprovider(status, json, err) < 0 ||
-            write_keys(status, json, err) < 0 || write_tpm(status, json, err) < 0)
+            write_keys(status, json, err) < 0 || write_tpm(status, json, err) < 0 ||
+            (status->broker && write_broker(status->broker, json, err) < 0) ||
+            write_vms(status, json, err) < 0)
                 return wla_wrap(err, "writing the status");
         return 0;
 }

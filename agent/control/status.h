@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "key/access.h"
+#include "source/wls_road.h"
 
 struct daemon_status {
         const char *config_path; /* NULL: built-in defaults */
@@ -27,6 +28,7 @@ struct daemon_status {
         const char *binding_key;         /* fingerprint; NULL: none was set up */
         const char *binding_key_problem; /* why there is none; NULL when there is one */
         uint32_t binding_key_pcrs;       /* bit n: PCR n */
+        const struct wls_state *broker;  /* NULL: none is set up */
         const char *vms;                 /* JSON array */
 };
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "loop/condition.h"
 #include "source/token_expiry.h"
@@ -248,6 +249,17 @@ int broker_token_get(struct broker_token *token, const struct wla_secret *refuse
 
 bool broker_token_obstacle(struct broker_token *token, struct wla_error *err) {
         return broker_gate_closed(token->gate, err);
+}
+
+uint64_t broker_token_until_sec(struct broker_token *token) {
+        uint64_t now_usec = clock_now_usec();
+        uint64_t left_usec = 0;
+
+        (void)pthread_mutex_lock(&token->lock);
+        if (token->line && token->renew_usec > now_usec)
+                left_usec = token->renew_usec - now_usec;
+        (void)pthread_mutex_unlock(&token->lock);
+        return left_usec == 0 ? 0 : (uint64_t)time(NULL) + left_usec / USEC_PER_SEC;
 }
 
 int broker_token_new(struct http_client *http, const char *url, const char *user,

@@ -52,3 +52,7 @@ int broker_token_get(struct broker_token *token, const struct wla_secret *refuse
 
 /* What keeps a token from being fetched, as broker_gate_closed(). */
 bool broker_token_obstacle(struct broker_token *token, struct wla_error *err);
+
+/* When the token that is there will be renewed, in seconds since 1970; 0: there is none that is used.  Waits
+ * for nobody. */
+uint64_t broker_token_until_sec(struct broker_token *token);

@@ -41,6 +41,7 @@ static int fetch(void *self, const struct key_request *request, struct envelope 
                 .body = {.data = body.data, .size = body.size},
                 .read = read_answer,
                 .userdata = wrapped,
+                .attests = true,
         };
         if (wls_call(&source->service, &call, &request->deadline, err) < 0 ||
             buf_append(&ret->bytes, wrapped, sizeof(wrapped), err) < 0)

@@ -5,6 +5,8 @@
 
 #include "base/json_object.h"
 
+#define UNTRUSTED "Host is untrusted"
+
 struct meaning {
         unsigned status;  /* 0: any */
         const char *part; /* of the body; "": no body; NULL: any body */
@@ -16,7 +18,7 @@ struct meaning {
 
 /* The first that fits. */
 static const struct meaning meanings[] = {
-        {0, "Host is untrusted", WLA_E_DENIED, WLS_FINAL, "HVS does not trust this host",
+        {0, UNTRUSTED, WLA_E_DENIED, WLS_FINAL, "HVS does not trust this host",
          "look at the host's trust report in HVS: a flavor no longer matches its measurements"},
         {401, "Insufficient privileges", WLA_E_DENIED, WLS_FINAL,
          "the agent's user may not have keys", "give ServiceUser= the role WLS:KeysCreator in AAS"},
@@ -48,6 +50,10 @@ bool wls_answer_says(const struct http_answer *answer, const char *part) {
         const struct buf *body = &answer->body;
 
         return body->size > 0 && memmem(body->data, body->size, part, strlen(part)) != NULL;
+}
+
+bool wls_answer_says_untrusted(const struct http_answer *answer) {
+        return answer->status != 200 && answer->status != 201 && wls_answer_says(answer, UNTRUSTED);
 }
 
 static bool fits(const struct meaning *meaning, const struct http_answer *answer) {

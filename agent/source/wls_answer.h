@@ -30,5 +30,8 @@ int wls_answer_refuse(const struct http_answer *answer, enum wls_next *ret_next,
 /* Whether its body has that part. */
 bool wls_answer_says(const struct http_answer *answer, const char *part);
 
+/* Whether it is a refusal because HVS does not trust this host. */
+bool wls_answer_says_untrusted(const struct http_answer *answer);
+
 int wls_answer_read(const struct http_answer *answer, uint8_t ret[RSA_WRAPPED_SIZE],
                     enum wls_next *ret_next, struct wla_error *err) _must_check_;

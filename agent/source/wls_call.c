@@ -16,6 +16,7 @@ struct attempt {
         const struct deadline *deadline;
         struct buf url;           /* the text, terminated */
         struct wla_secret *token; /* a header line */
+        bool untrusted;           /* HVS does not trust this host */
 };
 
 static int get_token(struct attempt *attempt, const struct wla_secret *refused,
@@ -48,14 +49,17 @@ static int perform(const struct attempt *attempt, struct http_answer *ret, struc
         return broker_gate_ask(attempt->service->gate, &request, ret, err);
 }
 
-static int try_once(const struct attempt *attempt, enum wls_next *ret_next, struct wla_error *err) {
+static int try_once(struct attempt *attempt, enum wls_next *ret_next, struct wla_error *err) {
         _cleanup_answer_ struct http_answer answer = {0};
 
         if (perform(attempt, &answer, err) < 0) {
                 *ret_next = err->code == WLA_E_UNAVAILABLE ? WLS_AT_RETURN : WLS_FINAL;
                 return -1;
         }
-        return attempt->call->read(attempt->call->userdata, &answer, ret_next, err);
+        if (attempt->call->read(attempt->call->userdata, &answer, ret_next, err) == 0)
+                return 0;
+        attempt->untrusted = wls_answer_says_untrusted(&answer);
+        return -1;
 }
 
 /* At random, so that hosts which failed together do not come back together. */
@@ -123,6 +127,10 @@ int wls_call(const struct wls_service *service, const struct wls_call *call,
                 outcome = -1;
         if (outcome == 0)
                 outcome = attempt_all(&attempt, err);
+        broker_record_note(service->record, outcome == 0 ? WLA_OK : err->code,
+                           attempt.untrusted               ? BROKER_TRUST_NO
+                           : outcome == 0 && call->attests ? BROKER_TRUST_YES
+                                                           : BROKER_TRUST_UNKNOWN);
         buf_clear(&attempt.url);
         wla_secret_free(attempt.token);
         return outcome;

@@ -10,6 +10,7 @@
  * Failure: as http_perform(), broker_token_get() and the reading of the answer.
  */
 
+#include "source/broker_record.h"
 #include "source/broker_token.h"
 #include "source/wls_answer.h"
 
@@ -17,6 +18,7 @@ struct wls_service {
         const char *url; /* base URL, without '/' at its end */
         struct broker_gate *gate;
         struct broker_token *token;
+        struct broker_record *record; /* or NULL */
 };
 
 #define WLS_ANSWER_MAX 32768u
@@ -30,6 +32,7 @@ struct wls_call {
         int (*read)(void *userdata, const struct http_answer *answer, enum wls_next *ret_next,
                     struct wla_error *err);
         void *userdata;
+        bool attests; /* it succeeds only when HVS trusts this host */
 };
 
 int wls_call(const struct wls_service *service, const struct wls_call *call,

@@ -64,6 +64,7 @@ static int ask(const struct wls_image_source *source, const struct key_request *
                 .method = "GET",
                 .path = path,
                 .read = read_answer,
+                .attests = true,
                 .userdata = ret,
         };
 

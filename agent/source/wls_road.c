@@ -16,6 +16,7 @@ struct wls_road {
         struct http_client *http;
         struct broker_token *token;
         struct broker_gate *gate;
+        struct broker_record *record;
         char url[BROKER_URL_SIZE];
         char *signers;
         char *roots;
@@ -96,6 +97,7 @@ static int make_sources(const struct config *config, struct wls_road *road, stru
                 .url = road->url,
                 .gate = road->gate,
                 .token = road->token,
+                .record = road->record,
         };
         if (make_source(config, &hardware, road, err) < 0)
                 return -1;
@@ -110,8 +112,8 @@ int wls_road_new(const struct config *config, struct wls_road **ret, struct wla_
         struct wls_road *road = calloc(1, sizeof(*road));
         if (!road)
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
-        if (make_http(config, &road->http, err) < 0 || make_token(config, road, err) < 0 ||
-            make_sources(config, road, err) < 0) {
+        if (broker_record_new(&road->record, err) < 0 || make_http(config, &road->http, err) < 0 ||
+            make_token(config, road, err) < 0 || make_sources(config, road, err) < 0) {
                 wls_road_free(road);
                 return -1;
         }
@@ -127,6 +129,7 @@ struct wls_road *wls_road_free(struct wls_road *road) {
         wls_source_free(road->source);
         broker_token_free(road->token);
         broker_gate_free(road->gate);
+        broker_record_free(road->record);
         http_client_free(road->http);
         free(road->signers);
         free(road->roots);
@@ -140,6 +143,17 @@ struct key_source wls_road_source(const struct wls_road *road) {
 
 struct key_source wls_road_image_source(const struct wls_road *road) {
         return road ? wls_image_source_as_source(road->image_source) : (struct key_source){0};
+}
+
+bool wls_road_state(const struct wls_road *road, struct wls_state *ret) {
+        if (!road)
+                return false;
+        *ret = (struct wls_state){
+                .url = road->url,
+                .token_until_sec = broker_token_until_sec(road->token),
+                .requests = broker_record_view(road->record),
+        };
+        return true;
 }
 
 const struct wls_service *wls_road_service(const struct wls_road *road) {

@@ -11,9 +11,16 @@
 
 #include "config/config.h"
 #include "key/source.h"
+#include "source/broker_record.h"
 
 struct wls_road;
 struct wls_service;
+
+struct wls_state {
+        const char *url;          /* lives as long as the road */
+        uint64_t token_until_sec; /* since 1970: when the token is renewed; 0: there is none */
+        struct broker_view requests;
+};
 
 /* *ret is NULL when ServerURL= is "none". */
 int wls_road_new(const struct config *config, struct wls_road **ret,
@@ -23,6 +30,9 @@ struct wls_road *wls_road_free(struct wls_road *road);
 /* {0} without a road. */
 struct key_source wls_road_source(const struct wls_road *road);
 struct key_source wls_road_image_source(const struct wls_road *road);
+
+/* For people; false without a road. */
+bool wls_road_state(const struct wls_road *road, struct wls_state *ret);
 
 /* WLS itself, for what else is asked of it; NULL without a road. */
 const struct wls_service *wls_road_service(const struct wls_road *road);

@@ -160,6 +160,43 @@ class WlsRefusals(WlsTest):
         self.assertEqual(double.counters()["connections"], 0)
 
 
+class WlsStatus(WlsTest):
+    def broker(self):
+        return self.agent.status()["broker"]
+
+    def test_of_each_outcome(self):
+        server = self.section()["ServerURL"].rstrip("/")
+        before = self.broker()
+        self.assertEqual(before, {"server": server, "last_answer": None, "last_result": None, "requests": {},
+                                  "token_until": None, "host_trusted": None, "host_judged": None})
+        self.assertRegex(self.agent.output("status"), "\nbroker\n  server: .*\n  last answer: never\n  requests: none\n"
+                         "  token is used until: never\n  HVS trusts this host: not asked yet\n")
+
+        key = self.key()
+        self.opens(key)
+        now = self.broker()
+        self.assertEqual((now["last_result"], now["requests"], now["host_trusted"]), ("ok", {"ok": 1}, True))
+        self.assertGreater(now["token_until"], now["last_answer"])
+        self.assertEqual(now["host_judged"], now["last_answer"])
+
+        double.fault(route="wls.keys", status=500, body="Host is untrusted\n")
+        self.denied(key, StatusCode.PERMISSION_DENIED, "HVS does not trust this host")
+        double.clear_faults()
+        double.fault(route="wls.keys", status=503)
+        self.denied(key, StatusCode.UNAVAILABLE, "WLS answered with status 503")
+        double.clear_faults()
+        now = self.broker()
+        self.assertEqual((now["last_result"], now["requests"], now["host_trusted"]),
+                         ("unavailable", {"ok": 1, "denied": 1, "unavailable": 1}, False))
+        text = self.agent.output("status")
+        self.assertRegex(text, "\n  requests: 1 ok, 1 denied, 1 unavailable\n  token is used until: 2.*\n"
+                               "  HVS trusts this host: no\n  it was judged: 2")
+        self.assertNotIn("eyJ", text + self.agent.output("status", "--json"))
+
+        self.opens(key)
+        self.assertEqual(self.broker()["host_trusted"], True)
+
+
 class WlsFaults(WlsTest):
     options = {"AllowTLS12": "yes"}
     timeout = 8

@@ -7,6 +7,19 @@
 #include "control/status.h"
 #include "fail_allocation.h"
 
+static const struct wls_state broker = {
+        .url = "https://wls.example:5000/wls/v1",
+        .token_until_sec = 1000,
+        .requests =
+                {
+                        .requests = {[WLA_OK] = 3, [WLA_E_DENIED] = 1},
+                        .answered_sec = 999,
+                        .last = WLA_E_DENIED,
+                        .trust = BROKER_TRUST_NO,
+                        .judged_sec = 998,
+                },
+};
+
 static const struct daemon_status status = {
         .config_path = "/etc/\"quoted\".conf",
         .uptime_usec = 61 * USEC_PER_SEC,
@@ -20,6 +33,7 @@ static const struct daemon_status status = {
         .tpm_device = "device:/dev/tpmrm0",
         .binding_key = "aabb",
         .binding_key_pcrs = 1u << 7 | 1u << 11,
+        .broker = &broker,
         .vms = "[]",
 };
 
@@ -40,6 +54,35 @@ START_TEST(is_one_json_object) {
         char text[64];
         ck_assert_int_eq(json_string_copy(&path, text, sizeof(text), &err), 0);
         ck_assert_str_eq(text, status.config_path);
+}
+END_TEST
+
+START_TEST(tells_of_the_broker) {
+        static const struct wls_state fresh = {.url = "https://wls.example:5000/wls/v1"};
+        struct daemon_status other = status;
+        struct json_value object;
+        struct wla_error err = {0};
+
+        for (unsigned round = 0; round < 3; round++) {
+                _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(4096);
+                static const char *const expected[] = {
+                        "{\"server\":\"https://wls.example:5000/wls/v1\",\"last_answer\":999,"
+                        "\"last_result\":\"denied\",\"requests\":{\"ok\":3,\"denied\":1},"
+                        "\"token_until\":1000,\"host_trusted\":false,\"host_judged\":998}",
+                        "{\"server\":\"https://wls.example:5000/wls/v1\",\"last_answer\":null,"
+                        "\"last_result\":null,\"requests\":{},\"token_until\":null,"
+                        "\"host_trusted\":null,\"host_judged\":null}",
+                        "",
+                };
+
+                other.broker = round == 0 ? &broker : (round == 1 ? &fresh : NULL);
+                ck_assert_int_eq(daemon_status_write(&other, &json, &err), 0);
+                ck_assert_int_eq(json_check((char *)json.data, json.size, &object, &err), 0);
+                const struct json_value found = json_member(&object, "broker");
+                ck_assert_uint_eq(found.size, strlen(expected[round]));
+                ck_assert_int_eq(strncmp(found.text ? found.text : "", expected[round], found.size),
+                                 0);
+        }
 }
 END_TEST
 
@@ -66,4 +109,5 @@ START_TEST(failed_allocations_are_errors) {
 }
 END_TEST
 
-SUITE_MAIN("status", is_one_json_object, a_small_buffer_is_an_error, failed_allocations_are_errors)
+SUITE_MAIN("status", is_one_json_object, tells_of_the_broker, a_small_buffer_is_an_error,
+           failed_allocations_are_errors)
