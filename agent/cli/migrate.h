@@ -28,9 +28,11 @@
 #define INTEL_ASSOCIATION "/run/workload-agent/image_vm_association"
 #define INTEL_AGENT_USER  "tagent" /* where config.yml names none */
 
-#define MIGRATE_CONFIG  INTEL_DIRECTORY "/wlagent.conf.d/50-intel-secl.conf"
+/* Before the one that 'wlagent setup update-service-config' writes, whose values count when both are there; the
+ * network is the same file. */
+#define MIGRATE_CONFIG  INTEL_DIRECTORY "/wlagent.conf.d/40-migrated.conf"
 #define MIGRATE_UNIT    "/etc/systemd/system/wlagentd.service.d"
-#define MIGRATE_NETWORK MIGRATE_UNIT "/50-intel-secl.conf"
+#define MIGRATE_NETWORK MIGRATE_UNIT "/intel-secl.conf"
 
 struct migrate {
         const char *root_path; /* --root, or NULL */

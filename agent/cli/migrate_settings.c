@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "base/uuid.h"
 #include "cli/migrate.h"
 #include "config/config.h"
 #include "source/key_origin.h"
@@ -10,7 +11,9 @@
 #define TRUST_DIRECTORY INTEL_DIRECTORY "/certs/trustedca"
 #define ORIGINS         "AllowedKeyOrigins"
 #define CONFIG_TEXT_MAX 8192u
-#define LINE_MAX_SIZE   196u /* of wlagent.conf, config/ini_file.h */
+/* /sys/class/dmi/id leads there. */
+#define FIRMWARE_UUID "/sys/devices/virtual/dmi/id/product_uuid"
+#define LINE_MAX_SIZE 196u /* of wlagent.conf, config/ini_file.h */
 
 /* logrus' levels, by name or number, and ours. */
 static const struct {
@@ -120,6 +123,24 @@ static int put_origins(struct migrate *migrate, struct buf *to, struct wla_error
         return put(to, ORIGINS, text, err);
 }
 
+/* Only root may read it where it stands, and wlagentd is not root. */
+static int put_hardware(struct migrate *migrate, struct buf *to, struct wla_error *err) {
+        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(4096);
+        struct wla_error why = {0};
+        struct uuid uuid;
+
+        if (host_root_read(&migrate->root, FIRMWARE_UUID, &text, &why) == 0) {
+                if (text.size > 0 && text.data[text.size - 1] == '\n')
+                        text.size--;
+                if (uuid_parse((const char *)text.data, text.size, &uuid, &why) == 0)
+                        return put(to, "HardwareUUID", uuid.text, err);
+        }
+        return migrate_plan_note(&migrate->plan, err, MIGRATE_BY_HAND, "HardwareUUID=",
+                                 "the UUID by which HVS knows this host cannot be read here (%s); "
+                                 "set it",
+                                 wla_error_text(&why));
+}
+
 /* Releases up to 3.4 had WLS without a version in its path. */
 static int note_old_service(struct migrate *migrate, struct wla_error *err) {
         const char *url = migrate->config.wls_url;
@@ -153,7 +174,8 @@ static int write_settings(struct migrate *migrate, struct buf *to, struct wla_er
             put_url(migrate, to, "TokenURL", five ? "aas.base-url" : "aas.baseurl", config->aas_url,
                     err) < 0 ||
             put_user(migrate, to, err) < 0 || put_origins(migrate, to, err) < 0 ||
-            put(to, "TrustDirectory", TRUST_DIRECTORY, err) < 0)
+            put(to, "TrustDirectory", TRUST_DIRECTORY, err) < 0 ||
+            put_hardware(migrate, to, err) < 0)
                 return -1;
         return note_old_service(migrate, err);
 }
@@ -210,10 +232,9 @@ static int note_dropped(struct migrate *migrate, struct wla_error *err) {
                       "messages go to the journal: journalctl -u wlagentd", err) < 0)
                 return -1;
         if (config->skip_signatures == INTEL_YES &&
-            migrate_plan_note(
-                    &migrate->plan, err, MIGRATE_DROPPED, skip,
-                    "a switch that has descriptions of images believed without a signature "
-                    "is not carried over") < 0)
+            migrate_plan_note(&migrate->plan, err, MIGRATE_DROPPED, skip,
+                              "VerifyFlavors=yes is in force: a flavor of an image that nobody has "
+                              "signed is refused, which Intel's agent was told to believe") < 0)
                 return -1;
         if (config->log_level[0] != '\0' && !level_of(config->log_level) &&
             migrate_plan_note(&migrate->plan, err, MIGRATE_DROPPED, five ? "log.level" : "loglevel",
@@ -233,7 +254,22 @@ static const char network[] =
         "[Service]\n"
         "PrivateNetwork=no\n"
         "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"
-        "IPAddressDeny=\n";
+        "IPAddressAllow=any\n";
+
+/* One that is there stays: the operator may have narrowed it. */
+static int look_network(struct migrate *migrate, struct wla_error *err) {
+        struct wla_error why = {0};
+        struct stat facts;
+
+        if (host_root_stat(&migrate->root, MIGRATE_NETWORK, &facts, &why) == 0)
+                return 0;
+        if (why.code != WLA_E_NOT_FOUND) {
+                *err = why;
+                return -1;
+        }
+        return migrate_plan_write(&migrate->plan, MIGRATE_NETWORK, network, 0644,
+                                  "a network for wlagentd.service", err);
+}
 
 int migrate_look_settings(struct migrate *migrate, struct wla_error *err) {
         _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(CONFIG_TEXT_MAX);
@@ -242,14 +278,14 @@ int migrate_look_settings(struct migrate *migrate, struct wla_error *err) {
                 return -1;
         const char *settings = buf_text(&text, err);
         if (!settings ||
-            plan_text(migrate, MIGRATE_CONFIG, settings, "the services and the user", err) < 0 ||
-            plan_text(migrate, MIGRATE_NETWORK, network, "a network for wlagentd.service", err) < 0)
+            plan_text(migrate, MIGRATE_CONFIG, settings, "the services and the user", err) < 0)
+                return -1;
+        if (look_network(migrate, err) < 0)
                 return -1;
         if (migrate_plan_note(
                     &migrate->plan, err, MIGRATE_BY_HAND, MIGRATE_NETWORK,
                     "the drop-in lets wlagentd reach every address; where WLS and AAS have "
-                    "fixed ones, 'systemctl edit wlagentd.service' with IPAddressDeny=any "
-                    "and IPAddressAllow= narrows that") < 0)
+                    "fixed ones, narrow IPAddressAllow= there") < 0)
                 return -1;
         if (migrate->config.complete == INTEL_NO &&
             migrate_plan_note(&migrate->plan, err, MIGRATE_BY_HAND, "configcomplete",

@@ -16,9 +16,10 @@ TAGENT, WLAGENT = 981, 990
 PASSWORD = "S3cret-of-the-service"
 BINDING, SIGNING, AIK = "0123456789abcdef" * 2 + "01234567", "89abcdef" * 5, "fedcba98" * 5
 VM, IMAGE = "7b280921-83f7-4f44-9f8d-2dcf36e7af33", "670f263e-b34e-4e07-a520-40ac9a89f62d"
+HARDWARE = "59eed8f0-28c5-4070-91fc-f5e2e5443f6b"
 KBS = "https://kbs.example:9443"
-MINE = "etc/workload-agent/wlagent.conf.d/50-intel-secl.conf"
-NETWORK = "etc/systemd/system/wlagentd.service.d/50-intel-secl.conf"
+MINE = "etc/workload-agent/wlagent.conf.d/40-migrated.conf"
+NETWORK = "etc/systemd/system/wlagentd.service.d/intel-secl.conf"
 BACKUP = "var/lib/workload-agent-migration"
 ETC = "etc/workload-agent"
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # many fsync()
@@ -106,6 +107,7 @@ class MigrateTest(unittest.TestCase):
         for directory in ("etc/systemd/system/multi-user.target.wants", "run", "usr/local/bin", "var/lib"):
             self.make(directory)
         self.link("var/run", "/run")
+        self.put("sys/devices/virtual/dmi/id/product_uuid", HARDWARE.upper() + "\n", 0o400)
 
     def path(self, name):
         return os.path.join(self.root, name)
@@ -261,7 +263,7 @@ class Plan(MigrateTest):
             "[Agent]", "LogLevel=debug", "", "[WLS]", "ServerURL=https://wls.example:5000/wls/v1",
             "TokenURL=https://aas.example:8444/aas/v1", "ServiceUser=wla-service",
             "AllowedKeyOrigins=https://kbs.example:9443 https://other.example:443",
-            "TrustDirectory=/etc/workload-agent/certs/trustedca"])
+            "TrustDirectory=/etc/workload-agent/certs/trustedca", f"HardwareUUID={HARDWARE}"])
         self.assertEqual({(change["action"], path) for path, change in changes.items()}, {
             ("write", MINE), ("write", NETWORK), ("credential", "etc/credstore.encrypted/aas-password"),
             ("credential", "etc/credstore.encrypted/binding-key-secret"),
@@ -294,7 +296,8 @@ class Plan(MigrateTest):
         changes = {change["path"].lstrip("/"): change for change in plan["changes"]}
         self.assertEqual(changes[MINE]["content"].splitlines()[2:], [
             "[WLS]", "ServerURL=https://wls.example:5000/wls/v2", "TokenURL=https://aas.example:8444/aas/v1",
-            "ServiceUser=wla-service", "TrustDirectory=/etc/workload-agent/certs/trustedca"])
+            "ServiceUser=wla-service", "TrustDirectory=/etc/workload-agent/certs/trustedca",
+            f"HardwareUUID={HARDWARE}"])
         self.assertEqual(changes[f"{ETC}/config.yml"]["mode"], "0600")
         self.assertEqual((changes[f"{ETC}/bindingkey.pem"]["uid"], changes[f"{ETC}/bindingkey.pem"]["gid"]),
                          (TAGENT, WLAGENT))
@@ -315,6 +318,19 @@ class Plan(MigrateTest):
         self.assertRegex(out, "^/etc/workload-agent/config.yml: names of release 4\n\nchanges\n")
         self.assertIn("                | ServiceUser=wla-service\n", out)
         self.assertRegex(out, "\n\nnothing was changed; 'wlagent migrate --apply' carries it out\n$")
+
+    def test_no_hardware_uuid(self):
+        self.host_5()
+        for text in ("none\n", None):
+            os.unlink(self.path("sys/devices/virtual/dmi/id/product_uuid"))
+            if text:
+                self.put("sys/devices/virtual/dmi/id/product_uuid", text)
+            self.assertRegex(self.notes("by_hand")["HardwareUUID="], "cannot be read here")
+
+    def test_a_network_that_was_narrowed(self):
+        self.host_5()
+        self.put(NETWORK, "[Service]\nPrivateNetwork=no\nIPAddressAllow=192.0.2.0/24\n")
+        self.assertNotIn(("write", NETWORK), self.changes())
 
     def test_unknown_names(self):
         self.intel(RELEASE_4 + f"site: {PASSWORD}\nnest:\n  in: {PASSWORD}\n")
