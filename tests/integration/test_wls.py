@@ -182,14 +182,14 @@ class WlsStatus(WlsTest):
         double.fault(route="wls.keys", status=500, body="Host is untrusted\n")
         self.denied(key, StatusCode.PERMISSION_DENIED, "HVS does not trust this host")
         double.clear_faults()
-        double.fault(route="wls.keys", status=503)
-        self.denied(key, StatusCode.UNAVAILABLE, "WLS answered with status 503")
+        double.fault(route="wls.keys", status=404)
+        self.denied(key, StatusCode.NOT_FOUND, "WLS does not know the address")
         double.clear_faults()
         now = self.broker()
         self.assertEqual((now["last_result"], now["requests"], now["host_trusted"]),
-                         ("unavailable", {"ok": 1, "denied": 1, "unavailable": 1}, False))
+                         ("not-found", {"ok": 1, "not-found": 1, "denied": 1}, False))
         text = self.agent.output("status")
-        self.assertRegex(text, "\n  requests: 1 ok, 1 denied, 1 unavailable\n  token is used until: 2.*\n"
+        self.assertRegex(text, "\n  requests: 1 ok, 1 not-found, 1 denied\n  token is used until: 2.*\n"
                                "  HVS trusts this host: no\n  it was judged: 2")
         self.assertNotIn("eyJ", text + self.agent.output("status", "--json"))
 
