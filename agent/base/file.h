@@ -55,12 +55,12 @@ int file_open_trusted(const char *path, int *ret_fd, mode_t *ret_mode,
 int file_write(int dir_fd, const char *name, const void *data, size_t size, mode_t mode,
                bool replace, struct wla_error *err) _must_check_;
 
-/* Whether nobody has replaced or changed a file between the two, as far as that shows. */
-bool file_is_same(const struct stat *a, const struct stat *b);
-
 /* The same, and the file belongs to uid and gid; (uid_t)-1 and (gid_t)-1: to the caller. */
 int file_write_for(int dir_fd, const char *name, struct wla_bytes data, mode_t mode, uid_t uid,
                    gid_t gid, struct wla_error *err) _must_check_;
+
+/* Whether nobody has replaced or changed a file between the two, as far as that shows. */
+bool file_is_same(const struct stat *a, const struct stat *b);
 
 /* Makes a directory unless it exists, and opens it.  mode is for a new one. */
 int file_open_directory(const char *path, bool create, mode_t mode, int *ret_fd,

@@ -76,8 +76,8 @@ def read_manifest(layout):
         return json.load(manifest)
 
 
-class ImageTest(harness.AgentTest):
-    """A test with a running agent that has the key "image", and the container tools set up for it."""
+class ImageTools:
+    """Container tools for a test that has an agent."""
 
     key = "image"
 
@@ -85,14 +85,8 @@ class ImageTest(harness.AgentTest):
     def setUpClass(cls):
         cls.root = engines_root()
 
-    def setUp(self):
-        super().setUp()
-        self.ocicrypt = os.path.join(self.directory, "ocicrypt.conf")
-        self.configure_ocicrypt(wlagent={"grpc": f"unix://{self.agent.socket}"})
-        self.agent.run("key", "create", self.key)
-        self.agent.start()
-
     def configure_ocicrypt(self, **providers):
+        self.ocicrypt = self.path("ocicrypt.conf")
         with open(self.ocicrypt, "w", encoding="utf-8") as out:
             json.dump({"key-providers": providers}, out)
 
@@ -173,3 +167,13 @@ def answers(address):
     with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1):
         return True
     return False
+
+
+class ImageTest(ImageTools, harness.AgentTest):
+    """A test with a running agent that has the key "image", and the container tools set up for it."""
+
+    def setUp(self):
+        super().setUp()
+        self.configure_ocicrypt(wlagent={"grpc": f"unix://{self.agent.socket}"})
+        self.agent.run("key", "create", self.key)
+        self.agent.start()
