@@ -79,14 +79,6 @@ static void pause_before_retry(const struct deadline *deadline) {
         (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
 }
 
-static int pass_gate(const struct attempt *attempt, struct wla_error *err) {
-        struct broker_gate *gate = attempt->service->gate;
-
-        if (attempt->call->once)
-                return broker_gate_closed(gate, err) ? -1 : 0;
-        return broker_gate_pass(gate, attempt->deadline, err);
-}
-
 static int make_ready_again(struct attempt *attempt, enum wls_next next, struct wla_error *err) {
         if (next == WLS_NEW_TOKEN)
                 return get_token(attempt, attempt->token, err);
@@ -101,7 +93,8 @@ static int attempt_all(struct attempt *attempt, struct wla_error *err) {
         if (get_token(attempt, NULL, err) < 0)
                 return -1;
         for (int tries = 1;; tries++) {
-                if (pass_gate(attempt, err) < 0)
+                if (!attempt->call->once &&
+                    broker_gate_pass(attempt->service->gate, attempt->deadline, err) < 0)
                         return -1;
                 if (try_once(attempt, &next, err) == 0)
                         return 0;

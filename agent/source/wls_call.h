@@ -2,9 +2,9 @@
 #pragma once
 
 /* One request to Intel SecL's WLS: the agent's token, a new one when that was refused, and one more try when
- * WLS was lost meanwhile, or something behind it was not to be reached: never more than two requests in all.
- * While WLS is out of reach the request waits for its return (source/broker_gate.h), unless the caller has a queue
- * for that.
+ * WLS was lost meanwhile, or something behind it was not to be reached, unless the caller has a queue for that: never
+ * more than two requests in all.  While WLS is out of reach the request waits for its return (source/broker_gate.h); that of
+ * a caller with a queue is itself a look whether WLS is there.
  *
  * Threads: any; blocks, never beyond the deadline.
  * Failure: as http_perform(), broker_token_get() and the reading of the answer.
