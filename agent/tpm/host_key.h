@@ -134,6 +134,11 @@ struct host_key_options {
 int tpm_host_key_create(struct tpm *tpm, const struct host_key_options *options,
                         struct host_key *ret, struct wla_error *err) _must_check_;
 
+/* Whether this TPM loads the key, which takes no secret and leaves nothing in it: WLA_E_TPM when it answers that it does
+ * not. */
+int tpm_host_key_try(struct tpm *tpm, const struct host_key *key,
+                     struct wla_error *err) _must_check_;
+
 /* Where a key is found when it is used. */
 struct host_key_place {
         const char *path;       /* of the file; NULL: this host is not to use the key */
