@@ -1,17 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/service_options.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "base/file.h"
+#include "base/uuid.h"
 #include "config/ini_file.h"
 #include "config/value.h"
 #include "source/key_origin.h"
 
 #define NONE          "none"
 #define USER_NAME_MAX 120u
+
+/* SMBIOS type 1, as the kernel writes it. */
+#define FIRMWARE_UUID     "/sys/class/dmi/id/product_uuid"
+#define FIRMWARE_UUID_MAX 4096u
 
 _Static_assert(CONFIG_LINE_MAX < SERVICE_VALUE_SIZE, "a line does not fit");
 
@@ -135,25 +142,44 @@ static int choose_level(const struct setup_task_context *context, struct service
                         "LOG_LEVEL is one of panic, fatal, error, warning, info, debug and trace");
 }
 
-static int choose_verification(struct setup_task_context *context, struct service_options *to,
+static int choose_verification(const struct setup_task_context *context, struct service_options *to,
                                struct wla_error *err) {
         const char *text = answers_text(context->answers,
                                         ANSWER_SKIP_FLAVOR_SIGNATURE_VERIFICATION);
-        bool known = config_option_find("WLS", "VerifyFlavors") != NULL;
-        bool skip = text && strcasecmp(text, "true") == 0;
+        const char *value = NULL;
 
-        if (text && !skip && strcasecmp(text, "false") != 0)
+        if (text && strcasecmp(text, "true") == 0)
+                value = "no";
+        else if (text && strcasecmp(text, "false") == 0)
+                value = "yes";
+        else if (text)
                 return wla_fail(err, WLA_E_INPUT,
                                 "SKIP_FLAVOR_SIGNATURE_VERIFICATION is true or false");
-        if (known)
-                return choose(context->config, to, "WLS", "VerifyFlavors",
-                              text ? skip ? "no" : "yes" : NULL, err);
-        if (!text)
-                return 0;
-        return setup_task_note(
-                context, err,
-                "SKIP_FLAVOR_SIGNATURE_VERIFICATION has no counterpart: no flavor is "
-                "used");
+        return choose(context->config, to, "WLS", "VerifyFlavors", value, err);
+}
+
+/* wlagentd is not root, who alone may read it where the firmware has it. */
+static int choose_hardware(struct setup_task_context *context, struct service_options *to,
+                           struct wla_error *err) {
+        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(FIRMWARE_UUID_MAX);
+        char path[PATH_MAX];
+        struct wla_error why = {0};
+        struct uuid uuid;
+
+        if (strcmp(context->config->wls.hardware_uuid, "auto") != 0)
+                return choose(context->config, to, "WLS", "HardwareUUID", NULL, err);
+
+        (void)snprintf(path, sizeof(path), "%s" FIRMWARE_UUID, context->root ? context->root : "");
+        if (file_read(AT_FDCWD, path, &text, &why) == 0) {
+                if (text.size > 0 && text.data[text.size - 1] == '\n')
+                        text.size--;
+                if (uuid_parse((const char *)text.data, text.size, &uuid, &why) == 0)
+                        return choose(context->config, to, "WLS", "HardwareUUID", uuid.text, err);
+        }
+        return setup_task_note(context, err,
+                               "set HardwareUUID= of section [WLS] to the UUID by which HVS knows "
+                               "this host, for it cannot be read here: %s",
+                               wla_error_text(&why));
 }
 
 static int note_without_counterpart(struct setup_task_context *context, struct wla_error *err) {
@@ -176,7 +202,7 @@ int service_options_choose(struct setup_task_context *context, struct service_op
             choose_url(context, ret, ANSWER_WLS_API_URL, "ServerURL", err) < 0 ||
             choose_url(context, ret, ANSWER_AAS_API_URL, "TokenURL", err) < 0 ||
             choose_user(context, ret, err) < 0 || choose_origin(context, ret, err) < 0 ||
-            choose_verification(context, ret, err) < 0)
+            choose_hardware(context, ret, err) < 0 || choose_verification(context, ret, err) < 0)
                 return -1;
         return note_without_counterpart(context, err);
 }

@@ -8,6 +8,8 @@
  *   AAS_API_URL           TokenURL=           LOG_LEVEL       LogLevel=
  *   WLA_SERVICE_USERNAME  ServiceUser=        SKIP_FLAVOR_SIGNATURE_VERIFICATION  VerifyFlavors=, the opposite
  *
+ * and HardwareUUID=, which nobody tells, from the firmware.
+ *
  * Threads: one.
  * Failure: WLA_E_NOT_FOUND an answer is missing, _INPUT one is none; the text names the answer.
  */
@@ -16,7 +18,7 @@
 #include "config/option.h"
 
 #define SERVICE_VALUE_SIZE  512u
-#define SERVICE_OPTIONS_MAX 6u
+#define SERVICE_OPTIONS_MAX 7u
 
 struct service_option {
         const struct config_option *option;

@@ -32,6 +32,10 @@ static const char *const result_words[] = {
 
 const struct setup_task setup_tasks[] = {
         {"download-ca-cert", "download_ca_cert", setup_download_ca},
+        {"binding-key", "BindingKey", setup_binding_key},
+        {"signing-key", "SigningKey", setup_signing_key},
+        {"register-binding-key", "RegisterBindingKey", setup_register_binding_key},
+        {"register-signing-key", "RegisterSigningKey", setup_register_signing_key},
         {"update-service-config", "update_service_config", setup_update_service},
         {0},
 };

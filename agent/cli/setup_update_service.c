@@ -16,7 +16,7 @@
 
 /* The network that wlagentd.service does not have unless a broker needs it. */
 #define UNIT_DIRECTORY "/etc/systemd/system/wlagentd.service.d"
-#define UNIT_DROP_IN   "intel-secl.conf"
+#define UNIT_DROP_IN   "intel-secl.conf" /* that of wlagent migrate, too */
 
 static const char unit_drop_in[] =
         "# SPDX-License-Identifier: Apache-2.0\n"

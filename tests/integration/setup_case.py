@@ -8,7 +8,7 @@ import tempfile
 import unittest
 
 import running
-from isecl_case import double
+from isecl_case import HARDWARE, double
 
 DIGEST_IN_USE = "cms_tls_cert_sha384"
 
@@ -32,7 +32,10 @@ class SetupCase(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
         self.root = os.path.join(self.directory, "root")
         self.etc = os.path.join(self.root, "etc")
-        os.mkdir(self.root)
+        self.firmware = os.path.join(self.root, "sys", "class", "dmi", "id", "product_uuid")
+        os.makedirs(os.path.dirname(self.firmware))
+        with open(self.firmware, "w", encoding="ascii") as file:
+            file.write(HARDWARE + "\n")
         self.agent = running.Agent(os.path.join(self.directory, "agent"), self.tcti)
         self.trust = os.path.join(self.agent.directory, "certs", "trustedca")
         self.agent.write_config(WLS={"TrustDirectory": self.trust})

@@ -8,7 +8,7 @@ import stat
 import subprocess
 
 import running
-from isecl_case import double
+from isecl_case import HARDWARE, double
 from setup_case import SetupCase, facts, read
 
 TASK = "update-service-config"
@@ -61,7 +61,7 @@ class Service(ServiceCase):
         found = self.options()
         self.assertEqual((found["WLS.ServerURL"], found["WLS.TokenURL"], found["WLS.ServiceUser"]),
                          (double.urls["wls"], double.urls["aas"], "wla"))
-        self.assertEqual(found["WLS.AllowedKeyOrigins"], "none")
+        self.assertEqual((found["WLS.AllowedKeyOrigins"], found["WLS.HardwareUUID"]), ("none", HARDWARE))
         self.assertIn("no key can be used until AllowedKeyOrigins= of section [WLS] names", said.stderr.decode())
         self.assertEqual(stat.S_IMODE(os.stat(self.drop_in).st_mode), 0o644)
         self.assertNotIn(double.users["wla"].encode(), read(self.drop_in))
@@ -145,7 +145,8 @@ class Service(ServiceCase):
 
     def test_what_wlagent_conf_says_already(self):
         self.agent.write_config(WLS={"ServerURL": double.urls["wls"] + "/", "TokenURL": double.urls["aas"],
-                                     "ServiceUser": "wla", "AllowedKeyOrigins": "https://kbs.example:9443"})
+                                     "ServiceUser": "wla", "AllowedKeyOrigins": "https://kbs.example:9443",
+                                     "HardwareUUID": HARDWARE})
         self.assertIn("done: the password of ", self.says(TASK))
         self.assertFalse(os.path.exists(self.drop_in))
         self.assertIn("done", self.says(TASK, KBS_BASE_URL="https://other.example:9443/kbs/v1"))
@@ -165,6 +166,24 @@ class Service(ServiceCase):
             self.says(TASK, LOG_LEVEL=theirs)
             self.assertEqual(self.options()["Agent.LogLevel"], ours)
         self.fails("LOG_LEVEL is one of panic, ", TASK, LOG_LEVEL="loud")
+
+    def test_a_firmware_that_has_no_uuid(self):
+        for text in (None, "", "Not Settable\n"):
+            os.unlink(self.firmware)
+            if text is not None:
+                with open(self.firmware, "w", encoding="ascii") as file:
+                    file.write(text)
+            said = self.setup_task(TASK, "--force").stderr.decode()
+            self.assertIn("wlagent: set HardwareUUID= of section [WLS] to the UUID by which HVS knows this host", said)
+            self.assertEqual(self.options()["WLS.HardwareUUID"], "auto")
+            self.put(self.firmware, "")
+        self.agent.write_config(WLS={"HardwareUUID": HARDWARE})
+        self.assertNotIn("HardwareUUID", self.setup_task(TASK, "--force").stderr.decode())
+
+    def test_signatures_of_flavors(self):
+        for skip, verify in (("true", "no"), ("FALSE", "yes")):
+            self.says(TASK, SKIP_FLAVOR_SIGNATURE_VERIFICATION=skip)
+            self.assertEqual(self.options()["WLS.VerifyFlavors"], verify)
 
     def test_what_has_no_counterpart(self):
         said = self.setup_task(TASK, LOG_ENTRY_MAXLENGTH="300", WLA_ENABLE_CONSOLE_LOG="true").stderr.decode()

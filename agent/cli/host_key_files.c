@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/host_key_files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "cli/directory_path.h"
+#include "cli/state_directory.h"
+
+#define KEY_MODE       0640
+#define DIRECTORY_MODE 0755
+#define ENDING         ".json"
+#define CERTIFICATE    ".pem"
+#define DRAFT          ".new"
+
+/* Where the key's file is, taken apart. */
+struct place {
+        int directory;
+        char directory_path[PATH_MAX];
+        const char *name;
+        char draft[NAME_MAX + 1];
+};
+
+#define PLACE ((struct place){.directory = -1})
+
+static void place_done(struct place *place) {
+        file_closep(&place->directory);
+}
+
+#define _cleanup_place_ __attribute__((cleanup(place_done)))
+
+int host_key_files_place(const struct config *config, const char *root, enum host_key_usage usage,
+                         struct host_key_files *ret, struct wla_error *err) {
+        bool binding = usage == HOST_KEY_BINDING;
+        const char *path = binding ? config->wls.binding_key : config->wls.signing_key;
+        size_t length = strlen(path);
+        size_t ending = strlen(ENDING);
+
+        *ret = (struct host_key_files){
+                .usage = usage,
+                .key_path = path,
+                .credential = binding ? CREDENTIAL_BINDING_KEY_SECRET
+                                      : CREDENTIAL_SIGNING_KEY_SECRET,
+                .root = root,
+        };
+        if (length <= ending || strcmp(path + length - ending, ENDING) != 0)
+                return wla_fail(err, WLA_E_INPUT, "%s=%s does not end with " ENDING,
+                                binding ? "BindingKey" : "SigningKey", path);
+        int size = snprintf(ret->certificate, sizeof(ret->certificate), "%.*s" CERTIFICATE,
+                            (int)(length - ending), path);
+        if (size < 0 || (size_t)size >= sizeof(ret->certificate))
+                return wla_fail(err, WLA_E_INPUT, "the path %.80s... is too long", path);
+        return 0;
+}
+
+int host_key_files_find(const struct host_key_files *files, struct host_key *ret, bool *ret_found,
+                        struct wla_error *err) {
+        struct credential_place place;
+
+        *ret_found = false;
+        if (host_key_read(files->key_path, files->usage, ret, NULL, err) < 0)
+                return err->code == WLA_E_NOT_FOUND ? 0 : -1;
+        if (credential_find(files->root, files->credential, &place, err) < 0)
+                return -1;
+        *ret_found = place.kind != CREDENTIAL_NONE;
+        return 0;
+}
+
+static int open_place(const struct host_key_files *files, struct place *place,
+                      struct wla_error *err) {
+        const char *slash = strrchr(files->key_path, '/');
+        int length = (int)(slash - files->key_path);
+
+        int size = snprintf(place->directory_path, sizeof(place->directory_path), "%.*s", length,
+                            files->key_path);
+        place->name = slash + 1;
+        if (size <= 0 || (size_t)size >= sizeof(place->directory_path) ||
+            (size_t)snprintf(place->draft, sizeof(place->draft), "%s" DRAFT, place->name) >=
+                    sizeof(place->draft))
+                return wla_fail(err, WLA_E_INPUT, "%.80s is no path of a key", files->key_path);
+        return directory_path_make(place->directory_path, DIRECTORY_MODE, &place->directory, err);
+}
+
+static int write_draft(const struct place *place, const struct host_key *key,
+                       struct wla_error *err) {
+        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(HOST_KEY_FILE_MAX);
+        uid_t uid;
+        gid_t gid = (gid_t)-1;
+
+        if (host_key_format(key, &text, err) < 0)
+                return -1;
+        (void)state_directory_daemon_ids(&uid, &gid);
+        const struct wla_bytes bytes = {.data = text.data, .size = text.size};
+        return file_write_for(place->directory, place->draft, bytes, KEY_MODE, (uid_t)-1, gid, err);
+}
+
+/* From here to the end there is no key, and then the new one. */
+static int withdraw_old_key(const struct host_key_files *files, const struct place *place,
+                            struct wla_error *err) {
+        if (unlinkat(place->directory, place->name, 0) < 0 && errno != ENOENT)
+                return directory_path_fail(errno, "removing", files->key_path, err);
+        if (fsync(place->directory) < 0)
+                return wla_fail_errno(err, errno, "removing %s", files->key_path);
+        return 0;
+}
+
+static int publish_key(const struct host_key_files *files, const struct place *place,
+                       struct wla_error *err) {
+        if (renameat(place->directory, place->draft, place->directory, place->name) < 0 ||
+            fsync(place->directory) < 0)
+                return directory_path_fail(errno, "writing", files->key_path, err);
+        return 0;
+}
+
+int host_key_files_publish(const struct host_key_files *files, const struct host_key *key,
+                           const struct wla_secret *secret, struct credential_place *ret,
+                           struct wla_error *err) {
+        _cleanup_credential_draft_ struct credential_draft *draft = NULL;
+        _cleanup_place_ struct place place = PLACE;
+
+        /* What may well fail comes before the old key goes. */
+        if (open_place(files, &place, err) < 0 || write_draft(&place, key, err) < 0 ||
+            credential_draft_new(files->root, files->credential, secret, &draft, err) < 0)
+                return -1;
+
+        if (withdraw_old_key(files, &place, err) < 0 ||
+            credential_draft_publish(draft, ret, err) < 0 || publish_key(files, &place, err) < 0)
+                return wla_wrap(err, "replacing the %s, of which there is none now",
+                                host_key_usage_name(files->usage));
+        return 0;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* A key of Intel SecL's in this host's TPM as files: PATH.json, which BindingKey= or SigningKey= names, its secret
+ * as a credential, and PATH.pem with the certificate of HVS.
+ *
+ * Key and secret are of use only together, and are two files.  A new pair is published so that, at every moment, either
+ * the old pair is there, or no key at all, which wlagentd says and the next run mends; never a key with the secret of
+ * another, at which a TPM counts wrong authorisations.
+ *
+ * Threads: one, with the lock of setup held.
+ * Failure: the text names the file.
+ */
+
+#include <limits.h>
+
+#include "cli/credential_store.h"
+#include "config/config.h"
+#include "tpm/host_key.h"
+
+struct host_key_files {
+        enum host_key_usage usage;
+        const char *key_path;
+        const char *credential;
+        const char *root;           /* as cli/credential_store.h has it */
+        char certificate[PATH_MAX]; /* PATH.pem */
+};
+
+/* Fills the struct; key_path stays the configuration's. */
+int host_key_files_place(const struct config *config, const char *root, enum host_key_usage usage,
+                         struct host_key_files *ret, struct wla_error *err) _must_check_;
+
+/* Whether there are a key and a secret. */
+int host_key_files_find(const struct host_key_files *files, struct host_key *ret, bool *ret_found,
+                        struct wla_error *err) _must_check_;
+
+/* The key's file gets mode 0640 and wlagentd's group. */
+int host_key_files_publish(const struct host_key_files *files, const struct host_key *key,
+                           const struct wla_secret *secret, struct credential_place *ret,
+                           struct wla_error *err) _must_check_;
