@@ -4,6 +4,7 @@ whose side KBS makes the keys, and decrypts through wlagentd, for which WLS asks
 double of tests/doubles/isecl; host and TPM are as Intel's agents have left them."""
 
 import os
+import shutil
 
 import harness
 from images import ENCRYPTED, ImageTools, make_image, read_manifest
@@ -138,3 +139,36 @@ class Refusals(IseclTest):
         self.encrypts(1, "asset-tag:country:USA:x", check=False)
         self.fails(self.done, "asset tag 1 does not have the form NAME:VALUE")
         self.assertFalse(os.path.exists(self.path("encrypted/index.json")))
+
+
+class Parameters(IseclTest):
+    def test_none(self):
+        """skopeo has a word of its own for it."""
+        plain = make_image(self.path("plain"), 1)
+        self.configure_ocicrypt(isecl=self.owner())
+        self.encrypt("oci:plain:v1", "oci:encrypted:v1", "--encryption-key", "provider:isecl")
+        self.configure_ocicrypt(isecl={"grpc": f"unix://{self.agent.socket}"})
+        self.opens_image(plain)
+
+    def test_several_asset_tags(self):
+        """skopeo takes a comma for the end of a recipient, unless it is quoted as in CSV."""
+        plain = make_image(self.path("plain"), 1)
+        self.configure_ocicrypt(isecl=self.owner())
+        recipient = "provider:isecl:asset-tag:country:USA,site:DC1"
+        done = self.encrypt("oci:plain:v1", "oci:encrypted:v1", "--encryption-key", recipient, check=False)
+        self.fails(done, "Provided protocol not recognized")
+        self.encrypt("oci:plain:v1", "oci:encrypted:v1", "--encryption-key", f'"{recipient}"')
+        self.configure_ocicrypt(isecl={"grpc": f"unix://{self.agent.socket}"})
+        double.set_host(hardware_uuid=HARDWARE, asset_tags={"country": "USA"})
+        self.refuses_image("code = PermissionDenied desc = .*KBS gave no key")
+        double.set_host(hardware_uuid=HARDWARE, asset_tags={"country": "usa", "site": "DC1"})
+        double.advance(seconds=301)
+        self.opens_image(plain)
+
+    def test_malformed_ones_make_neither_key_nor_image(self):
+        for which in ("asset-tag:country", "asset-tag:country:U-S", "asset-tag:", "key-id:1", "other"):
+            self.encrypts(1, which, check=False)
+            self.fails(self.done, "Error while running command: .*stderr: .*wlagent: .*(asset tag 1|key's id|neither any)")
+            self.assertFalse(os.path.exists(self.path("encrypted/index.json")))
+            shutil.rmtree(self.path("plain"))
+        self.assertEqual(self.calls("kbs.create_key"), 0)
