@@ -25,6 +25,7 @@ struct pass {
         bool encrypts;
         bool seals;
         struct seal_sum sum;
+        struct ordered_digest *digest;
 };
 
 struct pass_worker {
@@ -83,9 +84,8 @@ static int encrypt_and_seal(struct pass_worker *worker, uint64_t number, uint8_t
 }
 
 /* size: of ciphertext; behind the end of the disk are zeros. */
-static int encrypt_piece(void *self, uint64_t number, uint8_t *buffer, size_t size,
-                         struct wla_error *err) {
-        struct pass_worker *worker = self;
+static int encrypt_and_write(struct pass_worker *worker, uint64_t number, uint8_t *buffer,
+                             size_t size, struct wla_error *err) {
         struct pass *pass = worker->pass;
         uint64_t at = number * IMAGE_PIECE_SIZE;
         uint64_t there = pass->from->size - at;
@@ -95,7 +95,21 @@ static int encrypt_piece(void *self, uint64_t number, uint8_t *buffer, size_t si
         if (disk_reader_read(&worker->reader, at, buffer, part, err) < 0 ||
             encrypt_and_seal(worker, number, buffer, size, err) < 0)
                 return -1;
+        if (pass->digest && ordered_digest_add(pass->digest, number, buffer, size, err) < 0)
+                return -1;
         return direct_write(&pass->to, at, buffer, size, err);
+}
+
+static int encrypt_piece(void *self, uint64_t number, uint8_t *buffer, size_t size,
+                         struct wla_error *err) {
+        struct pass_worker *worker = self;
+        struct ordered_digest *digest = worker->pass->digest;
+
+        if (encrypt_and_write(worker, number, buffer, size, err) == 0)
+                return 0;
+        if (digest)
+                ordered_digest_stop(digest, err);
+        return -1;
 }
 
 static const struct image_sweep_ops encrypt_ops = {
@@ -121,6 +135,7 @@ int image_encrypt(const struct image_encryption *what, struct image_token *token
                 .header = &what->header,
                 .encrypts = true,
                 .seals = token->sealed,
+                .digest = what->digest,
         };
         const struct image_sweep sweep = {
                 .ops = &encrypt_ops,

@@ -11,6 +11,7 @@
 
 #include "image/disk_source.h"
 #include "image/image_sweep.h"
+#include "image/ordered_digest.h"
 #include "image/volume_key.h"
 
 /* The ciphertext of so much plaintext: whole sectors. */
@@ -22,7 +23,8 @@ struct image_encryption {
         const struct disk_source *plaintext;
         const struct wla_secret *volume_key;
         struct uuid header;
-        int fd; /* to write to, from offset 0 */
+        int fd;                        /* to write to, from offset 0 */
+        struct ordered_digest *digest; /* gets the ciphertext; NULL: nobody wants it */
         const struct image_progress *progress;
 };
 

@@ -26,6 +26,16 @@ bool isecl_image_claimed(const uint8_t *head, size_t size) {
         return size >= length && memcmp(head, magic, length) == 0;
 }
 
+void isecl_image_header(const uint8_t nonce[AES256_GCM_NONCE], uint8_t ret[ISECL_HEADER_SIZE]) {
+        const uint32_t offset = htole32(ISECL_HEADER_SIZE);
+
+        memcpy(ret, magic, MAGIC_SIZE);
+        memcpy(ret + MAGIC_SIZE, &offset, sizeof(offset));
+        memcpy(ret + VERSION_AT, version, VERSION_SIZE);
+        memcpy(ret + NONCE_AT, nonce, AES256_GCM_NONCE);
+        memcpy(ret + ALGORITHM_AT, algorithm, ALGORITHM_SIZE);
+}
+
 /* Little endian, at an offset of any alignment. */
 static uint32_t data_offset_of(const uint8_t *header) {
         uint32_t offset;

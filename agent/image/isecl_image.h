@@ -45,6 +45,9 @@ struct isecl_image {
 /* Whether a file that begins with these bytes claims to be such an image. */
 bool isecl_image_claimed(const uint8_t *head, size_t size);
 
+/* The one header that writers make. */
+void isecl_image_header(const uint8_t nonce[AES256_GCM_NONCE], uint8_t ret[ISECL_HEADER_SIZE]);
+
 /* header and tag as they stand in a file of file_size bytes. */
 int isecl_image_check(const uint8_t header[ISECL_HEADER_SIZE], const uint8_t tag[AES256_GCM_TAG],
                       uint64_t file_size, struct isecl_image *ret,
