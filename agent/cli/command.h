@@ -11,7 +11,7 @@
 
 #include "cli/invocation.h"
 
-#define COMMAND_OPTIONS_MAX 9u
+#define COMMAND_OPTIONS_MAX 16u
 
 struct command_option {
         const char *name;
@@ -82,6 +82,8 @@ extern const struct command command_key_show;
 extern const struct command command_key_remove;
 extern const struct command command_keyprovider;
 extern const struct command command_kbs;
+extern const struct command command_flavor;
+extern const struct command command_flavor_create;
 extern const struct command command_kbs_create;
 extern const struct command command_vm;     /* its subcommands are in cli/vm.h */
 extern const struct command command_volume; /* and these in cli/volume.h */

@@ -12,6 +12,7 @@ static const struct command *const subcommands[] = {
         &command_key,
         &command_image,
         &command_kbs,
+        &command_flavor,
         &command_vm,
         &command_volume,
         &command_keyprovider,

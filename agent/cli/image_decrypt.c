@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "cli/command.h"
+#include "cli/image_isecl.h"
 #include "cli/image_proof.h"
 #include "cli/progress.h"
 #include "image/cipher_source.h"
@@ -11,10 +12,12 @@
 
 #define FILE_MODE 0600 /* plaintext */
 
-enum { KEY_FILE, HEADER, CHANGED, FORCE };
+enum { KEY_FILE, KBS, KBS_KEY, HEADER, CHANGED, FORCE };
 
 static const struct command_option options[] = {
         [KEY_FILE] = {"key-file", "FILE", "the key itself: 32 raw bytes, \"-\" for standard input"},
+        [KBS] = {"kbs", "URL", "fetch the key from Intel SecL's KBS; \"configured\": KBS_BASE_URL"},
+        [KBS_KEY] = {"kbs-key", "UUID", "the key's id in KBS, where the image does not tell it"},
         [HEADER] = {"header", "FILE", "the header, when it is not IN.header"},
         [CHANGED] = {"changed", NULL,
                      "a VM has written to IN in the mode direct: take it as it is"},
@@ -56,19 +59,49 @@ static int write_disk(const struct disk_source *disk, const char *path, bool rep
         return pending_file_publish(&file, replace, err);
 }
 
-static enum outcome run(struct invocation *invocation, const struct arguments *arguments,
-                        struct wla_error *err) {
+static int decrypt_isecl(struct invocation *invocation, const struct image_proof_options *what,
+                         const char *out, bool replace, struct wla_error *err) {
+        _cleanup_secret_ struct wla_secret *key = NULL;
+
+        if (what->changed)
+                return wla_fail(err, WLA_E_INPUT,
+                                "%s is of Intel SecL's format, which no VM writes to", what->image);
+        if (invocation_guard_secrets(invocation, err) < 0 ||
+            image_isecl_key(&what->place, &key, err) < 0)
+                return -1;
+        return image_isecl_decrypt(what->image, key, out, replace, err);
+}
+
+static int decrypt(struct invocation *invocation, const struct image_proof_options *what,
+                   const char *out, bool replace, struct wla_error *err) {
         _cleanup_image_proof_ struct image_proof proof = {0};
         _cleanup_disk_source_ struct disk_source disk = {0};
+
+        if (!what->header && image_isecl_claimed(what->image))
+                return decrypt_isecl(invocation, what, out, replace, err);
+        if (image_prove(invocation, what, &proof, err) < 0 || open_disk(&proof, &disk, err) < 0)
+                return -1;
+        return write_disk(&disk, out, replace, err);
+}
+
+static enum outcome run(struct invocation *invocation, const struct arguments *arguments,
+                        struct wla_error *err) {
         const struct image_proof_options what = {
                 .image = arguments->operand,
                 .header = arguments->option[HEADER],
-                .key_file = arguments->option[KEY_FILE],
+                .place =
+                        {
+                                .key_file = arguments->option[KEY_FILE],
+                                .kbs = arguments->option[KBS],
+                                .kbs_key = arguments->option[KBS_KEY],
+                        },
                 .changed = arguments->option[CHANGED] != NULL,
         };
 
-        if (image_prove(invocation, &what, &proof, err) < 0 || open_disk(&proof, &disk, err) < 0 ||
-            write_disk(&disk, arguments->second_operand, arguments->option[FORCE] != NULL, err) < 0)
+        if (image_key_place_check(&what.place, err) < 0)
+                return OUTCOME_USAGE;
+        if (decrypt(invocation, &what, arguments->second_operand, arguments->option[FORCE] != NULL,
+                    err) < 0)
                 return OUTCOME_FAILED;
 
         (void)printf("%s is the disk of %s, not encrypted.\n", arguments->second_operand,
@@ -78,7 +111,7 @@ static enum outcome run(struct invocation *invocation, const struct arguments *a
 
 const struct command command_image_decrypt = {
         .name = "decrypt",
-        .summary = "Decrypt the image IN as the raw disk OUT, after verifying it",
+        .summary = "Decrypt the image IN as the disk OUT, after verifying it",
         .operand = OPERAND_TWO_FILES,
         .options = options,
         .run = run,

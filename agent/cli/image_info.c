@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "cli/command.h"
 #include "cli/image_input.h"
+#include "cli/image_isecl.h"
 #include "cli/json_writer.h"
 
 enum { HEADER, JSON };
@@ -64,6 +65,29 @@ static void print_text(const struct info *info) {
                      token->sealed ? "yes" : "no");
 }
 
+static int show_isecl(const char *path, bool json, struct wla_error *err) {
+        _cleanup_json_writer_ struct json_writer writer = JSON_WRITER;
+        struct isecl_image image;
+
+        if (image_isecl_read(path, &image, err) < 0)
+                return -1;
+        if (!json) {
+                (void)printf("Image:         %s\n"
+                             "Format:        Intel SecL's ISecL-VMC\n"
+                             "Cipher:        AES-256-GCM, one message\n"
+                             "Size:          %" PRIu64 " bytes inside\n",
+                             path, image.size);
+                return 0;
+        }
+        json_open_object(&writer, NULL);
+        json_put_text(&writer, "image", path);
+        json_put_text(&writer, "format", "isecl");
+        json_put_text(&writer, "uuid", image.identity.text);
+        json_put_number(&writer, "size", image.size);
+        json_close_object(&writer);
+        return json_writer_print(&writer, err);
+}
+
 /* Somebody may name the one file or the other. */
 static bool names_header(const char *path) {
         size_t length = strlen(path);
@@ -80,6 +104,9 @@ static enum outcome run(struct invocation *invocation, const struct arguments *a
 
         (void)invocation;
         const char *image = arguments->operand;
+        if (!info.path && image_isecl_claimed(image))
+                return show_isecl(image, arguments->option[JSON] != NULL, err) < 0 ? OUTCOME_FAILED
+                                                                                   : OUTCOME_OK;
         if (!info.path && names_header(image)) {
                 info.path = image;
                 other = strndup(image, strlen(image) - strlen(IMAGE_HEADER_SUFFIX));

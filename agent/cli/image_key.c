@@ -118,14 +118,14 @@ static int open_by_agent(struct invocation *invocation, const struct luks2_heade
         return 0;
 }
 
-int image_key_open(struct invocation *invocation, const char *key_file,
+int image_key_open(struct invocation *invocation, const struct image_key_place *place,
                    const struct luks2_header *header, struct wla_secret **ret,
                    struct wla_error *err) {
         _cleanup_secret_ struct wla_secret *kek = NULL;
 
-        if (!key_file)
+        if (!place->key_file && !image_key_place_is_kbs(place))
                 return open_by_agent(invocation, header, ret, err);
-        if (input_read_secret(key_file, AES256_KEY_SIZE, &kek, err) < 0)
+        if (image_key_place_fetch(place, &header->image.key_id, &kek, err) < 0)
                 return -1;
         return image_key_unwrap(kek, header, ret, err);
 }

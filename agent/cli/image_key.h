@@ -7,6 +7,7 @@
  * Failure: as input.h and control_client.h; WLA_E_DENIED when a key does not open.
  */
 
+#include "cli/image_key_place.h"
 #include "cli/invocation.h"
 #include "image/volume_key.h"
 
@@ -18,6 +19,7 @@ int image_key_seal(struct invocation *invocation, const char *key_file, const st
                    const struct wla_secret *volume_key, struct image_token *token,
                    struct wla_error *err) _must_check_;
 
-int image_key_open(struct invocation *invocation, const char *key_file,
+/* place: nowhere asks wlagentd. */
+int image_key_open(struct invocation *invocation, const struct image_key_place *place,
                    const struct luks2_header *header, struct wla_secret **ret,
                    struct wla_error *err) _must_check_;

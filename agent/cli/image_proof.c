@@ -59,8 +59,7 @@ static int prove(struct invocation *invocation, const struct image_proof_options
         if (open_header(what, proof, &bytes, err) < 0 ||
             image_input_ciphertext(what->image, &proof->header, &proof->ciphertext, err) < 0 ||
             invocation_guard_secrets(invocation, err) < 0 ||
-            image_key_open(invocation, what->key_file, &proof->header, &proof->volume_key, err) <
-                    0 ||
+            image_key_open(invocation, &what->place, &proof->header, &proof->volume_key, err) < 0 ||
             header_check_key(&bytes, proof->volume_key, err) < 0)
                 return -1;
         if (what->changed)

@@ -7,15 +7,16 @@
  * Ownership: image_proof_done() ends it; source is for reading ciphertext.
  */
 
+#include "cli/image_key_place.h"
 #include "cli/invocation.h"
 #include "image/disk_source.h"
 #include "image/volume_key.h"
 
 struct image_proof_options {
         const char *image;
-        const char *header;   /* NULL: image + ".header" */
-        const char *key_file; /* NULL: wlagentd opens the key */
-        bool changed;         /* it has been written to: only header, key and size count */
+        const char *header; /* NULL: image + ".header" */
+        struct image_key_place place;
+        bool changed; /* it has been written to: only header, key and size count */
 };
 
 struct image_proof {

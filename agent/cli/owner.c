@@ -127,23 +127,40 @@ static int make_envelope(const struct owner *owner, struct envelope_key **ret,
                          struct wla_error *err) {
         const char *path = owner->config.values[OWNER_ENVELOPE_PRIVATE_KEY];
 
-        return *path ? envelope_file_read(path, ret, err) : envelope_key_generate(ret, err);
+        int outcome = *path ? envelope_file_read(path, ret, err) : envelope_key_generate(ret, err);
+        return outcome < 0 ? wla_wrap(err, "the envelope key") : 0;
+}
+
+static int fetch(struct owner *owner, const struct uuid *id, const struct envelope_key *envelope,
+                 struct wla_secret **ret, struct wla_error *err) {
+        struct deadline deadline;
+
+        deadline_init(&deadline, clock_now_usec() + CALL_USEC);
+        return kbs_key_fetch(owner->kbs, id, envelope, &deadline, ret, err);
+}
+
+int owner_key_fetch(struct owner *owner, const struct uuid *id, struct wla_secret **ret,
+                    struct wla_error *err) {
+        struct envelope_key *envelope = NULL;
+
+        if (make_envelope(owner, &envelope, err) < 0)
+                return -1;
+        int outcome = fetch(owner, id, envelope, ret, err);
+        envelope_key_free(envelope);
+        return outcome;
 }
 
 int owner_key_get(struct owner *owner, const struct owner_key_wish *wish, struct owner_key *ret,
                   struct wla_error *err) {
         struct envelope_key *envelope = NULL;
         struct owner_key key = {0};
-        struct deadline deadline;
 
         /* Before a key is made that nobody could fetch. */
         if (make_envelope(owner, &envelope, err) < 0)
-                return wla_wrap(err, "the envelope key");
+                return -1;
         int outcome = owner_key_make(owner, wish, &key, err);
         if (outcome == 0) {
-                deadline_init(&deadline, clock_now_usec() + CALL_USEC);
-                outcome = kbs_key_fetch(owner->kbs, &key.kbs.id, envelope, &deadline, &key.secret,
-                                        err);
+                outcome = fetch(owner, &key.kbs.id, envelope, &key.secret, err);
                 if (outcome < 0)
                         (void)owner_key_unused(&key, err);
         }

@@ -51,5 +51,9 @@ int owner_key_make(struct owner *owner, const struct owner_key_wish *wish, struc
 int owner_key_get(struct owner *owner, const struct owner_key_wish *wish, struct owner_key *ret,
                   struct wla_error *err) _must_check_;
 
+/* Fetches a key that is in KBS. */
+int owner_key_fetch(struct owner *owner, const struct uuid *id, struct wla_secret **ret,
+                    struct wla_error *err) _must_check_;
+
 /* What failed with a key that was made for it: the text says what became of the key.  Returns -1. */
 int owner_key_unused(const struct owner_key *key, struct wla_error *err);

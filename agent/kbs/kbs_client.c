@@ -126,32 +126,43 @@ static int write_request(const struct kbs_new_key *what, struct buf *to, struct 
         return buf_append_text(to, "}", err);
 }
 
-/* Whatever else it says, a link of that origin that ends in keys/ID/transfer. */
-static int take_link(const struct kbs_client *client, const char *text, const struct uuid *id,
+/* Whatever else it says, a link of that origin that ends in keys/UUID/transfer. */
+static int read_link(const struct kbs_client *client, const struct key_id *text,
                      struct kbs_key *ret, struct wla_error *err) {
         const char *path = strchr(client->endpoint + strlen("https://"), '/');
         size_t origin = path ? (size_t)(path - client->endpoint) : strlen(client->endpoint);
         struct key_origins expected = {.count = 1};
         struct key_link link;
-        struct kbs_key key = {.id = *id};
+        struct kbs_key key;
 
-        if (key_id_parse(text, strlen(text), &key.link, err) < 0)
-                return -1;
-        if (key.link.scheme != KEY_SCHEME_HTTPS)
+        if (text->scheme != KEY_SCHEME_HTTPS)
                 return wla_fail(err, WLA_E_INPUT, "it is no https URL");
         if (key_origin_parse(client->endpoint, origin, &expected.origins[0], err) < 0)
                 return -1;
-        if (key_link_parse(&key.link, &expected, &link, err) < 0) {
+        if (key_link_parse(text, &expected, &link, err) < 0) {
                 if (err->code != WLA_E_DENIED)
                         return -1;
                 return wla_fail_hint(err, WLA_E_DENIED, hint_endpoint,
                                      "hosts would ask another server than %s",
                                      expected.origins[0].text);
         }
-        if (!uuid_equal(&link.key, id))
-                return wla_fail(err, WLA_E_INPUT, "it names another key");
+        key.id = link.key;
         if (key_id_parse(link.url, strlen(link.url), &key.link, err) < 0)
                 return -1;
+        *ret = key;
+        return 0;
+}
+
+static int take_link(const struct kbs_client *client, const char *text, const struct uuid *id,
+                     struct kbs_key *ret, struct wla_error *err) {
+        struct key_id link;
+        struct kbs_key key;
+
+        if (key_id_parse(text, strlen(text), &link, err) < 0 ||
+            read_link(client, &link, &key, err) < 0)
+                return -1;
+        if (!uuid_equal(&key.id, id))
+                return wla_fail(err, WLA_E_INPUT, "it names another key");
         *ret = key;
         return 0;
 }
@@ -209,6 +220,13 @@ int kbs_key_known(const struct kbs_client *client, const struct uuid *id, struct
             !buf_text(&text, err))
                 return -1;
         return take_link(client, (const char *)text.data, id, ret, err);
+}
+
+int kbs_key_linked(const struct kbs_client *client, const struct key_id *link, struct kbs_key *ret,
+                   struct wla_error *err) {
+        if (read_link(client, link, ret, err) < 0)
+                return wla_wrap(err, "%s", link->text);
+        return 0;
 }
 
 /* One route, with a fresh token when the first is refused. */

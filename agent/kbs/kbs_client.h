@@ -63,6 +63,10 @@ int kbs_key_make(struct kbs_client *client, const struct kbs_new_key *what,
 int kbs_key_known(const struct kbs_client *client, const struct uuid *id, struct kbs_key *ret,
                   struct wla_error *err) _must_check_;
 
+/* The key that an image names by its link: one of this KBS, under the name that it has here. */
+int kbs_key_linked(const struct kbs_client *client, const struct key_id *link, struct kbs_key *ret,
+                   struct wla_error *err) _must_check_;
+
 /* The key itself: KBS_KEY_SIZE bytes. */
 int kbs_key_fetch(struct kbs_client *client, const struct uuid *id,
                   const struct envelope_key *envelope, const struct deadline *deadline,

@@ -37,8 +37,8 @@ class Usage(unittest.TestCase):
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "wlagent 0.1.0\n", ""))
 
     def test_the_commands_are_those_documented(self):
-        self.assertEqual(offered(""), ["setup", "migrate", "status", "metrics", "doctor", "key", "image", "kbs", "vm",
-                                       "volume", "keyprovider"])
+        self.assertEqual(offered(""), ["setup", "migrate", "status", "metrics", "doctor", "key", "image", "kbs",
+                                       "flavor", "vm", "volume", "keyprovider"])
         self.assertEqual(offered("vm", ""), ["protect", "unprotect", "list", "reconcile"])
         self.assertEqual(offered("volume", ""), ["list", "open", "close", "remove", "prepare", "adopt"])
         self.assertEqual(offered("key", ""), ["create", "import", "wrap", "list", "show", "remove"])

@@ -27,8 +27,8 @@ class Completion(harness.AgentTest):
         return self.complete("--config", self.agent.config, *words)
 
     def test_commands(self):
-        self.assertEqual(self.complete(""), ["setup", "migrate", "status", "metrics", "doctor", "key", "image", "kbs", "vm",
-                                             "volume", "keyprovider"])
+        self.assertEqual(self.complete(""), ["setup", "migrate", "status", "metrics", "doctor", "key", "image", "kbs",
+                                             "flavor", "vm", "volume", "keyprovider"])
         self.assertEqual(self.complete("s"), ["setup", "status"])
         self.assertEqual(self.complete("key", "re"), ["remove"])
         self.assertEqual(self.complete("complete", "x"), [])
