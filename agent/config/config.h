@@ -81,6 +81,7 @@ struct config {
                 char *agent_user; /* name or number */
                 struct config_paths image_roots;
                 char *layer_directory;
+                char *digest_directory;
                 bool discard;
         } volumes;
         struct {

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -132,6 +133,7 @@ struct converted {
         uint64_t plain_size;
         struct disk_content content;
         struct wla_error content_error; /* told when the tag has shown whose content it is */
+        EVP_MD_CTX *digest;             /* of the image's file, when it is wanted */
 };
 
 static int write_whole(int fd, const uint8_t *bytes, size_t size, uint64_t at,
@@ -173,9 +175,22 @@ static int write_piece(void *self, struct wla_secret *plain, size_t size, uint64
         return 0;
 }
 
+/* isecl_sink.saw */
+static int add_to_digest(void *self, const uint8_t *bytes, size_t size, struct wla_error *err) {
+        struct converted *to = self;
+
+        if (EVP_DigestUpdate(to->digest, bytes, size) != 1)
+                return wla_fail(err, WLA_E_SYSTEM, "OpenSSL cannot compute SHA-384");
+        return 0;
+}
+
 static int decrypt_into(const struct isecl_conversion *what, const struct wla_secret *volume_key,
                         struct converted *to, struct wla_error *err) {
-        const struct isecl_sink sink = {.self = to, .write = write_piece};
+        const struct isecl_sink sink = {
+                .self = to,
+                .write = write_piece,
+                .saw = to->digest ? add_to_digest : NULL,
+        };
 
         /* Only a courtesy: a disk that is too full is known before the work. */
         if (fallocate(to->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)what->image->size) < 0 &&
@@ -250,10 +265,15 @@ static int write_header(const struct isecl_conversion *what, const struct buf *h
         return give_name(what, HEADER_SUFFIX PARTIAL_SUFFIX, HEADER_SUFFIX, err);
 }
 
-static int convert_into(const struct isecl_conversion *what, int fd, struct wla_error *err) {
+static int convert_into(const struct isecl_conversion *what, int fd, EVP_MD_CTX *digest,
+                        struct wla_error *err) {
         _cleanup_secret_ struct wla_secret *volume_key = NULL;
         _cleanup_buf_ struct buf header = BUF_WITH_LIMIT(IMAGE_HEADER_SIZE);
-        struct converted converted = {.fd = fd, .plain_size = what->image->size};
+        struct converted converted = {
+                .fd = fd,
+                .plain_size = what->image->size,
+                .digest = digest,
+        };
         char purpose[sizeof(KEY_PURPOSE) + UUID_TEXT_SIZE];
 
         (void)snprintf(purpose, sizeof(purpose), KEY_PURPOSE "%s", what->image->identity.text);
@@ -269,6 +289,23 @@ static int convert_into(const struct isecl_conversion *what, int fd, struct wla_
         return give_name(what, DATA_SUFFIX PARTIAL_SUFFIX, DATA_SUFFIX, err);
 }
 
+static int convert_and_digest(struct isecl_conversion *what, int fd, struct wla_error *err) {
+        EVP_MD_CTX *digest = EVP_MD_CTX_new();
+        int outcome = 0;
+
+        if (!digest || EVP_DigestInit_ex(digest, EVP_sha384(), NULL) != 1)
+                outcome = wla_fail(err, WLA_E_SYSTEM, "OpenSSL cannot compute SHA-384");
+        if (outcome == 0)
+                outcome = convert_into(what, fd, digest, err);
+        if (outcome == 0) {
+                what->digested = EVP_DigestFinal_ex(digest, what->digest, NULL) == 1;
+                if (!what->digested)
+                        outcome = wla_fail(err, WLA_E_SYSTEM, "OpenSSL cannot compute SHA-384");
+        }
+        EVP_MD_CTX_free(digest);
+        return outcome;
+}
+
 static bool exists(const struct isecl_conversion *what) {
         struct wla_error ignored = {0};
         _cleanup_close_ int data_fd = -1;
@@ -282,12 +319,13 @@ static void remove_partial(const struct isecl_conversion *what, const char *suff
         (void)unlinkat(what->directory_fd, name_of(&what->image->identity, suffix).text, 0);
 }
 
-int isecl_convert(const struct isecl_conversion *what, struct wla_error *err) {
+int isecl_convert(struct isecl_conversion *what, struct wla_error *err) {
         struct conversion_name partial = name_of(&what->image->identity,
                                                  DATA_SUFFIX PARTIAL_SUFFIX);
         _cleanup_close_ int fd = -1;
         int outcome = 0;
 
+        what->digested = false;
         remove_abandoned(what->directory_fd);
         if (open_partial(what->directory_fd, partial, &fd, err) < 0)
                 return -1;
@@ -295,8 +333,10 @@ int isecl_convert(const struct isecl_conversion *what, struct wla_error *err) {
         if (!exists(what)) {
                 if (ftruncate(fd, 0) < 0)
                         outcome = wla_fail_errno(err, errno, "emptying the converted image");
+                else if (what->wants_digest)
+                        outcome = convert_and_digest(what, fd, err);
                 else
-                        outcome = convert_into(what, fd, err);
+                        outcome = convert_into(what, fd, NULL, err);
         }
         /* Whoever converts it as well waits for the lock on the file that had the name. */
         if (still_named(what->directory_fd, partial.text, fd))

@@ -26,16 +26,23 @@
 #include "image/isecl_image.h"
 #include "key/key_id.h"
 
+#define ISECL_DIGEST_SIZE 48u
+
 struct isecl_conversion {
         int image_fd;
         const struct isecl_image *image;
         const struct wla_secret *key; /* 32 bytes */
         const struct key_id *key_id;  /* of that key; the header will name it */
         int directory_fd;
+        bool wants_digest;
+        /* Set by isecl_convert() when it is wanted, and the conversion is this call's: SHA-384 of the whole
+         * image file. */
+        bool digested;
+        uint8_t digest[ISECL_DIGEST_SIZE];
 };
 
 /* Does nothing when the conversion exists. */
-int isecl_convert(const struct isecl_conversion *what, struct wla_error *err) _must_check_;
+int isecl_convert(struct isecl_conversion *what, struct wla_error *err) _must_check_;
 
 /* A conversion that exists: ciphertext and header, for reading.  WLA_E_NOT_FOUND without one. */
 int isecl_converted_open(int directory_fd, const struct uuid *identity, int *ret_data_fd,

@@ -59,6 +59,20 @@ static int decrypt_piece(EVP_CIPHER_CTX *context, const uint8_t *sealed, size_t 
         return 0;
 }
 
+/* What is in front of the ciphertext, and the tag behind it. */
+static int tell_rest(int fd, const struct isecl_sink *sink, uint8_t *piece, uint64_t at,
+                     uint64_t size, struct wla_error *err) {
+        for (uint64_t done = 0; sink->saw && done < size;) {
+                size_t part = size - done < ISECL_PIECE ? (size_t)(size - done) : ISECL_PIECE;
+
+                if (read_whole(fd, piece, part, at + done, err) < 0 ||
+                    sink->saw(sink->self, piece, part, err) < 0)
+                        return -1;
+                done += part;
+        }
+        return 0;
+}
+
 static int check_tag(EVP_CIPHER_CTX *context, struct wla_error *err) {
         uint8_t nothing[EVP_MAX_BLOCK_LENGTH];
         int written;
@@ -84,14 +98,19 @@ int isecl_decrypt(int fd, const struct isecl_image *image, const struct wla_secr
                 return -1;
 
         (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+        if (tell_rest(fd, sink, sealed, 0, image->data_offset, err) < 0)
+                return -1;
         for (uint64_t at = 0; at < image->size; at += ISECL_PIECE) {
                 uint64_t left = image->size - at;
                 size_t size = left < ISECL_PIECE ? (size_t)left : ISECL_PIECE;
 
                 if (read_whole(fd, sealed, size, image->data_offset + at, err) < 0 ||
+                    (sink->saw && sink->saw(sink->self, sealed, size, err) < 0) ||
                     decrypt_piece(context, sealed, size, plain, err) < 0 ||
                     sink->write(sink->self, plain, size, at, err) < 0)
                         return -1;
         }
+        if (tell_rest(fd, sink, sealed, image->data_offset + image->size, AES256_GCM_TAG, err) < 0)
+                return -1;
         return check_tag(context, err);
 }

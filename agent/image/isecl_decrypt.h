@@ -25,6 +25,8 @@ struct isecl_sink {
          * write over them. */
         int (*write)(void *self, struct wla_secret *plain, size_t size, uint64_t at,
                      struct wla_error *err);
+        /* NULL, or told all bytes of the file, header and tag included, in their order. */
+        int (*saw)(void *self, const uint8_t *bytes, size_t size, struct wla_error *err);
 };
 
 /* key: 32 bytes. */

@@ -149,7 +149,7 @@ static int check_reply(const struct volume_session *session, struct volumed_repl
         bool ours = reply->operation == session->operation ||
                     (reply->operation == 0 && reply->code != WLA_OK);
         if (reply->magic != VOLUMED_MAGIC || !ours || reply->code >= _WLA_CODE_MAX ||
-            reply->format > VOLUMED_FORMAT_ISECL || reply->writable > 1 ||
+            reply->format > VOLUMED_FORMAT_ISECL || reply->writable > 1 || reply->has_digest > 1 ||
             !memchr(reply->name, '\0', sizeof(reply->name)) ||
             !memchr(reply->text, '\0', sizeof(reply->text)) ||
             (reply->name[0] && volume_name_parse(reply->name, &name, err) < 0))

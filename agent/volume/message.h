@@ -22,6 +22,7 @@
  *   new        CLEAR_SECRET          libvirt has no value of that secret           new
  *   image      OPEN_IMAGE   + key    the mapping, read-only                        open
  *   image      OPEN_DIRECT  + key    the mapping, writable                         open
+ *   image      DIGEST_IMAGE          how far it is; at its end the digest         image
  *   image      CONVERT_IMAGE + key   header, sizes, memfd of the conversion        image
  *   image      ADOPT_VOLUME + key    what was done, in text                        new
  *   layer      OPEN_LAYER   + key    the mapping, writable                         open
@@ -40,6 +41,10 @@
  * conversion and answers as for an image of ours.  CONVERT_IMAGE is for such images alone, ADOPT_VOLUME
  * (volume/volume_adopt.h) for ordinary LUKS2 volumes; both may take minutes.
  *
+ * DIGEST_IMAGE is for the file at the path, whatever has been made of it.  Each answer comes soon; who asks no
+ * more, and hangs up, has the digest computed all the same (volume/image_digest.h).  Once it was asked for,
+ * OPEN_IMAGE opens that state of the file and no other.
+ *
  * The header of an image is what INSPECT_IMAGE brings, an fd or the path of a file below the roots; without
  * either it is the file beside the image (PATH.header) or the head of the image itself.  volumed always
  * makes its own sealed copy first.
@@ -48,6 +53,7 @@
 #include <stdint.h>
 
 #include "image/token.h"
+#include "volume/image_digest.h"
 #include "volume/volume_name.h"
 
 #define VOLUMED_MAGIC     UINT32_C(0x32414c57) /* "WLA2" on little-endian machines */
@@ -73,6 +79,7 @@ enum volumed_operation {
         VOLUMED_REMOVE_CONVERSION = 15, /* name; refused while it is open, or layers stand on it */
         VOLUMED_SET_SECRET = 16,        /* secret, key */
         VOLUMED_CLEAR_SECRET = 17,      /* secret */
+        VOLUMED_DIGEST_IMAGE = 18,
         _VOLUMED_OPERATION_MAX,
 };
 
@@ -124,6 +131,9 @@ struct volumed_reply {
         uint64_t used_sec;     /* LIST_CONVERSIONS: opened last, seconds since 1970 */
         uint32_t device_major; /* of the mapping */
         uint32_t device_minor;
+        uint64_t digested; /* DIGEST_IMAGE: bytes of size */
+        uint8_t digest[IMAGE_DIGEST_SIZE];
+        uint8_t has_digest;
         uint8_t writable;
         char name
                 [VOLUME_NAME_SIZE]; /* of the mapping; LIST_LAYERS and LIST_CONVERSIONS: of the one it

@@ -40,6 +40,7 @@ static const session_step_function steps[_VOLUMED_OPERATION_MAX] = {
         [VOLUMED_ADOPT_VOLUME] = session_adopt_volume,
         [VOLUMED_LIST_CONVERSIONS] = session_list_conversions,
         [VOLUMED_REMOVE_CONVERSION] = session_remove_conversion,
+        [VOLUMED_DIGEST_IMAGE] = session_digest_image,
         [VOLUMED_SET_SECRET] = session_set_secret,
         [VOLUMED_CLEAR_SECRET] = session_clear_secret,
 };
@@ -142,6 +143,8 @@ void session_run(int fd, const struct config *config) {
                 .fd = fd,
                 .config = config,
                 .image = IMAGE_FILE_NONE,
+                .source_fd = -1,
+                .digest = IMAGE_DIGEST_NONE,
                 .store = LAYER_STORE_NONE,
                 .layer = LAYER_FILES_NONE,
                 .sealed = SEALED_HEADER_NONE,
@@ -152,11 +155,14 @@ void session_run(int fd, const struct config *config) {
         while (serve_one(&session) == 0)
                 ;
 
+        session_finish_digest(&session);
         secret_keeper_close(&session.keeper);
         mapping_close(&session.mapping);
         sealed_header_clear(&session.sealed);
         layer_files_close(&session.layer);
         layer_store_close(&session.store);
+        image_digest_close(&session.digest);
+        file_closep(&session.source_fd);
         image_file_close(&session.image);
         file_closep(&session.fd);
 }

@@ -10,6 +10,7 @@
  */
 
 #include "config/config.h"
+#include "volume/image_digest.h"
 #include "volume/image_file.h"
 #include "volume/layer_store.h"
 #include "volume/mapping.h"
@@ -20,11 +21,13 @@ struct session {
         int fd;
         const struct config *config;
         enum session_state state;
-        struct image_file image;  /* SESSION_IMAGE */
-        bool converted;           /* it is the conversion of what stands there */
-        struct layer_store store; /* as soon as it is needed */
-        struct layer_files layer; /* SESSION_LAYER */
-        struct uuid vm;           /* SESSION_LAYER and SESSION_NO_LAYER */
+        struct image_file image;    /* SESSION_IMAGE */
+        bool converted;             /* it is the conversion of what stands there */
+        int source_fd;              /* then that; else -1 */
+        struct image_digest digest; /* of what stands there, as soon as it is asked for */
+        struct layer_store store;   /* as soon as it is needed */
+        struct layer_files layer;   /* SESSION_LAYER */
+        struct uuid vm;             /* SESSION_LAYER and SESSION_NO_LAYER */
         char target[DISK_TARGET_SIZE];
         char path[VOLUMED_PATH_SIZE]; /* where image stands */
         enum volumed_format format;
@@ -62,6 +65,16 @@ int session_judge_image(struct session *session, struct session_step *step,
 int session_find_conversion(struct session *session, struct wla_error *err) _must_check_;
 int session_convert_image(struct session *session, struct session_step *step,
                           struct wla_error *err) _must_check_;
+/* A part of it, or what is known of it; and whether the image still is the one that has that digest. */
+int session_digest_image(struct session *session, struct session_step *step,
+                         struct wla_error *err) _must_check_;
+int session_check_digested(const struct session *session, struct wla_error *err) _must_check_;
+
+/* Nobody asks any more: the next session will. */
+void session_finish_digest(struct session *session);
+int session_open_digests(const struct session *session, int *ret_fd,
+                         struct wla_error *err) _must_check_;
+
 int session_list_conversions(struct session *session, struct session_step *step,
                              struct wla_error *err) _must_check_;
 int session_remove_conversion(struct session *session, struct session_step *step,

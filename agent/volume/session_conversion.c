@@ -37,6 +37,7 @@ static int take_conversion(struct session *session, int *data_fd, int *header_fd
         if (sealed_header_copy(*header_fd, true, &session->sealed, err) < 0)
                 return wla_wrap(err, "the converted image");
 
+        session->source_fd = TAKE_FD(session->image.fd);
         image_file_close(&session->image);
         session->image = (struct image_file){
                 .fd = TAKE_FD(*data_fd),
@@ -74,22 +75,43 @@ int session_find_conversion(struct session *session, struct wla_error *err) {
         return find_in(session, directory_fd, &image, err);
 }
 
+/* Of a conversion that others have made nothing is known. */
+static int keep_digest(const struct session *session, const struct image_state *before,
+                       const struct isecl_conversion *conversion, struct wla_error *err) {
+        _cleanup_close_ int directory_fd = -1;
+        struct image_state after;
+
+        if (!conversion->digested)
+                return 0;
+        if (image_state_read(session->image.fd, &after, err) < 0)
+                return -1;
+        if (!image_state_equal(before, &after))
+                return wla_fail(err, WLA_E_INPUT, "the image was changed while it was converted");
+        if (session_open_digests(session, &directory_fd, err) < 0)
+                return -1;
+        return image_digest_store(directory_fd, before, conversion->digest, err);
+}
+
 static int convert(struct session *session, const struct session_step *step,
                    struct wla_error *err) {
         _cleanup_close_ int directory_fd = -1;
+        struct image_state state;
         struct isecl_image image;
         struct isecl_conversion conversion = {
                 .image_fd = session->image.fd,
                 .image = &image,
                 .key = step->key,
                 .key_id = &step->request->key_id,
+                .wants_digest = step->request->key_id.scheme == KEY_SCHEME_WLS,
         };
 
         if (isecl_image_read(session->image.fd, &image, err) < 0 ||
+            image_state_read(session->image.fd, &state, err) < 0 ||
             open_converted_directory(session, &directory_fd, err) < 0)
                 return -1;
         conversion.directory_fd = directory_fd;
-        if (isecl_convert(&conversion, err) < 0)
+        if (isecl_convert(&conversion, err) < 0 ||
+            keep_digest(session, &state, &conversion, err) < 0)
                 return -1;
         return find_in(session, directory_fd, &image, err);
 }

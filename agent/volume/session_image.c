@@ -249,7 +249,8 @@ int session_open_image(struct session *session, struct session_step *step, struc
             find_volume_key(session, step->key, &own, &volume_key, err) < 0 ||
             (is_ours(session) &&
              image_probe_check(volume_key, &session->header, session->image.fd, err) < 0) ||
-            judge_content(session, volume_key, err) < 0 || claim_file(session, false, err) < 0)
+            judge_content(session, volume_key, err) < 0 || claim_file(session, false, err) < 0 ||
+            session_check_digested(session, err) < 0)
                 return -1;
 
         plan.name.kind = VOLUME_IMAGE;

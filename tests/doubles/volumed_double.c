@@ -10,7 +10,7 @@
  *   DIRECTORY/qemu/NAME           made by a test: somebody else has the mapping open
  *   DIRECTORY/order               a line for each request, and one for each lease that ends
  *   DIRECTORY/fault               made by a test: "OPERATION hang|die|busy|refuse [COUNT]"; late, and
- *                                 lost: as hang and die, when it is done
+ *                                 lost: as hang and die, when it is done; slow: a digest that is never done
  *
  * A mapping exists as long as there is a lease on it, or a file in qemu.
  */
@@ -30,15 +30,15 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "image/header_writer.h"
 #include "image/volume_key.h"
-#include "volume/nova_disk.h"
-#include "volume/nova_path.h"
 #include "volume/packet.h"
 #include "volume/request.h"
+#include "volumed_double_image.h"
 
 static const char *const operation_names[_VOLUMED_OPERATION_MAX] = {
         [VOLUMED_INSPECT_IMAGE] = "INSPECT_IMAGE",
@@ -54,6 +54,7 @@ static const char *const operation_names[_VOLUMED_OPERATION_MAX] = {
         [VOLUMED_CLOSE] = "CLOSE",
         [VOLUMED_REMOVE_LAYER] = "REMOVE_LAYER",
         [VOLUMED_REBASE] = "REBASE",
+        [VOLUMED_DIGEST_IMAGE] = "DIGEST_IMAGE",
         [VOLUMED_SET_SECRET] = "SET_SECRET",
         [VOLUMED_CLEAR_SECRET] = "CLEAR_SECRET",
 };
@@ -72,6 +73,8 @@ static struct {
         char lease[4096];        /* path; "" without one */
         bool late;               /* what is asked is done, and not answered */
         bool lost;
+        bool slow;
+        char path[VOLUMED_PATH_SIZE]; /* of the image */
 } session = {.header_fd = -1};
 
 static void die(const char *what) {
@@ -172,6 +175,7 @@ static int inspect_image(const struct volume_request *request, struct volumed_re
         (void)snprintf(header, sizeof(header), "%s.header", request->path);
         if (read_header(header, err) < 0)
                 return -1;
+        memcpy(session.path, request->path, sizeof(session.path));
         reply->format = VOLUMED_FORMAT_OURS;
         reply->size = (uint64_t)status.st_size;
         session.state = SESSION_IMAGE;
@@ -349,26 +353,17 @@ static int remove_layer(const struct volume_request *request, struct wla_error *
         return 0;
 }
 
-/* As session_nova.c, but for how the disk is opened. */
-static int rebase(const struct volume_request *request, struct wla_error *err) {
-        char mapping[sizeof(VOLUME_DEVICE_ROOT) + VOLUME_NAME_SIZE] = VOLUME_DEVICE_ROOT;
-        char base[VOLUMED_PATH_SIZE];
-        const struct nova_disk_backing backing = {
-                .base = base,
-                .mapping = mapping,
-                .to_mapping = request->nova.to_mapping,
-                .content = request->nova.content,
-                .virtual_size = request->nova.virtual_size,
-        };
-        bool changed = false;
+/* Slow: it never comes to its end. */
+static int digest_image(struct volumed_reply *reply, struct wla_error *err) {
+        const struct timespec pause = {.tv_nsec = 100000000};
+        int outcome = double_digest(session.path, path_of("digests", "", ""), reply, err);
 
-        volume_name_write(&request->name, mapping + strlen(VOLUME_DEVICE_ROOT));
-        if (nova_base_path(request->path, &request->nova.image, base, NULL, err) < 0)
-                return -1;
-        _cleanup_close_ int fd = open(request->path, O_RDWR | O_CLOEXEC);
-        if (fd < 0)
-                return wla_fail(err, WLA_E_NOT_FOUND, "the disk does not exist");
-        return nova_disk_rebase(fd, &backing, &changed, err);
+        if (session.slow) {
+                (void)nanosleep(&pause, NULL);
+                reply->digested = reply->size / 3;
+                reply->has_digest = 0;
+        }
+        return outcome;
 }
 
 static int name_free_secret(const struct volume_request *request, char name[64],
@@ -423,7 +418,9 @@ static int serve(const struct volume_request *request, const struct volumed_requ
         case VOLUMED_REMOVE_LAYER:
                 return remove_layer(request, err);
         case VOLUMED_REBASE:
-                return rebase(request, err);
+                return double_rebase(request, err);
+        case VOLUMED_DIGEST_IMAGE:
+                return digest_image(reply, err);
         case VOLUMED_SET_SECRET:
                 return set_secret(request, wire, err);
         case VOLUMED_CLEAR_SECRET:
@@ -468,7 +465,8 @@ static int inject(const char *operation, struct wla_error *err) {
                 _exit(EXIT_FAILURE);
         session.late = strcmp(action, "late") == 0;
         session.lost = strcmp(action, "lost") == 0;
-        if (session.late || session.lost)
+        session.slow = strcmp(action, "slow") == 0;
+        if (session.late || session.lost || session.slow)
                 return 0;
         if (strcmp(action, "busy") == 0)
                 return wla_fail(err, WLA_E_BUSY, "the mapping is there already");
@@ -575,7 +573,7 @@ static void reap(void) {
 }
 
 int main(int argc, char **argv) {
-        static const char *const folders[] = {"layers", "leases", "qemu", "conversions"};
+        static const char *const folders[] = {"layers", "leases", "qemu", "conversions", "digests"};
 
         if (argc != 5 || strcmp(argv[1], "--listen") != 0 || strcmp(argv[3], "--directory") != 0)
                 return 2;

@@ -8,6 +8,7 @@
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <openssl/evp.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,6 +32,9 @@ struct fixture {
         struct isecl_image image;
         struct wla_secret *key;
         struct key_id key_id;
+        bool wants_digest;
+        bool digested;
+        uint8_t digest[ISECL_DIGEST_SIZE];
 };
 
 static void set_up(struct fixture *fixture, const void *head, size_t head_size, size_t size) {
@@ -53,16 +57,21 @@ static void tear_down(struct fixture *fixture) {
         scratch_remove(&fixture->scratch);
 }
 
-static int convert(const struct fixture *fixture, struct wla_error *err) {
-        const struct isecl_conversion what = {
+static int convert(struct fixture *fixture, struct wla_error *err) {
+        struct isecl_conversion what = {
                 .image_fd = fixture->image_fd,
                 .image = &fixture->image,
                 .key = fixture->key,
                 .key_id = &fixture->key_id,
                 .directory_fd = fixture->directory_fd,
+                .wants_digest = fixture->wants_digest,
         };
+        int outcome = isecl_convert(&what, err);
 
-        return isecl_convert(&what, err);
+        if (what.digested)
+                memcpy(fixture->digest, what.digest, sizeof(fixture->digest));
+        fixture->digested = what.digested;
+        return outcome;
 }
 
 static size_t count_files(const struct fixture *fixture) {
@@ -204,6 +213,30 @@ START_TEST(what_is_not_genuine_leaves_nothing) {
         ck_assert_uint_eq(count_files(&fixture), 0);
         wla_secret_fill(fixture.key)[0] ^= 1;
         ck_assert_int_eq(convert(&fixture, &err), 0);
+        tear_down(&fixture);
+}
+END_TEST
+
+/* In the same pass as the conversion; none without one, and none that nobody wants. */
+START_TEST(the_digest_is_that_of_the_whole_file) {
+        uint8_t expected[ISECL_DIGEST_SIZE];
+        struct fixture fixture;
+        struct wla_error err = {0};
+
+        set_up(&fixture, NULL, 0, 2 * ISECL_PIECE + 513);
+        ck_assert_int_eq(
+                EVP_Digest(fixture.file, fixture.size + 60, expected, NULL, EVP_sha384(), NULL), 1);
+        fixture.wants_digest = true;
+        ck_assert_int_eq(convert(&fixture, &err), 0);
+        ck_assert(fixture.digested);
+        ck_assert_mem_eq(fixture.digest, expected, sizeof(expected));
+        ck_assert_int_eq(convert(&fixture, &err), 0);
+        ck_assert(!fixture.digested);
+        tear_down(&fixture);
+
+        set_up(&fixture, NULL, 0, 512);
+        ck_assert_int_eq(convert(&fixture, &err), 0);
+        ck_assert(!fixture.digested);
         tear_down(&fixture);
 }
 END_TEST
@@ -510,7 +543,8 @@ END_TEST
 
 SUITE_MAIN("isecl_convert", conversions_are_found_and_removed, half_a_conversion_is_no_obstacle,
            raw_disks_of_many_sizes, a_qcow2_keeps_its_size, what_is_not_genuine_leaves_nothing,
-           a_conversion_that_exists_is_kept, a_conversion_made_again_is_the_same,
-           another_image_is_another_conversion, partial_files_of_the_dead_are_removed,
-           processes_convert_it_once, the_ciphertext_gets_its_name_last, killed_while_it_converts,
-           a_disk_that_is_full, a_directory_that_is_none, failed_allocations_are_errors)
+           a_conversion_that_exists_is_kept, the_digest_is_that_of_the_whole_file,
+           a_conversion_made_again_is_the_same, another_image_is_another_conversion,
+           partial_files_of_the_dead_are_removed, processes_convert_it_once,
+           the_ciphertext_gets_its_name_last, killed_while_it_converts, a_disk_that_is_full,
+           a_directory_that_is_none, failed_allocations_are_errors)
