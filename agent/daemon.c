@@ -366,6 +366,8 @@ static int make_broker_sources(struct daemon *daemon, struct wla_error *err) {
                 return -1;
         sources[KEY_SCHEME_HTTPS] = wls_road_source(daemon->wls);
         sources[KEY_SCHEME_HTTPS].pool = daemon->broker_pool;
+        sources[KEY_SCHEME_WLS] = wls_road_image_source(daemon->wls);
+        sources[KEY_SCHEME_WLS].pool = daemon->broker_pool;
         return 0;
 }
 

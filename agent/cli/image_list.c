@@ -38,8 +38,11 @@ static size_t print_text(const struct image_registry *registry, const struct ima
                 struct luks2_header header;
 
                 if (read_one(registry, &names->names[i], &header, &err) == 0) {
-                        (void)printf("%s  %15" PRIu64 "  %s\n", names->names[i].text,
-                                     header.image.virtual_size, header.image.key_id.text);
+                        bool wls = image_registry_uses_wls(registry, &names->names[i]);
+
+                        (void)printf("%s  %15" PRIu64 "  %s%s\n", names->names[i].text,
+                                     header.image.virtual_size, header.image.key_id.text,
+                                     wls ? "  (by WLS)" : "");
                         continue;
                 }
                 (void)printf("%s  %15s  %s\n", names->names[i].text, "unreadable",
@@ -69,6 +72,7 @@ static int print_json(const struct image_registry *registry, const struct image_
 
                 json_open_object(&writer, NULL);
                 json_put_text(&writer, "image", names->names[i].text);
+                json_put_bool(&writer, "wls", image_registry_uses_wls(registry, &names->names[i]));
                 if (read_one(registry, &names->names[i], &header, &reason) == 0) {
                         put_image(&writer, &header);
                 } else {

@@ -6,13 +6,28 @@
 #include "cli/image_input.h"
 #include "cli/image_registry.h"
 
-enum { HEADER, FORCE };
+enum { HEADER, WLS, FORCE };
 
 static const struct command_option options[] = {
         [HEADER] = {"header", "FILE", "the header that 'wlagent image encrypt' has made"},
+        [WLS] = {"wls", NULL, "have WLS give the key by the image's UUID, with its flavor"},
         [FORCE] = {"force", NULL, "replace a header that is registered already"},
         {0},
 };
+
+/* Its key is a broker's link, or WLS's by this very UUID. */
+static int check_wls(const struct luks2_header *header, const struct uuid *image,
+                     struct wla_error *err) {
+        const struct key_id *key = &header->image.key_id;
+        struct key_id wanted;
+
+        if (key_id_image(image, &wanted, err) < 0)
+                return -1;
+        if (key->scheme == KEY_SCHEME_HTTPS || key_id_equal(key, &wanted))
+                return 0;
+        return wla_fail_hint(err, WLA_E_INPUT, "register it without --wls",
+                             "WLS does not give the key that the header names: %s", key->text);
+}
 
 static enum outcome run(struct invocation *invocation, const struct arguments *arguments,
                         struct wla_error *err) {
@@ -21,6 +36,11 @@ static enum outcome run(struct invocation *invocation, const struct arguments *a
         const struct config *config;
         struct luks2_header header;
         struct uuid image;
+        const struct image_registration registration = {
+                .header = &content,
+                .wls = arguments->option[WLS] != NULL,
+                .replace = arguments->option[FORCE] != NULL,
+        };
 
         if (!arguments->option[HEADER]) {
                 (void)wla_fail(err, WLA_E_INPUT, "option --header is missing");
@@ -31,13 +51,13 @@ static enum outcome run(struct invocation *invocation, const struct arguments *a
 
         if (invocation_config(invocation, &config, err) < 0 ||
             image_input_header(arguments->option[HEADER], &header, &content, err) < 0 ||
+            (registration.wls && check_wls(&header, &image, err) < 0) ||
             image_registry_open(config->agent.state_directory, true, &registry, err) < 0 ||
-            image_registry_add(&registry, &image, &content, arguments->option[FORCE] != NULL, err) <
-                    0)
+            image_registry_add(&registry, &image, &registration, err) < 0)
                 return OUTCOME_FAILED;
 
-        (void)printf("Image %s is registered; its key is %s.\n", image.text,
-                     header.image.key_id.text);
+        (void)printf("Image %s is registered; its key is %s%s.\n", image.text,
+                     header.image.key_id.text, registration.wls ? ", as its flavor says" : "");
         return OUTCOME_OK;
 }
 

@@ -13,6 +13,7 @@
 #include "cli/state_directory.h"
 
 #define SUFFIX         ".header"
+#define MARKER         ".wls"
 #define FILE_NAME_SIZE (UUID_TEXT_SIZE + sizeof(SUFFIX))
 #define FILE_MODE      0644 /* wlagentd and the hook read it, and it holds nothing secret */
 #define IMAGES_MAX     65536u
@@ -51,18 +52,64 @@ void image_registry_close(struct image_registry *registry) {
         file_closep(&registry->fd);
 }
 
-int image_registry_add(const struct image_registry *registry, const struct uuid *image,
-                       const struct buf *header, bool replace, struct wla_error *err) {
+static void marker_name_of(const struct uuid *image, char to[static FILE_NAME_SIZE]) {
+        (void)snprintf(to, FILE_NAME_SIZE, "%s" MARKER, image->text);
+}
+
+static int add_header(const struct image_registry *registry, const struct uuid *image,
+                      const struct image_registration *registration, struct wla_error *err) {
+        const struct buf *header = registration->header;
         char name[FILE_NAME_SIZE];
 
         file_name_of(image, name);
-        if (file_write(registry->fd, name, header->data, header->size, FILE_MODE, replace, err) ==
-            0)
+        if (file_write(registry->fd, name, header->data, header->size, FILE_MODE,
+                       registration->replace, err) == 0)
                 return 0;
         if (err->code == WLA_E_INPUT)
                 return wla_fail_hint(err, WLA_E_INPUT, "--force replaces it",
                                      "image %s is registered already", image->text);
         return wla_wrap(err, "registering image %s", image->text);
+}
+
+static int remove_file(const struct image_registry *registry, const char *name,
+                       struct wla_error *err) {
+        if (unlinkat(registry->fd, name, 0) == 0 || errno == ENOENT)
+                return 0;
+        int saved = errno;
+        (void)wla_fail_errno(err, saved, "cannot remove %s", name);
+        err->hint = saved == EACCES || saved == EPERM ? hint_root : NULL;
+        return -1;
+}
+
+static bool is_registered(const struct image_registry *registry, const struct uuid *image) {
+        char name[FILE_NAME_SIZE];
+
+        file_name_of(image, name);
+        return faccessat(registry->fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* The marker is first to come and last to go.  One that is there without a header means nothing. */
+int image_registry_add(const struct image_registry *registry, const struct uuid *image,
+                       const struct image_registration *registration, struct wla_error *err) {
+        char marker[FILE_NAME_SIZE];
+        int outcome = 0;
+
+        marker_name_of(image, marker);
+        if (registration->wls && (registration->replace || !is_registered(registry, image)))
+                outcome = file_write(registry->fd, marker, "", 0, FILE_MODE, /* replace= */ true,
+                                     err);
+        if (outcome < 0)
+                return wla_wrap(err, "registering image %s", image->text);
+        if (add_header(registry, image, registration, err) < 0)
+                return -1;
+        return registration->wls ? 0 : remove_file(registry, marker, err);
+}
+
+bool image_registry_uses_wls(const struct image_registry *registry, const struct uuid *image) {
+        char marker[FILE_NAME_SIZE];
+
+        marker_name_of(image, marker);
+        return registry->fd >= 0 && faccessat(registry->fd, marker, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 static int fail_unknown(const struct uuid *image, struct wla_error *err) {
@@ -73,13 +120,17 @@ static int fail_unknown(const struct uuid *image, struct wla_error *err) {
 int image_registry_remove(const struct image_registry *registry, const struct uuid *image,
                           struct wla_error *err) {
         char name[FILE_NAME_SIZE];
+        char marker[FILE_NAME_SIZE];
 
         file_name_of(image, name);
+        marker_name_of(image, marker);
         if (registry->fd < 0 || (unlinkat(registry->fd, name, 0) < 0 && errno == ENOENT))
                 return fail_unknown(image, err);
         if (faccessat(registry->fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
                 return wla_fail_hint(err, WLA_E_SYSTEM, hint_root, "cannot remove image %s",
                                      image->text);
+        if (remove_file(registry, marker, err) < 0)
+                return -1;
         if (fsync(registry->fd) < 0)
                 return wla_fail_errno(err, errno, "writing the registry to the disk");
         return 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* The images of OpenStack that this host knows: StateDirectory/images/UUID.header, UUID being Glance's.
+/* The images of OpenStack that this host knows: StateDirectory/images/UUID.header, UUID being Glance's, and
+ * UUID.wls where the image has its key, and a flavor, from WLS by that UUID.
  *
  * Ownership: image_registry_open() fills a struct to close with image_registry_close().
  * Threads:   one.
@@ -24,10 +25,21 @@ void image_registry_close(struct image_registry *registry);
 
 #define _cleanup_image_registry_ __attribute__((cleanup(image_registry_close)))
 
+struct image_registration {
+        const struct buf *header;
+        bool wls;
+        bool replace;
+};
+
+/* Whenever it is interrupted, the flavor is asked for where the old or the new registration wants it. */
 int image_registry_add(const struct image_registry *registry, const struct uuid *image,
-                       const struct buf *header, bool replace, struct wla_error *err) _must_check_;
+                       const struct image_registration *registration,
+                       struct wla_error *err) _must_check_;
 int image_registry_remove(const struct image_registry *registry, const struct uuid *image,
                           struct wla_error *err) _must_check_;
+/* Whether its key comes from WLS. */
+bool image_registry_uses_wls(const struct image_registry *registry, const struct uuid *image);
+
 int image_registry_read(const struct image_registry *registry, const struct uuid *image,
                         struct buf *header, struct wla_error *err) _must_check_;
 

@@ -68,6 +68,12 @@ static int inspect(const struct launch_place *place, const struct volumed_reques
         return launch_header_read(memory_fd, header, err);
 }
 
+/* Of a key that comes with a flavor, the flavor has the link (vm/launch_flavor.c). */
+static bool names_same_key(const struct key_id *line, const struct key_id *header) {
+        return key_id_equal(line, header) ||
+               (line->scheme == KEY_SCHEME_WLS && header->scheme == KEY_SCHEME_HTTPS);
+}
+
 static int judge_ours(struct launch_disk *disk, const struct volumed_reply *reply,
                       struct wla_error *err) {
         const struct luks2_header *header = &disk->header;
@@ -80,7 +86,7 @@ static int judge_ours(struct launch_disk *disk, const struct volumed_reply *repl
                 return wla_fail_hint(err, WLA_E_INPUT, hint_size,
                                      "it has %" PRIu64 " bytes, but its header is for %" PRIu64,
                                      reply->size, header->data_offset + header->image.size);
-        if (line->has_key_id && !key_id_equal(&line->key_id, &header->image.key_id))
+        if (line->has_key_id && !names_same_key(&line->key_id, &header->image.key_id))
                 return wla_fail_hint(err, WLA_E_DENIED,
                                      "take key= out of the domain's line, or use the image of "
                                      "that key",
@@ -89,7 +95,7 @@ static int judge_ours(struct launch_disk *disk, const struct volumed_reply *repl
                 return wla_fail_hint(err, WLA_E_INPUT, "run 'wlagent vm protect' again",
                                      "the driver's type of the disk has to be %s",
                                      image_content_name(header->image.content));
-        disk->key_id = header->image.key_id;
+        disk->key_id = line->has_key_id ? line->key_id : header->image.key_id;
         return 0;
 }
 
@@ -118,6 +124,20 @@ static int judge_foreign(struct launch_disk *disk, const struct volumed_reply *r
         return 0;
 }
 
+/* A flavor is for one content of the file. */
+static int judge_use(const struct launch_disk *disk, struct wla_error *err) {
+        if (disk->key_id.scheme != KEY_SCHEME_WLS)
+                return 0;
+        if (disk->line.mode == DISK_DIRECT)
+                return wla_fail_hint(err, WLA_E_UNSUPPORTED, "choose mode layer or ephemeral",
+                                     "an image with a flavor cannot be written to");
+        if (disk->line.mode == DISK_NOVA &&
+            !uuid_equal(&disk->key_id.image, &disk->line.nova_image))
+                return wla_fail(err, WLA_E_DENIED, "its header names the key of the image %s",
+                                disk->key_id.image.text);
+        return 0;
+}
+
 static int judge_image(struct launch_disk *disk, const struct volumed_reply *reply,
                        struct wla_error *err) {
         if (reply->format == 0)
@@ -125,8 +145,10 @@ static int judge_image(struct launch_disk *disk, const struct volumed_reply *rep
 
         disk->format = (enum volumed_format)reply->format;
         disk->size = reply->size;
-        return disk->format == VOLUMED_FORMAT_OURS ? judge_ours(disk, reply, err)
-                                                   : judge_foreign(disk, reply, err);
+        if ((disk->format == VOLUMED_FORMAT_OURS ? judge_ours : judge_foreign)(disk, reply, err) <
+            0)
+                return -1;
+        return judge_use(disk, err);
 }
 
 static int inspect_image(struct launch_disk *disk, const struct launch_place *place,
@@ -244,6 +266,10 @@ int launch_disk_inspect(struct launch_disk *disk, const struct launch_place *pla
         struct volume_name name = {.kind = VOLUME_DISK, .uuid = *place->vm};
         uint64_t begun_usec = clock_now_usec();
 
+        if (disk->line.mode == DISK_SECRET && disk->line.key_id.scheme == KEY_SCHEME_WLS)
+                return wla_fail(err, WLA_E_UNSUPPORTED,
+                                "disk %s: the key of an image is not for a secret",
+                                disk->line.target);
         if (disk->line.mode == DISK_SECRET) {
                 disk->key_id = disk->line.key_id;
                 return 0;

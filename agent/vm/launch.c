@@ -142,7 +142,9 @@ static void take_key(void *userdata, const struct wla_secret *key,
                 launch->outcome = wla_wrap(&launch->err, "disk %s: its key",
                                            waiting->disk.line.target);
         } else {
-                launch->outcome = launch_disk_unlock(&waiting->disk, key, &launch->err);
+                launch->outcome = launch_disk_judge_flavor(&waiting->disk, &launch->err);
+                if (launch->outcome == 0)
+                        launch->outcome = launch_disk_unlock(&waiting->disk, key, &launch->err);
         }
         if (launch->outcome < 0)
                 drop_tickets(launch);
@@ -159,6 +161,7 @@ static void ask_for_keys(struct launch *launch) {
                         .deadline_usec = launch->options.deadline_usec,
                         .ready = take_key,
                         .userdata = waiting,
+                        .ret_terms = &waiting->disk.terms,
                 };
 
                 launch->keys_missing++;

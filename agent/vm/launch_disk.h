@@ -22,6 +22,7 @@
  * Failure:   as client.h, luks2_header.h and volume_key.h say; the text names the disk.
  */
 
+#include "flavor/flavor_verdict.h"
 #include "image/luks2_header.h"
 #include "vm/domain.h"
 #include "volume/client.h"
@@ -42,6 +43,7 @@ struct launch_disk {
         bool set;     /* DISK_SECRET: the secret has its value since this launch, or may */
         struct luks2_header layer_header;
         struct key_id key_id;
+        struct flavor_terms terms; /* what came with the key; present with KEY_SCHEME_WLS only */
         /* Between unlock and open: the image's volume key, or for other formats the key itself. */
         struct wla_secret *image_key;
         char name[VOLUME_NAME_SIZE]; /* of the volume that the VM gets */
@@ -81,6 +83,13 @@ int launch_disk_exchange_key(struct launch_disk *disk, struct wla_error *err) _m
 /* VOLUMED_FORMAT_ISECL becomes VOLUMED_FORMAT_OURS; a part of launch_disk_open(). */
 int launch_disk_convert(struct launch_disk *disk, const struct launch_place *place,
                         struct wla_error *err) _must_check_;
+
+/* Before the volume is opened: an image whose key comes from WLS by its UUID has to have a flavor that is for
+ * it, and to be the file that the flavor is for.  The first takes a key's terms only; the second reads the
+ * file, once until it changes, and gives up before the deadline: WLA_E_TIMEOUT, with how far it is. */
+int launch_disk_judge_flavor(const struct launch_disk *disk, struct wla_error *err) _must_check_;
+int launch_disk_check_digest(struct launch_disk *disk, const struct launch_place *place,
+                             struct wla_error *err) _must_check_;
 
 int launch_disk_open(struct launch_disk *disk, const struct launch_place *place,
                      struct wla_error *err) _must_check_;

@@ -11,7 +11,7 @@ static const char hint_files[] = "images of Nova are opened with images_type=qco
                                  "use_cow_images=true only; wlagent-nova(7) tells more";
 static const char hint_register[] = "run 'wlagent image register' on this host";
 
-static int add_line(struct domain *domain, struct wla_error *err) {
+static int add_line(struct domain *domain, bool wls, struct wla_error *err) {
         struct nova_instance *nova = &domain->nova;
         struct uuid instance;
 
@@ -28,8 +28,10 @@ static int add_line(struct domain *domain, struct wla_error *err) {
         struct protected_disk *line = &domain->disks[domain->disk_count];
         *line = (struct protected_disk){.mode = DISK_NOVA, .nova_image = nova->image};
         memcpy(line->target, nova->target, sizeof(line->target));
-        if (nova_base_path(nova->disk, &nova->image, line->image, &instance, err) < 0)
+        if (nova_base_path(nova->disk, &nova->image, line->image, &instance, err) < 0 ||
+            (wls && key_id_image(&nova->image, &line->key_id, err) < 0))
                 return -1;
+        line->has_key_id = wls;
         domain->disk_count++;
         return 0;
 }
@@ -38,15 +40,16 @@ int nova_protect(const char *state_directory, struct domain *domain, int *ret_he
                  struct wla_error *err) {
         const struct nova_instance *nova = &domain->nova;
         _cleanup_close_ int header_fd = -1;
+        bool wls = false;
 
         if (nova->image.text[0] != '\0' &&
-            registry_open(state_directory, &nova->image, &header_fd, err) < 0)
+            registry_open(state_directory, &nova->image, &header_fd, &wls, err) < 0)
                 return -1;
         if (header_fd < 0 && nova->image_below)
                 return wla_fail_hint(err, WLA_E_INPUT, hint_register,
                                      "an image of wlagent is below the instance's disk, but the "
                                      "instance's image is not registered");
-        if (header_fd >= 0 && add_line(domain, err) < 0)
+        if (header_fd >= 0 && add_line(domain, wls, err) < 0)
                 return wla_wrap(err, "image %s is encrypted", nova->image.text);
         *ret_header_fd = TAKE_FD(header_fd);
         return 0;

@@ -146,6 +146,8 @@ static int open_once(struct launch_disk *disk, const struct launch_place *place,
                 return set_secret(disk, place, err);
         if (disk->format == VOLUMED_FORMAT_ISECL && launch_disk_convert(disk, place, err) < 0)
                 return -1;
+        if (launch_disk_check_digest(disk, place, err) < 0)
+                return -1;
         if (disk->line.mode == DISK_DIRECT)
                 return open_direct(disk, place, err) < 0 ? wla_wrap(err, "opening its image") : 0;
         if (open_image(disk, place, err) < 0)

@@ -131,6 +131,7 @@ static int add_disk(struct vm *vm, const struct launch_disk *launched, struct wl
         disk->mode = launched->line.mode;
         disk->nova_image = launched->line.nova_image;
         disk->secret = launched->line.secret;
+        disk->flavor = launched->terms.verdict;
         disk->by_hand = vm->launch_by_hand;
         disk->arriving = vm->migrating && !vm->launch_by_hand && has_own_layer(disk->mode);
         return 0;
@@ -172,6 +173,7 @@ static int adopt(struct vm *vm, struct launch *launch, struct wla_error *err) {
                 if (!disk)
                         return wla_fail(err, WLA_E_UNAVAILABLE, "VM %s has ended meanwhile",
                                         vm->uuid.text);
+                disk->flavor = launched->terms.verdict;
                 if (take_lease(disk, launched, until_usec, err) < 0)
                         return -1;
                 report_opened(disk);

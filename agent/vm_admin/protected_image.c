@@ -44,6 +44,12 @@ static int need_key(const struct protected_disk *disk, struct wla_error *err) {
         return wla_fail_hint(err, WLA_E_INPUT, hint_key, "it does not say which key opens it");
 }
 
+/* Its key is fetched by the image's UUID, together with its flavor, instead of by the link in the header. */
+static bool is_wls_image(const struct protected_disk *disk, const struct luks2_header *header) {
+        return disk->key_id.scheme == KEY_SCHEME_WLS && disk->mode != DISK_DIRECT &&
+               header->image.key_id.scheme == KEY_SCHEME_HTTPS;
+}
+
 static int judge_header(const struct luks2_header *header, struct protected_disk *disk,
                         struct wla_error *err) {
         enum image_content content = IMAGE_CONTENT_RAW;
@@ -56,7 +62,7 @@ static int judge_header(const struct luks2_header *header, struct protected_disk
                         return -1;
                 break;
         case LUKS2_IMAGE:
-                if (disk->has_key_id)
+                if (disk->has_key_id && !is_wls_image(disk, header))
                         return wla_fail_hint(err, WLA_E_INPUT, hint_no_key,
                                              "its header says which key opens it: %s",
                                              header->image.key_id.text);
