@@ -573,7 +573,7 @@ static void reap(void) {
 }
 
 int main(int argc, char **argv) {
-        static const char *const folders[] = {"layers", "leases", "qemu", "conversions", "digests"};
+        static const char *const folders[] = {"layers", "leases", "qemu", "conversions"};
 
         if (argc != 5 || strcmp(argv[1], "--listen") != 0 || strcmp(argv[3], "--directory") != 0)
                 return 2;

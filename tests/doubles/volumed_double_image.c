@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "volume/image_digest.h"
@@ -33,6 +34,8 @@ int double_rebase(const struct volume_request *request, struct wla_error *err) {
 int double_digest(const char *path, const char *directory, struct volumed_reply *reply,
                   struct wla_error *err) {
         struct image_digest digest = IMAGE_DIGEST_NONE;
+
+        (void)mkdir(directory, 0700);
         _cleanup_close_ int directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 

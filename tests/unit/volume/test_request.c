@@ -345,9 +345,9 @@ END_TEST
 
 START_TEST(the_permit_table_is_that_of_the_protocol) {
         static const char *const permitted[_SESSION_STATE_MAX] = {
-                [SESSION_NEW] = "11000011111001111",   [SESSION_IMAGE] = "00110000000110000",
-                [SESSION_LAYER] = "00001000000000000", [SESSION_NO_LAYER] = "00000100000000000",
-                [SESSION_OPEN] = "00000000000000000",
+                [SESSION_NEW] = "110000111110011110",   [SESSION_IMAGE] = "001100000001100001",
+                [SESSION_LAYER] = "000010000000000000", [SESSION_NO_LAYER] = "000001000000000000",
+                [SESSION_OPEN] = "000000000000000000",
         };
 
         for (int state = 0; state < _SESSION_STATE_MAX; state++)
