@@ -249,6 +249,8 @@ static int fail_transfer(const struct transfer *transfer, struct wla_error *err)
                 return wla_fail(err, WLA_E_INPUT, "%s", details(transfer));
         case CURLE_OUT_OF_MEMORY:
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
+        case CURLE_SEND_FAIL_REWIND: /* it would have begun again */
+                return wla_fail(err, WLA_E_UNAVAILABLE, "the connection ended before the answer");
         default:
                 return wla_fail(err, WLA_E_UNAVAILABLE, "%s", details(transfer));
         }

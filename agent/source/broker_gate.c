@@ -106,13 +106,14 @@ static void tell(struct broker_gate *gate) {
 }
 
 /* Whether it was to be reached; *err tells why not. */
-static bool judge(int outcome, const struct http_answer *answer, struct wla_error *err) {
+static bool judge(const struct broker_gate *gate, int outcome, const struct http_answer *answer,
+                  struct wla_error *err) {
         if (outcome < 0)
                 return err->code != WLA_E_UNAVAILABLE && err->code != WLA_E_TIMEOUT;
         if (!from_proxy(answer))
                 return true;
-        (void)wla_fail_hint(err, WLA_E_UNAVAILABLE, hint_proxy, "the answer has status %u",
-                            answer->status);
+        (void)wla_fail_hint(err, WLA_E_UNAVAILABLE, hint_proxy, "%s answered with status %u",
+                            gate->name, answer->status);
         return false;
 }
 
@@ -142,7 +143,7 @@ static void look(struct broker_gate *gate, const struct deadline *deadline) {
         int outcome = http_perform(gate->http, &request, &answer, &err);
         (void)pthread_mutex_lock(&gate->lock);
 
-        if (judge(outcome, &answer, &err)) {
+        if (judge(gate, outcome, &answer, &err)) {
                 open_gate(gate);
                 return;
         }
@@ -194,7 +195,7 @@ int broker_gate_ask(struct broker_gate *gate, const struct http_request *request
                     struct http_answer *ret, struct wla_error *err) {
         uint64_t begun_usec = clock_now_usec();
         int outcome = http_perform(gate->http, request, ret, err);
-        bool answered = judge(outcome, ret, err);
+        bool answered = judge(gate, outcome, ret, err);
 
         (void)pthread_mutex_lock(&gate->lock);
         if (answered)
@@ -203,8 +204,8 @@ int broker_gate_ask(struct broker_gate *gate, const struct http_request *request
                 close_gate(gate, begun_usec, err);
         (void)pthread_mutex_unlock(&gate->lock);
 
-        if (outcome == 0 && answered)
-                return 0;
+        if (outcome == 0)
+                return answered ? 0 : -1;
         return wla_wrap(err, "%s %s", gate->name, request->url);
 }
 
