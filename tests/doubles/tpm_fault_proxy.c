@@ -3,7 +3,7 @@
 /* Sits between a program and swtpm, passes on real bytes, and does the damage it is told to.
  *
  *   tpm_fault_proxy --listen SOCKET --tpm SOCKET [--tpm-control SOCKET] [--capture FILE]
- *                   [--fault CODE:FIRST[-LAST]:ACTION]...
+ *                   [--least CODE:MICROSECONDS]... [--times FILE] [--fault CODE:FIRST[-LAST]:ACTION]...
  *
  * A fault strikes the FIRST to LAST (default FIRST) command of that command code, counted from 1 since
  * the start; code 0 counts every command.  The first fault that fits a command is the one.
@@ -21,6 +21,10 @@
  *   extend=PCR   extend a PCR of the SHA-256 bank before that
  *
  * --capture writes what crosses the TPM's side, both directions.
+ * --least makes each command of that code take at least that long, as a slow chip's do; code 0 is all others. While
+ * one is worked on, no other is.
+ * --times writes a line for each command: its code in hex, the number of the connection, and the microseconds of
+ * CLOCK_MONOTONIC at which the TPM began with it and had done.
  */
 
 #include <errno.h>
@@ -33,12 +37,14 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #define HEADER_SIZE  10u
 #define MESSAGE_MAX  4096u
 #define FAULTS_MAX   16u
 #define CLIENTS_MAX  64u
+#define PACES_MAX    8u
 #define CMD_INIT     2u /* of swtpm's control channel */
 #define NO_SESSIONS  0x8001u
 #define SESSIONS     0x8002u
@@ -66,6 +72,11 @@ struct fault {
         unsigned long seen;
 };
 
+struct pace {
+        uint32_t code;
+        uint64_t least_usec;
+};
+
 struct message {
         uint8_t data[MESSAGE_MAX];
         size_t size;
@@ -76,6 +87,11 @@ struct proxy {
         const char *tpm;
         const char *tpm_control;
         FILE *capture;
+        FILE *times;
+        struct pace paces[PACES_MAX];
+        size_t pace_count;
+        unsigned connections; /* so far */
+        unsigned numbers[1 + CLIENTS_MAX];
         struct fault faults[FAULTS_MAX];
         size_t fault_count;
         struct pollfd fds[1 + CLIENTS_MAX]; /* the first listens */
@@ -146,6 +162,36 @@ static int connect_to(const char *path) {
         if (fd >= 0)
                 (void)close(fd);
         return -1;
+}
+
+static uint64_t now_usec(void) {
+        struct timespec now;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+}
+
+static uint64_t least_usec(const struct proxy *proxy, uint32_t code) {
+        uint64_t least = 0;
+
+        for (size_t i = 0; i < proxy->pace_count; i++) {
+                if (proxy->paces[i].code == code)
+                        return proxy->paces[i].least_usec;
+                if (proxy->paces[i].code == 0)
+                        least = proxy->paces[i].least_usec;
+        }
+        return least;
+}
+
+static void keep_pace(const struct proxy *proxy, uint32_t code, uint64_t begun_usec) {
+        uint64_t end_usec = begun_usec + least_usec(proxy, code);
+        const struct timespec until = {
+                .tv_sec = (time_t)(end_usec / 1000000u),
+                .tv_nsec = (long)(end_usec % 1000000u * 1000u),
+        };
+
+        while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
+                ;
 }
 
 static void capture(struct proxy *proxy, const struct message *message) {
@@ -278,8 +324,23 @@ static enum outcome damage_answer(int fd, struct message *answer, const struct f
         return send_answer(fd, answer, answer->size);
 }
 
+/* Asks the TPM, at the pace of the command. */
+static int ask_at_pace(struct proxy *proxy, unsigned connection, struct message *message) {
+        uint32_t code = get_be32(message->data + 6);
+        uint64_t begun_usec = now_usec();
+        int r = ask_tpm(proxy, message);
+
+        keep_pace(proxy, code, begun_usec);
+        if (proxy->times) {
+                (void)fprintf(proxy->times, "%x %u %llu %llu\n", code, connection,
+                              (unsigned long long)begun_usec, (unsigned long long)now_usec());
+                (void)fflush(proxy->times);
+        }
+        return r;
+}
+
 /* One command, and what becomes of it. */
-static enum outcome serve(struct proxy *proxy, int fd) {
+static enum outcome serve(struct proxy *proxy, int fd, unsigned connection) {
         static const struct fault no_fault = {.action = EXTEND};
         struct message message = {0};
 
@@ -305,7 +366,7 @@ static enum outcome serve(struct proxy *proxy, int fd) {
         if (fault->action == FLUSH)
                 flush_objects(proxy);
 
-        if (ask_tpm(proxy, &message) < 0)
+        if (ask_at_pace(proxy, connection, &message) < 0)
                 return CLOSE;
         return damage_answer(fd, &message, fault);
 }
@@ -346,6 +407,14 @@ static struct fault parse_fault(const char *argument) {
         die_usage(argument);
 }
 
+static struct pace parse_pace(const char *argument) {
+        const char *at = argument;
+        struct pace pace = {.code = (uint32_t)parse_number(at, ':', &at, argument)};
+
+        pace.least_usec = parse_number(at, '\0', &at, argument);
+        return pace;
+}
+
 static void listen_on(struct proxy *proxy) {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -363,17 +432,20 @@ static void listen_on(struct proxy *proxy) {
 static void accept_client(struct proxy *proxy) {
         int fd = accept(proxy->fds[0].fd, NULL, NULL);
 
-        if (fd >= 0 && proxy->fd_count < 1 + CLIENTS_MAX)
+        if (fd >= 0 && proxy->fd_count < 1 + CLIENTS_MAX) {
+                proxy->numbers[proxy->fd_count] = ++proxy->connections;
                 proxy->fds[proxy->fd_count++] = (struct pollfd){.fd = fd, .events = POLLIN};
-        else if (fd >= 0)
+        } else if (fd >= 0)
                 (void)close(fd);
 }
 
 static void serve_clients(struct proxy *proxy) {
         for (size_t i = proxy->fd_count - 1; i > 0; i--)
-                if (proxy->fds[i].revents != 0 && serve(proxy, proxy->fds[i].fd) == CLOSE) {
+                if (proxy->fds[i].revents != 0 &&
+                    serve(proxy, proxy->fds[i].fd, proxy->numbers[i]) == CLOSE) {
                         (void)close(proxy->fds[i].fd);
                         proxy->fds[i] = proxy->fds[--proxy->fd_count];
+                        proxy->numbers[i] = proxy->numbers[proxy->fd_count];
                 }
 }
 
@@ -384,6 +456,8 @@ static void parse_arguments(struct proxy *proxy, int argc, char *argv[]) {
                 {"tpm-control", required_argument, NULL, 'c'},
                 {"capture", required_argument, NULL, 'w'},
                 {"fault", required_argument, NULL, 'f'},
+                {"least", required_argument, NULL, 'p'},
+                {"times", required_argument, NULL, 's'},
                 {NULL, 0, NULL, 0},
         };
         int option;
@@ -397,6 +471,10 @@ static void parse_arguments(struct proxy *proxy, int argc, char *argv[]) {
                         proxy->tpm_control = optarg;
                 else if (option == 'w')
                         proxy->capture = fopen(optarg, "we");
+                else if (option == 's')
+                        proxy->times = fopen(optarg, "we");
+                else if (option == 'p' && proxy->pace_count < PACES_MAX)
+                        proxy->paces[proxy->pace_count++] = parse_pace(optarg);
                 else if (option == 'f' && proxy->fault_count < FAULTS_MAX)
                         proxy->faults[proxy->fault_count++] = parse_fault(optarg);
                 else

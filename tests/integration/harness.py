@@ -89,9 +89,11 @@ class FaultProxy:
     def tcti(self):
         return f"swtpm:path={self.socket}"
 
-    def start(self, *faults):
+    def start(self, *faults, least=(), times=None):
+        """least: what commands cost at least, as "0x159:26000"; times: the file of what they did cost."""
         self.stop()
         words = [word for fault in faults for word in ("--fault", fault)]
+        words += [word for pace in least for word in ("--least", pace)] + (["--times", times] if times else [])
         self.process = subprocess.Popen(
             [os.path.join(BUILD, "tests", "doubles", "tpm_fault_proxy"), "--listen", self.socket, "--tpm",
              self.tpm.socket, "--tpm-control", self.tpm.socket + ".ctrl", *words], stdin=subprocess.DEVNULL)

@@ -54,8 +54,9 @@ counters            {"calls": {route: number}, "connections", "handshakes", "fai
                     was found for). hvs.report, wls.asked_kbs and kbs.released count what services did
                     among themselves
 requests            {"requests"}: the last 1000, oldest first: route, method, target, headers, number of the
-                    connection, version (HTTP/1.0, HTTP/1.1, HTTP/2), time (CLOCK_MONOTONIC, seconds), status, and
-                    the reason of a refusal, also where the wire has none
+                    connection, version (HTTP/1.0, HTTP/1.1, HTTP/2), time (CLOCK_MONOTONIC, seconds), status,
+                    the reason of a refusal, also where the wire has none, and the body's first kilobyte, but not of
+                    logins
 reports             {"reports"}: instance reports as WLS took them
 reset_counters      counters and requests start again
 fault               [route "*"], [times], [skip 0] and any of the members below: the next answers of the route,

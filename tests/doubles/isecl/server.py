@@ -16,12 +16,17 @@ from .wire import Answer, Refusal, Request
 
 LINE_MAX = 65536
 BODY_MAX = 16 * 1024 * 1024
+BODY_SHOWN = 1000
 IDLE_SECONDS = 600
 SERVICES = (cms, aas, hvs, wls, kbs)
 
 
 def all_routes(release):
     return [route for service in SERVICES for route in service.routes(release)]
+
+
+def shown(body):
+    return body[:BODY_SHOWN].decode("utf-8", "replace")
 
 
 class Server:
@@ -75,7 +80,7 @@ class Server:
             state.requests.append({"route": name, "method": request.method, "target": request.target,
                                    "headers": dict(request.headers.items()), "connection": request.connection,
                                    "version": request.version, "time": request.time, "status": answer.status,
-                                   "reason": reason})
+                                   "reason": reason, "body": "" if name == "aas.token" else shown(request.body)})
         return answer, fault
 
 

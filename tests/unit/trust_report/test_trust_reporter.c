@@ -84,7 +84,6 @@ struct host {
         struct http_client *http;
         struct broker_gate *gate;
         struct broker_token *token;
-        struct broker_gate *gate;
         sd_event *event;
         struct trust_reporter *reporter;
         unsigned kept;
@@ -105,7 +104,6 @@ static void open_road(struct host *host) {
         ck_assert_int_eq(broker_token_new(host->http, url, "wla", password, &host->token, &err), 0);
         ck_assert_int_eq(broker_gate_new(host->http, "WLS", host->url, &host->gate, &err), 0);
         wla_secret_free(password);
-        ck_assert_int_eq(broker_gate_new(host->http, "WLS", host->url, &host->gate, &err), 0);
 }
 
 static void start(struct host *host) {
@@ -153,7 +151,6 @@ static void host_close(struct host *host) {
         trust_reporter_free(host->reporter);
         broker_gate_free(host->gate);
         broker_token_free(host->token);
-        broker_gate_free(host->gate);
         http_client_free(host->http);
         broker_stop(host->broker);
         sd_event_unref(host->event);
