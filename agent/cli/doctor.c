@@ -6,17 +6,18 @@
 
 #include "cli/command.h"
 
-enum { JSON };
+enum { ONLINE, JSON };
 
 static const struct command_option options[] = {
+        [ONLINE] = {"online", NULL, "ask WLS and AAS too, which takes a login"},
         [JSON] = {"json", NULL, "print a JSON object"},
         {0},
 };
 
 static void (*const checks[])(struct doctor *doctor) = {
-        doctor_check_tpm,     doctor_check_memory,  doctor_check_state,
-        doctor_check_keys,    doctor_check_daemon,  doctor_check_ocicrypt,
-        doctor_check_clients, doctor_check_libvirt, doctor_check_volumes,
+        doctor_check_tpm,     doctor_check_memory,   doctor_check_state,   doctor_check_keys,
+        doctor_check_daemon,  doctor_check_ocicrypt, doctor_check_clients, doctor_check_libvirt,
+        doctor_check_volumes, doctor_check_wls,
 };
 
 static const char *const finding_words[] = {
@@ -83,6 +84,7 @@ static enum outcome run(struct invocation *invocation, const struct arguments *a
                 .invocation = invocation,
                 .root = "",
                 .json = arguments->option[JSON] != NULL,
+                .online = arguments->option[ONLINE] != NULL,
                 .writer = JSON_WRITER,
         };
 

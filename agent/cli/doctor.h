@@ -24,6 +24,7 @@ struct doctor {
         const char
                 *root; /* stands before paths of the host that no option names; "" but in tests */
         bool json;
+        bool online; /* services may be asked */
         struct json_writer writer;
         unsigned count[FINDING_FAILURE + 1];
 };
@@ -45,3 +46,4 @@ void doctor_check_ocicrypt(struct doctor *doctor);
 void doctor_check_clients(struct doctor *doctor);
 void doctor_check_libvirt(struct doctor *doctor);
 void doctor_check_volumes(struct doctor *doctor);
+void doctor_check_wls(struct doctor *doctor);

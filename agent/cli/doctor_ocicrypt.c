@@ -56,13 +56,29 @@ static const char *socket_path(const char *address) {
         return address[0] == '/' ? address : NULL;
 }
 
+/* Also over a link, as /var/run is one to /run: Intel SecL's documents write that. */
+static bool is_same(const char *path, const char *socket) {
+        const char *name = strrchr(path, '/');
+        const char *socket_name = strrchr(socket, '/');
+        _cleanup_free_ char *directory = strndup(path, (size_t)(name - path) + 1);
+        _cleanup_free_ char *socket_directory = strndup(socket, (size_t)(socket_name - socket) + 1);
+        _cleanup_free_ char *real = directory ? realpath(directory, NULL) : NULL;
+        _cleanup_free_ char *socket_real = socket_directory ? realpath(socket_directory, NULL)
+                                                            : NULL;
+
+        if (strcmp(path, socket) == 0)
+                return true;
+        return real && socket_real && strcmp(name, socket_name) == 0 &&
+               strcmp(real, socket_real) == 0;
+}
+
 static void check_grpc(struct providers *providers, const char *name, const char *address) {
         const char *path = socket_path(address);
 
         if (address[0] == '/')
                 doctor_report(providers->doctor, FINDING_FAILURE, check_name, remedy_unix,
                               "%s: provider %s has a bare path as address", providers->path, name);
-        else if (path && strcmp(path, providers->doctor->config->keyprovider.socket) == 0)
+        else if (path && is_same(path, providers->doctor->config->keyprovider.socket))
                 add_name(providers, name);
 }
 

@@ -226,6 +226,16 @@ class Ocicrypt(DoctorTest):
         self.finds("warning", "ocicrypt-config", '"cmd" of provider wlagent shadows its "grpc"$', 'remove "cmd" or "grpc"')
         self.finds("ok", "ocicrypt-config", "these providers lead to this agent: wlagent$")
 
+    def test_a_link_that_leads_here(self):
+        link = os.path.join(self.directory, "link")
+        os.symlink(self.agent.run_directory, link)
+        self.provide(isecl={"grpc": f"unix://{link}/wlagent.sock"})
+        self.finds("ok", "ocicrypt-config", "these providers lead to this agent: isecl$")
+        self.provide(isecl={"grpc": f"unix://{link}/other.sock"})
+        self.refused("no provider in it leads to ")
+        self.provide(isecl={"grpc": f"unix://{link}-none/wlagent.sock"})
+        self.refused("no provider in it leads to ")
+
     def test_names_that_lead_here(self):
         self.provide(wlagent={"grpc": f"unix://{self.agent.socket}"}, isecl={"grpc": f"unix:{self.agent.socket}"},
                      tool={"cmd": {"path": "/usr/bin/tool"}}, kms={"grpc": "kms.example:443"})

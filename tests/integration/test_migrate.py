@@ -340,7 +340,7 @@ class Plan(MigrateTest):
 class Hooks(MigrateTest):
     def test_of_the_site(self):
         self.host_4()
-        for text, kind, pattern in ((HOOK.replace("exit 0\n", "/usr/local/sbin/site\n"), "by_hand", "it runs Intel's agent"),
+        for text, kind, pattern in ((HOOK.replace("exit 0\n", "/usr/local/sbin/site\n"), "by_hand", "runs Intel's agent"),
                                     ("#!/bin/sh\n/usr/local/sbin/site\n", "kept", "site's own hook")):
             self.put("etc/libvirt/hooks/qemu", text, 0o755)
             self.assertNotIn(("remove", "etc/libvirt/hooks/qemu"), self.changes())
@@ -372,8 +372,9 @@ class Apply(MigrateTest):
         self.assertEqual(self.credential("aas-password"), PASSWORD)
         self.assertEqual(self.credential("binding-key-secret"), BINDING)
         self.assertEqual(self.credential("signing-key-secret"), SIGNING)
-        for name, facts in {f"{ETC}/bindingkey.json": (0, WLAGENT, 0o640), f"{ETC}/signingkey.json": (0, WLAGENT, 0o640),
-                            f"{ETC}/signingkey.pem": (0, WLAGENT, 0o640), f"{ETC}/bindingkey.pem": (TAGENT, WLAGENT, 0o640),
+        shared = (0, WLAGENT, 0o640)
+        for name, facts in {f"{ETC}/bindingkey.json": shared, f"{ETC}/signingkey.json": shared,
+                            f"{ETC}/signingkey.pem": shared, f"{ETC}/bindingkey.pem": (TAGENT, WLAGENT, 0o640),
                             ETC: (0, 0, 0o755), f"{ETC}/certs": (0, 0, 0o755), f"{ETC}/config.yml": (0, 0, 0o600),
                             f"{ETC}/certs/trustedca/3d4a1e9f0.pem": (0, 0, 0o644), MINE: (0, 0, 0o644),
                             NETWORK: (0, 0, 0o644), BACKUP: (0, 0, 0o700)}.items():
@@ -523,7 +524,7 @@ class Refusals(MigrateTest):
 
     def test_incomplete(self):
         for text, subject, pattern in (
-                (RELEASE_4.replace("  apiurl: https://wls.example:5000/wls/v1\n", "  apiurl: \"\"\n"), "wls.apiurl", "not set"),
+                (RELEASE_4.replace("https://wls.example:5000/wls/v1", '""'), "wls.apiurl", "not set"),
                 (RELEASE_4.replace("https://aas", "http://aas"), "aas.baseurl", "https"),
                 (RELEASE_4.replace("wla-service", '""'), "wla", "no user"),
                 (RELEASE_4.replace(PASSWORD, '""'), "wla", "no password"),
