@@ -488,6 +488,81 @@ class Undo(MigrateTest):
                 for name, facts in self.snapshot().items() if BACKUP not in name}
 
 
+SYSTEMCTL = """\
+#!/bin/sh
+echo "$*" >>/calls
+case $1 in
+is-active) exit "$(cat /active)" ;;
+*) exit "$(cat /outcome)" ;;
+esac
+"""
+
+
+class Services(MigrateTest):
+    """Without --root: wlagent runs where the tree is the root, with a systemctl that only writes down."""
+
+    def setUp(self):
+        super().setUp()
+        self.host_4()
+        for name in ("usr/bin", "usr/lib", "usr/lib64", "dev"):
+            self.make(name)
+        for name in ("bin", "lib", "lib64"):
+            self.link(name, f"usr/{name}")
+        self.put("usr/local/sbin/systemctl", SYSTEMCTL, 0o755)
+        self.put("calls", "")
+        shutil.copy(running.WLAGENT, self.path("wlagent-under-test"))
+        self.answers(active=0, outcome=0)
+        if self.inside("/bin/true").returncode:
+            self.skipTest("no mounts are allowed here")
+
+    def answers(self, **codes):
+        for name, code in codes.items():
+            self.put(name, f"{code}\n")
+
+    def inside(self, *command):
+        binds = " && ".join(f"mount --rbind /{name} {self.path(name)}"
+                            for name in ("usr/bin", "usr/lib", "usr/lib64", "dev"))
+        script = f'{binds} && exec chroot {self.root} "$@"'
+        return subprocess.run(["unshare", "--mount", "sh", "-c", script, "sh", *command], capture_output=True, text=True,
+                              check=False, timeout=120, stdin=subprocess.DEVNULL,
+                              env={**os.environ, "PATH": "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"})
+
+    def run_migrate(self, *arguments, code=0):
+        done = self.inside("/wlagent-under-test", "migrate", *arguments)
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        calls = self.text("calls").splitlines()
+        self.put("calls", "")
+        return calls, done.stderr
+
+    def test_a_service_that_runs(self):
+        before = self.snapshot(directory_times=False)
+        self.assertEqual(self.run_migrate()[0], [])
+        self.assertEqual(self.run_migrate("--apply")[0],
+                         ["is-active wlagent.service", "stop wlagent.service", "daemon-reload"])
+        self.answers(active=3)
+        self.run_migrate("--apply")
+        self.assertEqual(self.run_migrate("--undo")[0], ["daemon-reload", "start wlagent.service"])
+        self.answers(active=0)
+        self.same(before)
+
+    def test_one_that_does_not(self):
+        self.answers(active=3)
+        self.assertEqual(self.run_migrate("--apply")[0], ["is-active wlagent.service", "daemon-reload"])
+        self.assertEqual(self.run_migrate("--undo")[0], ["daemon-reload"])
+
+    def test_systemctl_fails(self):
+        before = self.snapshot(directory_times=False)
+        self.answers(outcome=5)
+        calls, said = self.run_migrate("--apply", code=1)
+        self.assertEqual(calls, ["is-active wlagent.service", "stop wlagent.service"])
+        self.assertIn("'systemctl stop wlagent.service' has failed", said)
+        self.assertTrue(os.path.lexists(self.path("etc/systemd/system/wlagent.service")))
+        self.run_migrate("--undo", code=1)
+        self.answers(outcome=0)
+        self.run_migrate("--undo")
+        self.same(before)
+
+
 class Forget(MigrateTest):
     def test_after_an_apply(self):
         self.host_4()
