@@ -29,21 +29,18 @@ static void make_letters(const struct command *command,
                 *to++ = '+';
         *to++ = ':';
         *to++ = 'h';
-        for (const struct command_option *option = command->options; option && option->name;
-             option++) {
-                if (option->letter == 0)
-                        continue;
-                *to++ = option->letter;
-                if (option->value)
+        for (const struct command_letter *at = command->letters; at && at->letter; at++) {
+                *to++ = at->letter;
+                if (command->options[at->option].value)
                         *to++ = ':';
         }
         *to = '\0';
 }
 
 static int place_of_letter(const struct command *command, int option) {
-        for (int i = 0; command->options && command->options[i].name; i++)
-                if (command->options[i].letter != 0 && command->options[i].letter == option)
-                        return i;
+        for (const struct command_letter *at = command->letters; at && at->letter; at++)
+                if (at->letter == option)
+                        return at->option;
         return option;
 }
 

@@ -17,7 +17,12 @@ struct command_option {
         const char *name;
         const char *value; /* what --help calls its value; NULL: a switch */
         const char *help;
-        char letter; /* a short form besides, or 0 */
+};
+
+/* A short form of an option besides its name. */
+struct command_letter {
+        char letter;
+        int option; /* its place in the table */
 };
 
 enum operand {
@@ -56,6 +61,7 @@ struct command {
         enum operand operand;
         bool one_line_errors; /* the hint goes in parentheses, for programs that read stderr */
         const struct command_option *options; /* ends with {0}; NULL: none */
+        const struct command_letter *letters; /* ends with {0}; NULL: none */
         /* Ends with NULL; then the operand is words and there is no run(). */
         const struct command *const *subcommands;
         enum outcome (*run)(struct invocation *invocation, const struct arguments *arguments,

@@ -176,7 +176,7 @@ static int remove_file(const char *root, const char *directory, const char *name
 
         if (make_path(root, directory, name, path, err) < 0)
                 return -1;
-        if (unlink(path) < 0 && errno != ENOENT)
+        if (unlinkat(AT_FDCWD, path, 0) < 0 && errno != ENOENT)
                 return directory_path_fail(errno, "removing", path, err);
         return 0;
 }

@@ -59,16 +59,24 @@ static void print_row(const char *name, const char *text) {
         (void)printf("  %-*s  %s\n", NAME_WIDTH, name, text);
 }
 
+static char letter_of(const struct command *command, int option) {
+        for (const struct command_letter *at = command->letters; at && at->letter; at++)
+                if (at->option == option)
+                        return at->letter;
+        return '\0';
+}
+
 static void print_options(const struct command *command) {
         (void)puts("\nOptions:");
 
         for (const struct command_option *option = command->options; option && option->name;
              option++) {
-                const char letter[] = {',', ' ', '-', option->letter, '\0'};
+                char letter[] = ", -?";
                 char name[64];
 
+                letter[3] = letter_of(command, (int)(option - command->options));
                 (void)snprintf(name, sizeof(name), "--%s%s%s%s", option->name,
-                               option->letter ? letter : "", option->value ? " " : "",
+                               letter[3] ? letter : "", option->value ? " " : "",
                                option->value ? option->value : "");
                 print_row(name, option->help);
         }

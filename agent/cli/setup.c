@@ -17,11 +17,13 @@ static const struct command_option options[] = {
         [SETUP_REPLACE] = {"replace", NULL,
                            "make a new binding key; keys for the present one are lost"},
         [SETUP_FORCE] = {"force", NULL, "do a task again although it is done"},
-        [SETUP_FILE] = {"file", "FILE", "take answers for tasks from there", 'f'},
+        [SETUP_FILE] = {"file", "FILE", "take answers for tasks from there"},
         [SETUP_ROOT] = {"root", "DIR", "put credentials and drop-ins of units below DIR"},
         [SETUP_JSON] = {"json", NULL, "print a JSON object"},
         {0},
 };
+
+static const struct command_letter letters[] = {{'f', SETUP_FILE}, {0}};
 
 /* The owner's share of the persistent handles (TCG Registry of Reserved TPM 2.0 Handles, section 2.3),
  * without the one of the storage key. */
@@ -225,5 +227,6 @@ const struct command command_setup = {
                    "environment that they take.",
         .operand = OPERAND_TASK,
         .options = options,
+        .letters = letters,
         .run = run,
 };

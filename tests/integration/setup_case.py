@@ -73,6 +73,17 @@ class SetupCase(unittest.TestCase):
         self.assertNotIn(double.users["wla"], done.stderr.decode() + done.stdout.decode())
         return done
 
+    def killed_at_each_step(self, check, task, *options, **answers):
+        """Before each change of the disk, one run each; the last is not killed. Returns how many were."""
+        preload = os.path.join(running.BUILD, "tests", "integration", "libkill_at_step.so")
+        for step in range(1, 200):
+            done = self.setup_task(task, *options, check=False, LD_PRELOAD=preload, KILL_AT_STEP=str(step), **answers)
+            if done.returncode == 0:
+                return step - 1
+            self.assertEqual(done.returncode, -9, done.stderr)
+            check()
+        raise AssertionError("it never ends")
+
     def requests(self, route=None):
         return [request for request in double.requests()["requests"] if route in (None, request["route"])]
 

@@ -75,6 +75,15 @@ class Downloaded(SetupCase):
         self.assertEqual(read(self.file), read(double.root_ca))
         self.assertEqual(len(self.requests(ROUTE)), 2)
 
+    def test_killed_at_each_step(self):
+        def check():
+            self.assertIn([name for name in self.stored() if not name.startswith(".")],
+                          ([], [os.path.basename(self.file)]))
+
+        self.assertGreater(self.killed_at_each_step(check, TASK, "--force"), 3)
+        self.assertEqual(read(self.file), read(double.root_ca))
+        self.assertIn("unchanged", self.says(TASK))
+
     def test_as_json(self):
         found = json.loads(self.says(TASK, "--json"))
         self.assertEqual([(task["task"], task["result"]) for task in found["tasks"]], [(TASK, "done")])

@@ -4,6 +4,8 @@ tasks get their answers."""
 
 import json
 import os
+import re
+import shutil
 import stat
 import subprocess
 
@@ -117,6 +119,20 @@ class Service(ServiceCase):
         self.says(TASK, "--force")
         self.assertEqual(facts(path), before)
 
+    def test_systemd_takes_the_unit_with_its_drop_ins(self):
+        if not shutil.which("systemd-analyze"):
+            self.skipTest("needs systemd-analyze")
+        self.setup_task(TASK, **self.without_encryption())
+        unit = os.path.join(os.path.dirname(self.units), "wlagentd.service")
+        with open(os.path.join(running.BUILD, "packaging", "systemd", "wlagentd.service"), encoding="utf-8") as file:
+            text = file.read()
+        with open(unit, "w", encoding="utf-8") as file:
+            file.write(re.sub("=/.*/wlagentd", f"={running.WLAGENTD}", text))
+        self.assertEqual(sorted(os.listdir(self.units)), ["credential-aas-password.conf", "intel-secl.conf"])
+        done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False,
+                              env={**os.environ, "SYSTEMD_UNIT_PATH": os.path.dirname(unit) + ":"})
+        self.assertEqual([line for line in done.stderr.splitlines() if "wlagent" in line], [])
+
     def test_second_run_changes_nothing(self):
         self.says(TASK)
         network = os.path.join(self.units, "intel-secl.conf")
@@ -128,6 +144,33 @@ class Service(ServiceCase):
         self.assertEqual([facts(path) for path in (self.drop_in, self.encrypted)], before)
         self.assertIn("the password is stored again with --force", self.says(TASK, WLA_SERVICE_PASSWORD="other"))
         self.assertEqual(self.decrypted(), double.users["wla"])
+
+    def test_killed_at_each_step(self):
+        """Every file is the old one or the new one, and the next run mends the rest."""
+        first, second = double.urls["wls"], "https://wls.example:5000/wls/v1"
+        self.says(TASK)
+
+        def check():
+            seen.add((self.options()["WLS.ServerURL"] == second, self.decrypted() == "swordfish"))
+
+        seen = set()
+        new = {"WLS_API_URL": second, "WLA_SERVICE_PASSWORD": "swordfish"}
+        self.assertGreater(self.killed_at_each_step(check, TASK, "--force", **new), 6)
+        self.assertLessEqual({(False, False), (True, True)}, seen)
+        self.assertEqual((self.options()["WLS.ServerURL"], self.decrypted()), (second, "swordfish"))
+        self.assertIn("done", self.says(TASK, WLS_API_URL=first))
+        self.assertIn("unchanged", self.says(TASK))
+
+    def test_killed_while_the_kind_of_the_credential_changes(self):
+        def check():
+            plain = os.path.exists(os.path.join(self.units, "credential-aas-password.conf"))
+            self.assertEqual(read(self.plain).decode() if plain else self.decrypted(), double.users["wla"])
+
+        self.says(TASK)
+        self.killed_at_each_step(check, TASK, "--force", **self.without_encryption())
+        self.assertFalse(os.path.exists(self.encrypted))
+        self.killed_at_each_step(check, TASK, "--force")
+        self.assertFalse(os.path.exists(self.plain))
 
     def test_what_is_told_anew_is_changed_and_the_rest_stays(self):
         self.says(TASK, LOG_LEVEL="error", KBS_BASE_URL="https://kbs.example:9443/v1")

@@ -62,12 +62,15 @@ END_TEST
 
 START_TEST(letters_and_an_operand_that_may_be_missing) {
         static const struct command_option with_letters[] = {
-                [JSON] = {"json", NULL, "x", 'j'},
-                [OUTPUT] = {"output", "FILE", "x", 'o'},
+                [JSON] = {"json", NULL, "x"},
+                [OUTPUT] = {"output", "FILE", "x"},
                 {0},
         };
-        static const struct command task = {
-                .name = "task", .operand = OPERAND_TASK, .options = with_letters};
+        static const struct command_letter letters[] = {{'j', JSON}, {'o', OUTPUT}, {0}};
+        static const struct command task = {.name = "task",
+                                            .operand = OPERAND_TASK,
+                                            .options = with_letters,
+                                            .letters = letters};
         struct wla_error err = {0};
         struct arguments arguments;
         bool help = false;

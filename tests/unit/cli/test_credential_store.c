@@ -232,15 +232,9 @@ START_TEST(what_cannot_be_written_leaves_the_old_one) {
 END_TEST
 
 START_TEST(names_and_sizes_are_checked) {
-        static const char *const names[] = {
-                "",
-                "a/b",
-                "..",
-                "A",
-                "a b",
-                "a:b",
-                "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-                "aaaaaaaaaaaaa"};
+        static const char long_name[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                                        "aaaaaaa";
+        static const char *const names[] = {"", "a/b", "..", "A", "a b", "a:b", long_name};
         _cleanup_secret_ struct wla_secret *secret = NULL;
         struct credential_place place;
         struct wla_error err = {0};
