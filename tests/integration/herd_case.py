@@ -18,6 +18,7 @@ import wls_case
 from isecl_case import double
 
 RSA_DECRYPT = 0x159
+PCR_EXTEND = 0x182
 STREAMS = 30  # on one connection; the default of MaxStreams= is 32
 
 Answer = collections.namedtuple("Answer", "end status message")  # end: CLOCK_MONOTONIC
@@ -74,7 +75,7 @@ class Burst:
 
 class OtherUser(threading.Thread):
     """Extends a PCR every now and then, as IMA or a measuring boot tool does, on a connection of its own, and notes
-    how long each time took."""
+    when each began and how long it took."""
 
     def __init__(self, path, pause):
         super().__init__(daemon=True)
@@ -88,19 +89,19 @@ class OtherUser(threading.Thread):
         authorisation = struct.pack(">IHBH", 0x40000009, 0, 0, 0)
         digests = struct.pack(">IH", 1, 0x000b) + bytes(32)
         body = struct.pack(">II", 16, len(authorisation)) + authorisation + digests
-        command = struct.pack(">HII", 0x8002, 10 + len(body), 0x182) + body
+        command = struct.pack(">HII", 0x8002, 10 + len(body), PCR_EXTEND) + body
         while not self.ended.wait(self.pause):
             begun = time.monotonic()
             self.socket.sendall(command)
             answer = self.socket.recv(4096)
-            self.waits.append(time.monotonic() - begun)
+            self.waits.append((begun, time.monotonic() - begun))
             assert answer[6:10] == bytes(4), answer.hex()
 
     def stop(self):
         self.ended.set()
         self.join()
         self.socket.close()
-        return sorted(self.waits)
+        return self.waits
 
 
 Command = collections.namedtuple("Command", "code connection begin end")
@@ -134,6 +135,12 @@ class HerdCase(wls_case.WlsTest):
         self.addCleanup(self.proxy.stop)
         self.agent.write_config(TPM={"Device": self.proxy.tcti})
         super().start(**options)
+
+    def restart_with(self, tpm_usec):
+        self.agent.stop()
+        self.proxy.stop()
+        self.tpm_usec = tpm_usec
+        self.start()
 
     def commands(self, since=0.0):
         """What the TPM has done: [Command], times in seconds of CLOCK_MONOTONIC."""

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many keys of a broker at once, and a broker that is away, hangs, or comes back meanwhile. How fast it is,
+`tests/bench/run herd` measures; nothing here depends on the speed of the machine."""
+
+import time
+
+from grpc import StatusCode
+
+import harness
+import herd_case
+import relay
+from isecl_case import double
+
+OUT_OF_REACH = r"WLS https://localhost:\d+/wls/v1 has been out of reach since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC: "
+
+
+class Herd(herd_case.HerdCase):
+    timeout = 120
+
+    def assert_all_opened(self, answers):
+        self.assertEqual([answer and answer.message for answer in answers if not answer or answer.status != 0], [])
+
+    def test_sixty_keys(self):
+        """One call for each, over one connection; whoever else uses the TPM waits for what it is at, and not for the
+        herd."""
+        self.warm_up()
+        packets = self.make_packets(60)
+        other = herd_case.OtherUser(self.proxy.socket, 0.02)
+        other.start()
+        burst = self.burst(packets)
+        self.assert_all_opened(burst.collect(110))
+        waits = other.stop()
+        self.assertEqual(sorted(self.calls_of_keys().values()), [1] * 60)
+        self.assertEqual(self.relay.most, 1)
+        commands = self.commands(burst.begun)
+        opened = [command for command in commands if command.code == herd_case.RSA_DECRYPT]
+        self.assertEqual(len(opened), 60)
+        for (asked, took), theirs in zip(waits, (one for one in self.commands() if one.code == herd_case.PCR_EXTEND)):
+            before = sum(asked <= command.begin <= theirs.begin for command in opened)
+            self.assertLessEqual(before, 2, took)
+
+    def test_fetches_go_on_while_the_tpm_works(self):
+        self.restart_with(tpm_usec=200000)
+        self.warm_up()
+        burst = self.burst(self.make_packets(14))
+        self.assert_all_opened(burst.collect(110))
+        opened = [command for command in self.commands(burst.begun) if command.code == herd_case.RSA_DECRYPT]
+        asked = [request["time"] for request in double.requests()["requests"] if request["route"] == "wls.keys"]
+        overlapping = sum(any(command.begin <= at <= command.end for command in opened) for at in asked)
+        self.assertEqual((len(opened), len(asked)), (14, 14))
+        self.assertGreater(overlapping, 4)  # one after the other there would be none
+
+    def test_broker_away_for_a_while(self):
+        self.warm_up()
+        burst = self.burst(self.make_packets(60))
+        burst.collect(60, until=10)
+        self.relay.change(relay.RESETS)
+        burst.collect(5)
+        looks = self.relay.accepted
+        self.relay.change(relay.PASSES)
+        answers = burst.collect(110)
+        self.assert_all_opened(answers)
+        calls = self.calls_of_keys()
+        self.assertEqual((len(calls), max(calls.values())), (60, min(2, max(calls.values()))))
+        # Four workers' requests at most were lost; after that one looks, at least a quarter of a second apart.
+        self.assertLess(looks, 4 + 5 / 0.25)
+        self.assertRegex(self.agent.log_text(), r"WLS \S+ is out of reach: ")
+        self.assertRegex(self.agent.log_text(), r"WLS \S+ is within reach again")
+
+
+class Away(herd_case.HerdCase):
+    timeout = 4
+    tpm_usec = 0
+
+    def assert_in_time(self, answers, begun):
+        """Not before nearly all the time is used up, and not long after."""
+        for answer in answers:
+            self.assertIsNotNone(answer)
+            self.assertTrue(self.timeout - 1 < answer.end - begun < self.timeout + 20, answer)
+
+    def test_all_hear_why_in_time(self):
+        self.warm_up()
+        self.relay.change(relay.REFUSES)
+        burst = self.burst(self.make_packets(20))
+        answers = burst.collect(60)
+        self.assert_in_time(answers, burst.begun)
+        for answer in answers:
+            self.assertEqual(answer.status, StatusCode.UNAVAILABLE.value[0], answer)
+            self.assertRegex(answer.message, OUT_OF_REACH)
+        self.relay.change(relay.PASSES)
+        self.opens(self.key())
+
+    def test_authentication_service_away(self):
+        self.relay.change(relay.REFUSES)
+        burst = self.burst(self.make_packets(10))
+        answers = burst.collect(60)
+        self.assert_in_time(answers, burst.begun)
+        for answer in answers:
+            self.assertRegex(answer.message, r"AAS https://localhost:\d+/aas/v1 has been out of reach since 20")
+        self.relay.change(relay.PASSES)
+        self.opens(self.key())
+        self.assertEqual(self.calls("aas.token"), 1)
+
+    def test_local_keys_open_meanwhile(self):
+        self.agent.import_key("image", bytes(32))
+        self.relay.change(relay.HANGS)
+        burst = self.burst(self.make_packets(20))
+        for _ in range(3):
+            self.assertEqual(self.client.unwrap(harness.wrap_packet("local:///image", bytes(32), herd_case.wls_case.OPTIONS)),
+                             herd_case.wls_case.OPTIONS)
+        self.assertEqual(burst.answers, {})
+        self.assert_in_time(burst.collect(60), burst.begun)
+
+
+class Hangs(herd_case.HerdCase):
+    """Whatever hangs costs a pull its time limit, and the next pull nothing."""
+
+    timeout = 5
+    tpm_usec = 0
+
+    def hangs_and_then_works(self, undo):
+        key = self.key()
+        begun = time.monotonic()
+        with self.assertRaises(harness.grpc.RpcError) as caught:
+            self.client.unwrap(self.packet(key), timeout=60)
+        took = time.monotonic() - begun
+        self.assertIn(caught.exception.code(), (StatusCode.DEADLINE_EXCEEDED, StatusCode.UNAVAILABLE))
+        self.assertTrue(self.timeout - 1 < took < self.timeout + 20, took)
+        undo()
+        self.opens(key)
+
+    def test_after_the_connection_is_accepted(self):
+        self.relay.change(relay.HANGS)
+        self.hangs_and_then_works(lambda: self.relay.change(relay.PASSES))
+
+    def test_in_the_handshake(self):
+        double.tls(fault="no_handshake", http2=self.http2)
+        self.hangs_and_then_works(lambda: double.tls(http2=self.http2))
+
+    def test_before_headers_and_within_the_body(self):
+        for knobs in ({"delay": 1000}, {"slice": 1, "pause": 10}):
+            with self.subTest(**knobs):
+                double.clear_faults()
+                double.fault(route="wls.keys", times=1, **knobs)
+                self.hangs_and_then_works(double.clear_faults)
+
+    def test_with_the_connection_that_is_kept(self):
+        """All that is sent on it is swallowed; a new one would do."""
+        self.warm_up()
+        before = double.counters()["connections"]
+        double.stall()
+        self.hangs_and_then_works(lambda: None)
+        self.assertGreater(double.counters()["connections"], before)
+
+
+class HangsOverHttp1(Hangs):
+    http2 = False
