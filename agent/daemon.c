@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "config/restart.h"
 #include "control/image_keys.h"
 #include "control/status.h"
 #include "front_doors.h"
@@ -21,6 +22,7 @@
 #include "keyprovider/service.h"
 #include "loop/lane.h"
 #include "loop/pool.h"
+#include "reporting.h"
 #include "source/local.h"
 #include "source/wls_road.h"
 #include "tpm/bind_opener.h"
@@ -50,6 +52,7 @@ struct daemon {
         struct lane *tpm_lane;
         struct local_source *local;
         struct wls_road *wls;
+        struct trust_reporter *reporter; /* NULL: no reports are made */
         struct key_routes routes;
         struct pool *pool;
         struct pool *broker_pool; /* for what waits for key brokers; NULL without any */
@@ -120,6 +123,7 @@ static void refresh_metrics(struct daemon *daemon) {
         metrics_set(METRIC_SECURE_HEAP_BYTES, wla_secret_heap_used());
         metrics_set(METRIC_VMS, lifecycle_count(daemon->lifecycle));
         metrics_set(METRIC_VOLUMES_OPEN, lifecycle_open_disks(daemon->lifecycle));
+        metrics_set(METRIC_TRUST_REPORTS_WAITING, trust_reporter_waiting(daemon->reporter));
 }
 
 /* A full disk must not fill the journal as well: the first failure in a row is told. */
@@ -152,10 +156,13 @@ static int write_status(void *self, struct buf *reply, struct wla_error *err) {
         int outcome = binding_key_info_read(first->agent.state_directory, &binding_key, &problem);
 
         _cleanup_buf_ struct buf vms = BUF_WITH_LIMIT(CONTROL_PAYLOAD_MAX);
-        if (lifecycle_write_json(daemon->lifecycle, &vms, err) < 0)
+        _cleanup_buf_ struct buf reports = BUF_WITH_LIMIT(CONTROL_PAYLOAD_MAX);
+        if (lifecycle_write_json(daemon->lifecycle, &vms, err) < 0 ||
+            trust_reporter_write_json(daemon->reporter, &reports, err) < 0)
                 return wla_wrap(err, "writing the status");
         const char *vms_text = buf_text(&vms, err);
-        if (!vms_text)
+        const char *reports_text = buf_text(&reports, err);
+        if (!vms_text || !reports_text)
                 return -1;
 
         struct wls_state broker;
@@ -179,6 +186,7 @@ static int write_status(void *self, struct buf *reply, struct wla_error *err) {
                 .binding_key_pcrs = outcome == 0 ? binding_key.pcrs : 0,
                 .broker = has_broker ? &broker : NULL,
                 .vms = vms_text,
+                .reports = reports_text,
         };
         return daemon_status_write(&status, reply, err);
 }
@@ -227,32 +235,6 @@ static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info,
         return 0;
 }
 
-/* What a reload cannot change while the daemon runs. */
-static void tell_what_needs_a_restart(const struct config *first, const struct config *next) {
-        const struct {
-                const char *name;
-                bool differs;
-        } options[] = {
-                {"StateDirectory=",
-                 strcmp(first->agent.state_directory, next->agent.state_directory) != 0},
-                {"RuntimeDirectory=",
-                 strcmp(first->agent.runtime_directory, next->agent.runtime_directory) != 0},
-                {"ControlSocket=",
-                 strcmp(first->agent.control_socket, next->agent.control_socket) != 0},
-                {"AllowUnlockedMemory=",
-                 first->agent.allow_unlocked_memory != next->agent.allow_unlocked_memory},
-                {"WorkerThreads=", first->agent.worker_threads != next->agent.worker_threads},
-                {"Socket=", strcmp(first->keyprovider.socket, next->keyprovider.socket) != 0},
-                {"Device=", strcmp(first->tpm.device, next->tpm.device) != 0},
-                {"VolumeSocket=", strcmp(first->volumes.socket, next->volumes.socket) != 0},
-        };
-
-        for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
-                if (options[i].differs)
-                        log_line(LOG_WARNING, "%s has changed and takes effect after a restart",
-                                 options[i].name);
-}
-
 static struct lifecycle_settings lifecycle_settings_of(const struct config *config) {
         return (struct lifecycle_settings){
                 .lease_usec = config->libvirt.lease_usec,
@@ -291,6 +273,7 @@ static void apply_config(struct daemon *daemon) {
         const struct vm_service_settings vms = vm_service_settings_of(config);
         vm_service_configure(daemon->vms, &vms);
         front_doors_configure(daemon->doors, config);
+        trust_reporter_resume(daemon->reporter);
         arm_cache_timer(daemon);
 }
 
@@ -325,7 +308,7 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
                 log_event(LOG_ERR, LOG_ID_RELOAD_FAILED, NULL,
                           "the configuration stays as it was: %s", wla_error_text(&err));
         } else {
-                tell_what_needs_a_restart(daemon->first, next);
+                config_tell_restart(daemon->first, next);
                 if (daemon->config != daemon->first)
                         config_free(daemon->config);
                 daemon->config = next;
@@ -416,6 +399,7 @@ static int make_vms(struct daemon *daemon, struct wla_error *err) {
                 .access = daemon->access,
                 .volume_socket = config->volumes.socket,
                 .runtime_directory = config->agent.runtime_directory,
+                .reporter = daemon->reporter,
         };
 
         if (lifecycle_new(&lifecycle_options, &settings, &daemon->lifecycle, err) < 0)
@@ -522,6 +506,8 @@ int daemon_new(struct config *config, struct daemon **ret, struct wla_error *err
         if (block_signals(err) < 0 ||
             check_event(sd_event_default(&daemon->event), "make an event loop", err) < 0 ||
             make_runtime_directory(config, err) < 0 || make_pipeline(daemon, err) < 0 ||
+            reporting_new(config, daemon->event, daemon->wls, daemon->tpm_lane, &daemon->reporter,
+                          err) < 0 ||
             make_vms(daemon, err) < 0 || open_doors(daemon, err) < 0 ||
             make_event_sources(daemon, err) < 0) {
                 daemon_free(daemon);
@@ -570,6 +556,7 @@ struct daemon *daemon_free(struct daemon *daemon) {
 
         front_doors_free(daemon->doors);
         volume_work_free(daemon->volume_work);
+        trust_reporter_free(daemon->reporter);
         lifecycle_free(daemon->lifecycle);
         vm_service_free(daemon->vms);
         leave_without_a_hanging_tpm(daemon);

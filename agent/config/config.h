@@ -75,6 +75,7 @@ struct config {
                 bool allow_tls12;
                 bool verify_flavors;
                 char *flavor_trust_directory;
+                bool reports;
         } wls;
         struct {
                 char *socket;     /* default: RuntimeDirectory/volumed.sock */

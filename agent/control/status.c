@@ -112,7 +112,8 @@ static int write_broker(const struct wls_state *broker, struct buf *json, struct
 }
 
 static int write_vms(const struct daemon_status *status, struct buf *json, struct wla_error *err) {
-        return buf_printf(json, err, ",\"vms\":%s}", status->vms);
+        return buf_printf(json, err, ",\"trust_reports\":%s,\"vms\":%s}", status->reports,
+                          status->vms);
 }
 
 int daemon_status_write(const struct daemon_status *status, struct buf *json,

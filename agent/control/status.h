@@ -30,6 +30,7 @@ struct daemon_status {
         uint32_t binding_key_pcrs;       /* bit n: PCR n */
         const struct wls_state *broker;  /* NULL: none is set up */
         const char *vms;                 /* JSON array */
+        const char *reports;             /* JSON object */
 };
 
 int daemon_status_write(const struct daemon_status *status, struct buf *json,

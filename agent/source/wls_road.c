@@ -21,6 +21,7 @@ struct wls_road {
         char *signers;
         char *roots;
         struct wls_service service;
+        struct uuid hardware;
         struct wls_source *source;
         struct wls_image_source *image_source;
 };
@@ -60,18 +61,17 @@ static int make_token(const struct config *config, struct wls_road *road, struct
                                 err);
 }
 
-static int make_source(const struct config *config, const struct uuid *hardware,
-                       struct wls_road *road, struct wla_error *err) {
+static int make_source(const struct config *config, struct wls_road *road, struct wla_error *err) {
         const char *origins = config->wls.allowed_key_origins;
-        struct wls_options options = {.service = road->service, .hardware = *hardware};
+        struct wls_options options = {.service = road->service, .hardware = road->hardware};
 
         if (key_origins_parse(is_none(origins) ? "" : origins, &options.allowed, err) < 0)
                 return wla_wrap(err, "AllowedKeyOrigins=");
         return wls_source_new(&options, &road->source, err);
 }
 
-static int make_image_source(const struct config *config, const struct uuid *hardware,
-                             struct wls_road *road, struct wla_error *err) {
+static int make_image_source(const struct config *config, struct wls_road *road,
+                             struct wla_error *err) {
         road->signers = strdup(config->wls.flavor_trust_directory);
         road->roots = strdup(config->wls.trust_directory);
         if (!road->signers || !road->roots)
@@ -79,7 +79,7 @@ static int make_image_source(const struct config *config, const struct uuid *har
 
         const struct wls_image_options options = {
                 .service = road->service,
-                .hardware = *hardware,
+                .hardware = road->hardware,
                 .verify = config->wls.verify_flavors,
                 .trust = {.signers = road->signers, .roots = road->roots},
         };
@@ -87,11 +87,9 @@ static int make_image_source(const struct config *config, const struct uuid *har
 }
 
 static int make_sources(const struct config *config, struct wls_road *road, struct wla_error *err) {
-        struct uuid hardware;
-
         if (read_url("ServerURL", config->wls.server_url, road->url, err) < 0 ||
             broker_gate_new(road->http, "WLS", road->url, &road->gate, err) < 0 ||
-            hardware_uuid_read(config->wls.hardware_uuid, &hardware, err) < 0)
+            hardware_uuid_read(config->wls.hardware_uuid, &road->hardware, err) < 0)
                 return -1;
         road->service = (struct wls_service){
                 .url = road->url,
@@ -99,9 +97,9 @@ static int make_sources(const struct config *config, struct wls_road *road, stru
                 .token = road->token,
                 .record = road->record,
         };
-        if (make_source(config, &hardware, road, err) < 0)
+        if (make_source(config, road, err) < 0)
                 return -1;
-        return make_image_source(config, &hardware, road, err);
+        return make_image_source(config, road, err);
 }
 
 int wls_road_new(const struct config *config, struct wls_road **ret, struct wla_error *err) {
@@ -158,4 +156,8 @@ bool wls_road_state(const struct wls_road *road, struct wls_state *ret) {
 
 const struct wls_service *wls_road_service(const struct wls_road *road) {
         return road ? &road->service : NULL;
+}
+
+const struct uuid *wls_road_hardware(const struct wls_road *road) {
+        return &road->hardware;
 }

@@ -9,6 +9,7 @@
  *            the option.
  */
 
+#include "base/uuid.h"
 #include "config/config.h"
 #include "key/source.h"
 #include "source/broker_record.h"
@@ -36,3 +37,6 @@ bool wls_road_state(const struct wls_road *road, struct wls_state *ret);
 
 /* WLS itself, for what else is asked of it; NULL without a road. */
 const struct wls_service *wls_road_service(const struct wls_road *road);
+
+/* By which HVS and WLS know this host; of a road that is one. */
+const struct uuid *wls_road_hardware(const struct wls_road *road);

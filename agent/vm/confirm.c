@@ -13,6 +13,7 @@
 #include "vm/errand.h"
 #include "vm/lifecycle_state.h"
 #include "vm/nova_return.h"
+#include "vm/vm_trust.h"
 #include "vm/volume_list.h"
 #include "volume/secret_keeper.h"
 
@@ -169,6 +170,8 @@ static void judge(struct vm *vm, const struct volume_list *list) {
         else if (!unsettled)
                 judge_state(vm);
         lifecycle_note(vm);
+        if (vm->state == VM_RUNNING)
+                vm_trust_report(vm);
 }
 
 static bool is_in_doubt(const struct vm *vm) {

@@ -8,6 +8,7 @@
 #include "vm/lifecycle_state.h"
 #include "vm/nova_return.h"
 #include "vm/report.h"
+#include "vm/vm_trust.h"
 
 #define TIMER_ACCURACY (50 * USEC_PER_MSEC)
 
@@ -220,6 +221,7 @@ void lifecycle_started(struct lifecycle *lifecycle, const struct uuid *uuid) {
                                 lifecycle_confirm_in(lifecycle, REMOVAL_PATIENCE);
                 }
         lifecycle_note(vm);
+        vm_trust_report(vm);
         lifecycle_arm_leases(lifecycle);
 }
 
@@ -401,6 +403,8 @@ static void take_record(void *userdata, struct vm *vm) {
         struct lifecycle *lifecycle = userdata;
 
         insert(lifecycle, vm);
+        if (vm->state == VM_RUNNING)
+                vm_trust_report(vm);
         lifecycle_tidy(vm);
 }
 

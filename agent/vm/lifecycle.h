@@ -24,6 +24,7 @@
 #include "vm/vm.h"
 
 struct lifecycle;
+struct trust_reporter;
 struct vm_call;
 
 struct lifecycle_settings {
@@ -36,6 +37,7 @@ struct lifecycle_options {
         struct key_access *access;
         const char *volume_socket; /* of volumed */
         const char *runtime_directory;
+        struct trust_reporter *reporter; /* NULL: nobody wants to hear which VMs run */
 };
 
 /* Reads the records of a former life, and asks volumed what is still there. */

@@ -162,6 +162,7 @@ static int read_flavor(const struct json_value *object, struct flavor_verdict *f
 static int fill_disk(const struct json_value *object, struct vm_disk *disk, struct wla_error *err) {
         disk->by_hand = json_member(object, "by_hand").type == JSON_TRUE;
         disk->arriving = json_member(object, "arriving").type == JSON_TRUE;
+        disk->reported = json_member(object, "reported").type == JSON_TRUE;
         if (read_mode(object, disk, err) < 0)
                 return -1;
         if (disk->mode == DISK_SECRET)

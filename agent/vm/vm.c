@@ -171,7 +171,9 @@ static int write_disk(const struct vm_disk *disk, struct buf *json, struct wla_e
             write_text(json, ",\"key_id\":", disk->key_id, err) < 0 ||
             (disk->mode == DISK_NOVA &&
              write_text(json, ",\"nova_image\":", disk->nova_image.text, err) < 0) ||
-            write_flavor(&disk->flavor, json, err) < 0)
+            write_flavor(&disk->flavor, json, err) < 0 ||
+            (disk->flavor.present &&
+             buf_printf(json, err, ",\"reported\":%s", disk->reported ? "true" : "false") < 0))
                 return -1;
         return buf_printf(
                 json, err, ",\"device\":\"%s%s\",\"by_hand\":%s,\"arriving\":%s,\"held\":%s}",

@@ -55,6 +55,7 @@ struct vm_disk {
         bool by_hand;                     /* opened by CONTROL_VOLUME_OPEN, not for a start */
         struct flavor_verdict flavor;     /* as of this opening; digest_verified once it is open */
         bool arriving;                    /* a new layer, whose content another host has to send */
+        bool reported;                    /* the trust report of this start was made */
         struct lease lease;
 };
 

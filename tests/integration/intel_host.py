@@ -78,6 +78,10 @@ class IntelHost:
     def path(self, kind):
         return os.path.join(self.directory, kind + "key.json")
 
+    def certificate(self, kind):
+        """What HVS has issued for it; once the host is registered."""
+        return os.path.join(self.directory, kind + "key.pem")
+
     def provide(self, name, secret):
         """What systemd would hand over as a credential."""
         with open(os.path.join(self.credentials, name), "w", encoding="utf-8") as file:
@@ -91,7 +95,8 @@ class IntelHost:
         return {**os.environ, "CREDENTIALS_DIRECTORY": self.credentials}
 
     def register(self):
-        """HVS gets to know the host, certifies its keys, and has them in what it says of the host."""
+        """HVS gets to know the host, certifies its keys, and has them in what it says of the host; the certificates are
+        beside the keys, as Intel's agent has them."""
         made = double.add_host(hardware_uuid=HARDWARE, aik=self.aik.decode())["aik_certificate"]
         aik = x509.load_pem_x509_certificate(made.encode()).public_bytes(serialization.Encoding.DER)
         token = double.make_token(user="installer")["token"]
@@ -100,6 +105,9 @@ class IntelHost:
                 request = KeyFile(self.path(kind)).registration(aik)
                 answer = client.call("POST", f"/hvs/v2/rpc/certify-host-{kind}-key", request, JSON, token)
                 assert answer[0] == 201, answer
+                der = base64.b64decode(json.loads(answer[1])[f"{kind}_key_der_certificate"], validate=True)
+                with open(self.certificate(kind), "wb") as file:
+                    file.write(x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM))
 
 
 def provision(tpm):

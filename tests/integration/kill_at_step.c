@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* For LD_PRELOAD: kills the program before its Nth call that changes the disk, N from KILL_AT_STEP. */
+/* For LD_PRELOAD: kills the program before its Nth call that changes the disk, N from KILL_AT_STEP; with KILL_WHEN
+ * calls count once a file of that name is there. */
 
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -19,6 +20,9 @@ static void step(void) {
         static _Atomic long left = -1;
         long unset = -1;
 
+        const char *when = getenv("KILL_WHEN");
+        if (when && access(when, F_OK) < 0)
+                return;
         if (atomic_load(&left) == unset) {
                 const char *text = getenv("KILL_AT_STEP");
 

@@ -35,6 +35,7 @@ static const struct daemon_status status = {
         .binding_key_pcrs = 1u << 7 | 1u << 11,
         .broker = &broker,
         .vms = "[]",
+        .reports = "{}",
 };
 
 START_TEST(is_one_json_object) {
