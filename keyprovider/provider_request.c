@@ -221,12 +221,8 @@ static int take_only_parameter(const struct json_value *parameters, const char *
         return take_text(&value, to, err) < 0 ? wla_wrap(err, "a parameter") : 0;
 }
 
-int provider_wrap_parse(struct wla_bytes json, const char *name, struct provider_wrap *ret,
-                        struct wla_error *err) {
-        _cleanup_provider_wrap_ struct provider_wrap wrap = {
-                .parameter.limit = PARAMETER_MAX,
-                .options.limit = PROVIDER_OPTIONS_MAX,
-        };
+static int read_wrap(struct wla_bytes json, const char *name, struct provider_wrap *wrap,
+                     struct wla_error *err) {
         enum provider_operation operation;
         struct json_value root;
 
@@ -239,12 +235,22 @@ int provider_wrap_parse(struct wla_bytes json, const char *name, struct provider
         struct json_value ec = json_member_nocase(&params, "ec");
         struct json_value parameters = json_member_nocase(&ec, "parameters");
         struct json_value options = json_member_nocase(&params, "optsdata");
-        if (take_only_parameter(&parameters, name, &wrap.parameter, err) < 0)
+        if (take_only_parameter(&parameters, name, &wrap->parameter, err) < 0)
                 return wla_wrap(err, "the request");
-        if (take_bytes(&options, "optsdata", &wrap.options, err) < 0)
-                return -1;
+        return take_bytes(&options, "optsdata", &wrap->options, err);
+}
 
+int provider_wrap_parse(struct wla_bytes json, const char *name, struct provider_wrap *ret,
+                        struct wla_error *err) {
+        struct provider_wrap wrap = {
+                .parameter.limit = PARAMETER_MAX,
+                .options.limit = PROVIDER_OPTIONS_MAX,
+        };
+
+        if (read_wrap(json, name, &wrap, err) < 0) {
+                provider_wrap_clear(&wrap);
+                return -1;
+        }
         *ret = wrap;
-        wrap = (struct provider_wrap){0};
         return 0;
 }

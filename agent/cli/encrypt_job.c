@@ -147,9 +147,13 @@ static int seal_volume_key(struct invocation *invocation, struct encrypt_job *jo
                 return 0;
         if (uuid_generate(&job->uuid, err) < 0 || volume_key_generate(&job->volume_key, err) < 0)
                 return -1;
-        if (job->options->by_kbs)
-                return image_key_wrap(job->owner_key.secret, &job->uuid, job->volume_key,
-                                      &job->token, err);
+        if (job->options->by_kbs) {
+                int outcome = image_key_wrap(job->owner_key.secret, &job->uuid, job->volume_key,
+                                             &job->token, err);
+
+                owner_key_clear(&job->owner_key);
+                return outcome;
+        }
         return image_key_seal(invocation, job->options->key_file, &job->uuid, job->volume_key,
                               &job->token, err);
 }

@@ -80,7 +80,9 @@ static int judge(X509_STORE_CTX *context, void *userdata) {
  * handshake on a connection would be judged for a request that is long over. */
 void trust_apply(struct trust *trust, SSL_CTX *context) {
         library.SSL_CTX_set_security_level(context, 2);
-        (void)library.SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION);
+        /* Answers may hold a token: what was decrypted is wiped once it has been read. */
+        (void)library.SSL_CTX_set_options(context,
+                                          SSL_OP_NO_RENEGOTIATION | SSL_OP_CLEANSE_PLAINTEXT);
         library.SSL_CTX_set1_cert_store(context, trust->store);
         library.SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
         library.SSL_CTX_set_cert_verify_callback(context, judge, trust);

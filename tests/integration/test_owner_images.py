@@ -256,12 +256,35 @@ class Failures(ImagesTest):
                                         "configured", "--output-format", output, *self.with_flavor()],
                                        env=self.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                        stderr=subprocess.PIPE)
-            harness.poll(lambda process=process: writes_unnamed(process.pid), "wlagent to write")
+            harness.poll(lambda process=process: writes_unnamed(process.pid), "wlagent to write", 120)
             process.send_signal(signal.SIGKILL)
             out, err = process.communicate()
             self.assertEqual(out, b"")
             self.assertIn(re.search(r"KBS has made key (\S+) for", err.decode())[1], self.keys())
             self.left_over()
+
+    def test_what_stays_in_memory(self):
+        """While the disk is encrypted neither the key of KBS is there any more, nor the password."""
+        with open(self.path("disk"), "wb") as file:
+            file.truncate(1 << 30)
+        key = double.add_key()
+        material = unb64(key["material"])
+        process = subprocess.Popen([harness.WLAGENT, "image", "encrypt", self.disk, self.path("out"), "--kbs-key", key["id"]],
+                                   env=self.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        try:
+            harness.poll(lambda: writes_unnamed(process.pid), "wlagent to write", 120)
+            process.send_signal(signal.SIGSTOP)
+            seen = 0
+            for name, memory in harness.memory_of(process.pid):
+                seen += len(memory)
+                for what, secret in (("the key", material), ("the key", key["material"].encode()),
+                                     ("the key", material.hex().encode()),
+                                     ("the password", double.users["owner"].encode())):
+                    self.assertNotIn(secret, memory, f"{what} is in {name or 'the heap'}")
+            self.assertGreater(seen, MIB)
+        finally:
+            process.kill()
+            process.wait()
 
     def test_before_a_key_is_made(self):
         self.write("there", b"x")
