@@ -330,6 +330,19 @@ int migrate_journal_open(const struct host_root *root, bool make, struct migrate
         return 0;
 }
 
+/* What somebody has removed since stays removed: its content was never changed here. */
+static int restore_access(const struct migrate_journal *journal,
+                          const struct migrate_original *original, const struct migrate_put *put,
+                          struct wla_error *err) {
+        struct wla_error why = {0};
+
+        if (migrate_put_access(journal->root, original->path, put, &why) == 0 ||
+            why.code == WLA_E_NOT_FOUND)
+                return 0;
+        *err = why;
+        return -1;
+}
+
 static int restore_file(const struct migrate_journal *journal, size_t i, struct wla_error *err) {
         const struct migrate_original *original = &journal->originals[i];
         _cleanup_buf_ struct buf content = BUF_WITH_LIMIT(COPY_MAX);
@@ -342,7 +355,7 @@ static int restore_file(const struct migrate_journal *journal, size_t i, struct 
         char name[32];
 
         if (!original->copied)
-                return migrate_put_access(journal->root, original->path, &put, err);
+                return restore_access(journal, original, &put, err);
 
         copy_name(i, name);
         if (file_read(journal->fd, name, &content, err) < 0)
@@ -369,7 +382,7 @@ int migrate_journal_restore(const struct migrate_journal *journal, size_t i,
         case MIGRATE_WAS_LINK:
                 return migrate_put_link(journal->root, original->path, original->target, &put, err);
         case MIGRATE_WAS_DIRECTORY:
-                return migrate_put_access(journal->root, original->path, &put, err);
+                return restore_access(journal, original, &put, err);
         case _MIGRATE_WAS_MAX:
                 break;
         }

@@ -27,10 +27,11 @@ static int look_link(struct migrate *migrate, const char *path, const char *cons
         if (host_root_link(&migrate->root, path, target, &cause) < 0) {
                 if (cause.code == WLA_E_NOT_FOUND)
                         return 0;
-                return migrate_plan_note(&migrate->plan, err, MIGRATE_BY_HAND, path,
-                                         "%s, so it is left alone; it must not stand in the way of "
-                                         "wlagent's",
-                                         wla_error_text(&cause));
+                return migrate_plan_note(
+                        &migrate->plan, err, MIGRATE_BY_HAND, path,
+                        "%s, so it is left alone: it is wlagent's own, or must not "
+                        "stand in front of it",
+                        wla_error_text(&cause));
         }
         for (size_t i = 0; targets[i]; i++)
                 if (strcmp(target, targets[i]) == 0)
