@@ -185,7 +185,8 @@ static int claim_file(struct session *session, bool writable, struct wla_error *
         if (layer_store_open(session->config->volumes.layer_directory, &session->store, err) < 0 ||
             session_claim(session, session->image.device, session->image.inode, writable, err) <
                     0 ||
-            ((writable || session->converted) && refuse_nameless(session, err) < 0))
+            ((writable || session->converted) && refuse_nameless(session, err) < 0) ||
+            session_check_digested(session, err) < 0)
                 return -1;
         return used_file_refuse(session->image.device, session->image.inode, !writable, err);
 }
@@ -249,8 +250,7 @@ int session_open_image(struct session *session, struct session_step *step, struc
             find_volume_key(session, step->key, &own, &volume_key, err) < 0 ||
             (is_ours(session) &&
              image_probe_check(volume_key, &session->header, session->image.fd, err) < 0) ||
-            judge_content(session, volume_key, err) < 0 || claim_file(session, false, err) < 0 ||
-            session_check_digested(session, err) < 0)
+            judge_content(session, volume_key, err) < 0 || claim_file(session, false, err) < 0)
                 return -1;
 
         plan.name.kind = VOLUME_IMAGE;

@@ -2,6 +2,7 @@
 """wlagent-volumed and formats that others made, as far as they need no device-mapper: images of Intel SecL are
 converted, volumes with an empty passphrase are refused and adopted, and it is killed at every step of both."""
 
+import hashlib
 import os
 import pwd
 import re
@@ -42,6 +43,7 @@ class Volumed:
         with open(self.config, "w", encoding="utf-8") as file:
             file.write(f"[Agent]\nStateDirectory={test.directory}\nRuntimeDirectory={run_directory}\n"
                        f"[Volumes]\nImageRoots={test.images}\nLayerDirectory={test.layers}\n"
+                       f"DigestDirectory={test.directory}/digests\n"
                        f"AgentUser={pwd.getpwuid(os.geteuid()).pw_name}\n")
         os.chmod(self.config, 0o600)
         self.socket = os.path.join(run_directory, "volumed.sock")
@@ -240,6 +242,76 @@ class Isecl(Formats):
             shutil.rmtree(self.converted)
         self.assertEqual(done.returncode, 0)
         self.assertGreater(step, 10)
+
+
+class Digests(Formats):
+    """What flavors are held against: of the file that stands there, whatever has been made of it."""
+
+    WLS = "wls:///images/670f263e-b34e-4e07-a520-40ac9a89f62d"
+
+    def setUp(self):
+        super().setUp()
+        foreign_formats.write_isecl(self.path, self.plaintext(), KEY)
+
+    def expected(self):
+        with open(self.path, "rb") as file:
+            return hashlib.sha384(file.read()).hexdigest()
+
+    def records(self):
+        return os.listdir(os.path.join(self.directory, "digests"))
+
+    def test_of_the_file_before_and_after_its_conversion(self):
+        expected = self.expected()
+        self.assertIn(f" digest={expected}\n", self.ask("digest"))
+        self.assertEqual(len(self.records()), 1)
+        self.assertIn(f" digest={expected}\n", self.ask("convert", self.key, KEY_ID, "digest"))
+        self.assertIn(f" digest={expected}\n", self.ask("digest", "digest"))
+        os.truncate(self.path, os.path.getsize(self.path))  # as good as new
+        self.assertIn(f" digest={expected}\n", self.ask("digest"))
+        self.assertEqual(len(self.records()), 1)
+
+    def test_the_conversion_leaves_it(self):
+        self.ask("convert", self.key, self.WLS)
+        (record,) = self.records()
+        with open(os.path.join(self.directory, "digests", record), "rb") as file:
+            self.assertIn(bytes.fromhex(self.expected()), file.read())
+        self.assertIn(f" digest={self.expected()}\n", self.ask("digest"))
+
+    def test_without_one_it_leaves_none(self):
+        self.ask("convert", self.key, KEY_ID)
+        self.assertFalse(os.path.exists(os.path.join(self.directory, "digests")))
+
+    def test_what_is_changed_meanwhile_is_not_opened(self):
+        self.ask("convert", self.key, self.WLS)
+        key = self.write("volume-key", conversion_key(KEY, self.conversions()[0].removesuffix(".img")))
+        with subprocess.Popen([CLIENT, self.volumed.socket, "image", self.path, "digest", "wait", "open", key],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+            self.assertIn("format=1", client.stdout.readline())
+            self.assertIn("digest=", client.stdout.readline())
+            self.assertEqual(client.stdout.readline(), "waiting\n")
+            os.utime(self.path)
+            said, _ = client.communicate("\n", timeout=60)
+        self.assertIn("denied: the image has been changed since its digest was computed", said)
+
+    def sessions(self):
+        pid = self.volumed.process.pid
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
+            return children.read().split()
+
+    def test_it_is_finished_when_nobody_waits(self):
+        size = 3 << 28
+        os.truncate(self.path, size)
+        said = self.ask("digest")
+        self.assertRegex(said, f"digested=[0-9]+ of={size} digest=\n")
+        # Who comes meanwhile sees how far it is, and computes nothing.
+        self.assertRegex(self.ask("digest"), f"digested=[0-9]+ of={size} digest=")
+        poll(lambda: not self.sessions(), "the digest to be there", 120)
+        self.assertRegex(self.ask("digest"), f"digested={size} of={size} digest=[0-9a-f]{{96}}\n")
+
+    def test_a_directory_that_is_open_to_others(self):
+        os.mkdir(os.path.join(self.directory, "digests"), 0o755)
+        os.chmod(os.path.join(self.directory, "digests"), 0o755)
+        self.assertRegex(self.refused("digest"), "^denied: its digest: DigestDirectory=.* is open to others than root")
 
 
 class Luks2(Formats):

@@ -11,6 +11,7 @@
  *     layer VM TARGET                                  inspect a layer
  *     open KEYFILE                                     the image or the layer
  *     direct VM TARGET KEYFILE
+ *     digest                                           of the image, as far as one answer tells
  *     convert KEYFILE KEY-ID | adopt KEYFILE
  *     create IMAGE-UUID SIZE raw|qcow2 KEYFILE kept|ephemeral
  *     list | layers | conversions | close NAME | remove VM TARGET | remove-conversion NAME
@@ -175,6 +176,16 @@ static void inspect_image(struct state *state) {
         file_closep(&fd);
 }
 
+static void digest(struct state *state) {
+        const struct volumed_request request = {.operation = VOLUMED_DIGEST_IMAGE};
+        struct volumed_reply reply = call(state, &request, NULL, -1);
+
+        (void)printf("digested=%" PRIu64 " of=%" PRIu64 " digest=", reply.digested, reply.size);
+        for (size_t i = 0; i < sizeof(reply.digest) && reply.has_digest; i++)
+                (void)printf("%02x", reply.digest[i]);
+        (void)printf("\n");
+}
+
 static void convert(struct state *state) {
         struct volumed_request request = {.operation = VOLUMED_CONVERT_IMAGE};
         const char *key = next(state);
@@ -281,6 +292,8 @@ static void step(struct state *state, const char *word, bool *layer) {
                 open_it(state, *layer ? VOLUMED_OPEN_LAYER : VOLUMED_OPEN_IMAGE);
         else if (strcmp(word, "direct") == 0)
                 with_disk(state, VOLUMED_OPEN_DIRECT, true);
+        else if (strcmp(word, "digest") == 0)
+                digest(state);
         else if (strcmp(word, "convert") == 0)
                 convert(state);
         else if (strcmp(word, "adopt") == 0)
