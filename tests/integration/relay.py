@@ -56,6 +56,11 @@ class Relay:
                 self.listen()
             self.wake.send(b"x")
 
+    def count_anew(self):
+        """most is what is connected now, and what will be."""
+        with self.lock:
+            self.most = len(self.pairs) // 2
+
     def stop(self):
         self.change(REFUSES)
         with self.lock:
