@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many keys of a key broker at once, as after a reboot: so many requests for as many keys in one burst through the
 keyprovider's socket, with a TPM that is as slow as chips are (a proxy before swtpm) and a broker that takes a while for
-each key. Next to that, what the TPM itself was busy with in the same run: nobody can be faster.
+each key. Next to that, what the TPM itself was busy with in the same run, than which nobody can be faster, and the same
+burst for as many keys of the local store, which is what TPM and tpm2-tss take without a broker: tpm2-tss 3.2 computes
+for some milliseconds before and after each command.
 
 Then the same with the broker away for a while in the middle. The broker is the test double, in Python, and a process on
 the same cores: next to a fast TPM, on a busy machine, it is what is measured."""
@@ -11,6 +13,7 @@ import statistics
 import time
 import unittest
 
+import harness
 import herd_case
 import relay
 from isecl_case import double
@@ -73,8 +76,20 @@ def tpm_busy(host, burst, until):
             sum(command.end - command.begin for command in commands) - sum(one.end - one.begin for one in ours), spent)
 
 
-def run_burst(host, arguments, second_user):
-    packets = host.make_packets(arguments.keys)
+def local_packets(host, count):
+    """Packets for that many keys of the local store: copies of one, each with a name of its own."""
+    host.agent.import_key("herd", bytes(32))
+    directory = os.path.join(host.agent.state, "keys")
+    with open(os.path.join(directory, "herd.json"), encoding="ascii") as file:
+        text = file.read()
+    for number in range(count):
+        with open(os.path.join(directory, f"herd{number}.json"), "w", encoding="ascii",
+                  opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write(text.replace('"herd"', f'"herd{number}"'))
+    return [harness.wrap_packet(f"local:///herd{number}", bytes(32), herd_case.wls_case.OPTIONS) for number in range(count)]
+
+
+def run_burst(host, packets, second_user=False):
     double.reset_counters()
     host.relay.count_anew()
     other = None
@@ -87,11 +102,11 @@ def run_burst(host, arguments, second_user):
     last = max((answer.end for answer in answers if answer), default=time.monotonic())
     ours, theirs, each = tpm_busy(host, burst, last)
     calls = host.calls_of_keys()
-    return {"keys": arguments.keys, "failed": sum(not answer or answer.status != 0 for answer in answers),
+    return {"keys": len(packets), "failed": sum(not answer or answer.status != 0 for answer in answers),
             "seconds": round(last - burst.begun, 3), "tpm_seconds": round(ours, 3),
             "tpm_others_seconds": round(theirs, 3), "decrypt_ms": milliseconds(statistics.median(each)),
             "ratio": round((last - burst.begun - theirs) / ours, 3), "connections": host.relay.most,
-            "calls": sum(calls.values()), "calls_of_one_key": max(calls.values()),
+            "calls": sum(calls.values()), "calls_of_one_key": max(calls.values(), default=0),
             "other_user": {"times": len(waits), "p50_ms": milliseconds(quantile(waits, 0.5)),
                            "p99_ms": milliseconds(quantile(waits, 0.99))} if other else None}
 
@@ -99,9 +114,13 @@ def run_burst(host, arguments, second_user):
 def measure_speed(tpm_ms, arguments):
     host = new_host(tpm_ms, arguments)
     try:
-        alone = run_burst(host, arguments, second_user=False)
-        shared = run_burst(host, arguments, second_user=True)
-        return {"alone": alone, "shared": shared}
+        local = local_packets(host, arguments.keys)
+        run_burst(host, local[:5])
+        found = {"local": run_burst(host, local),
+                 "alone": run_burst(host, host.make_packets(arguments.keys)),
+                 "shared": run_burst(host, host.make_packets(arguments.keys), second_user=True)}
+        found["ratio_to_local"] = round(found["alone"]["seconds"] / found["local"]["seconds"], 3)
+        return found
     finally:
         host.doCleanups()
 
@@ -151,12 +170,17 @@ def verdict(good):
 
 def show(result):
     for tpm_ms, runs in result["speed"].items():
+        print(f"TPM {tpm_ms} ms, {runs['local']['keys']} keys of the local store: {runs['local']['seconds']} s, "
+              f"{runs['local']['ratio']} x the TPM's own {runs['local']['tpm_seconds']} s")
         for name in ("alone", "shared"):
             run = runs[name]
             print(f"TPM {tpm_ms} ms, {run['keys']} keys, {'the only user' if name == 'alone' else 'another user besides'}: "
                   f"{run['seconds']} s")
             print(f"  {run['ratio']} x the {run['tpm_seconds']} s that the TPM itself took (at most {RATIO_MOST}): "
                   f"{verdict(run['ratio'] <= RATIO_MOST)}")
+            if name == "alone":
+                print(f"  {runs['ratio_to_local']} x as many keys of the local store (at most {RATIO_MOST}): "
+                      f"{verdict(runs['ratio_to_local'] <= RATIO_MOST)}")
             print(f"  {run['failed']} failed (0): {verdict(run['failed'] == 0)}; {run['connections']} connections to the "
                   f"broker (at most {CONNECTIONS_MOST}): {verdict(run['connections'] <= CONNECTIONS_MOST)}; "
                   f"{run['calls']} calls for {run['keys']} keys")
