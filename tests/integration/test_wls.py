@@ -221,12 +221,13 @@ class WlsFaults(WlsTest):
 
     def test_answers_that_are_none(self):
         self.never_opens((
+            {"status": 401}, {"status": 401, "body": "Insufficient privileges to access /wls/v1/keys"},
             {"status": 403}, {"status": 404}, {"status": 405}, {"status": 409}, {"status": 429}, {"status": 500},
             {"status": 502}, {"status": 503}, {"status": 504}, {"status": 429, "headers": {"Retry-After": "1"}},
             {"status": 200, "body": ""}, {"body": "{}"}, {"body": "[]"}, {"body": "null"}, {"body": '{"key":null}'},
             {"body": '{"key":1}'}, {"body": '{"key":["AAAA"]}'}, {"body": "{"}, {"body": "\x00"}, {"body": "<html>"},
             {"duplicate": {"key": "AAAA"}}, {"remove": ["key"]}, {"gzip": True}, {"body_size": 5 << 30},
-            {"body_size": 16385}, {"content_length": 10}, {"content_length": 100_000},
+            {"body_size": 33000}, {"content_length": 10}, {"content_length": 100_000},
             {"status": 301, "headers": {"Location": double.urls["wls"] + "/keys"}},
             {"status": 302, "headers": {"Location": "https://127.0.0.1:1/"}},
             {"status": 308, "headers": {"Location": double.urls["wls"] + "/keys"}}, *self.broken_connections()))
@@ -238,11 +239,27 @@ class WlsFaults(WlsTest):
 
     def test_answers_that_are_odd(self):
         key = self.key()
-        for knobs in ({"chunk": 1}, {"slice": 1}, {"slice": 7, "pause": 0.001}, {"status": 201},
+        for knobs in ({"chunk": 1}, {"chunk": 9, "pause": 0.001}, {"slice": 1}, {"slice": 7, "pause": 0.001}, {"status": 201},
                       {"json": {"more": {"key": 1}}}, {"headers": {"X-More": "x" * 4000}}, {"delay": 1}, *self.odd):
             with self.subTest(**knobs):
                 double.fault(route="wls.keys", times=1, **knobs)
                 self.opens(key)
+
+    def test_tokens_that_are_none(self):
+        key = self.key()
+        for knobs in ({"status": 500}, {"status": 503}, {"status": 404}, {"body": ""}, {"body": "no token"},
+                      {"body": '{"token":"e30.e30."}'}, {"body_size": 5 << 30}, {"gzip": True}, {"reset_at": 10},
+                      {"content_length": 100_000}, {"status": 307, "headers": {"Location": double.urls["aas"] + "/token"}}):
+            with self.subTest(**knobs):
+                double.fault(route="aas.token", **knobs)
+                try:
+                    with self.assertRaises(harness.grpc.RpcError) as caught:
+                        self.client.unwrap(self.packet(key))
+                finally:
+                    double.clear_faults()
+                self.assertRegex(caught.exception.details(), "AAS")
+        self.assertEqual(self.calls(), 0)
+        self.opens(key)
 
     def test_tls(self):
         key = self.key()
@@ -252,6 +269,10 @@ class WlsFaults(WlsTest):
                 double.tls(fault=fault, http2=self.http2)
                 self.restart()
                 self.denied(key, StatusCode.PERMISSION_DENIED, "AAS .*its certificate is not to be trusted")
+        with self.subTest(fault="wants_client"):
+            double.tls(fault="wants_client", http2=self.http2)
+            self.restart()
+            self.denied(key, StatusCode.UNAVAILABLE, "AAS ")
         self.assertEqual((self.calls("aas.token"), self.calls()), (0, 0))
         for fault in ("tls12", "tls13", "no_close_notify"):
             with self.subTest(fault=fault):
@@ -302,7 +323,7 @@ class WlsFaultsOverHttp1(WlsFaults):
 
     def broken_connections(self):
         return (*(knobs for knobs in super().broken_connections() if "stream_reset_at" not in knobs),
-                {"no_length": True}, {"no_length": True, "drop_at": 300})
+                {"no_length": True}, {"no_length": True, "drop_at": 300}, {"headers": {"X-More": "x" * 400_000}})
 
 
 class WlsStart(WlsTest):

@@ -67,7 +67,7 @@ tls                 [fault], [handshake_delay seconds], [http2 true, or false fo
                     connections: {"cms_tls_cert_sha384"}. Without fault, TLS is sound. Faults: expired,
                     not_yet_valid, wrong_name, wrong_usage (a client's certificate), wrong_ca (another CA of the same
                     name), self_signed, tls12 and tls13 (that version only), rsa1024, sha1 (leaf signed with it),
-                    no_close_notify (at the end of each connection), no_handshake (the connection stays silent)
+                    wants_client (no answer to clients without a certificate), no_close_notify (at the end of each connection), no_handshake (the connection stays silent)
 stall               the connections so far stay open, and no further request on them is answered; new ones are served
 
 # Members of a fault

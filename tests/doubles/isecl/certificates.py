@@ -21,7 +21,7 @@ SIGNATURE_OID = x509.ObjectIdentifier("2.5.4.133.3.2.41.1")
 INTERMEDIATES = ("TLS", "TLS-Client", "Signing")
 
 TLS_FAULTS = ("expired", "not_yet_valid", "wrong_name", "wrong_usage", "wrong_ca", "self_signed", "tls12", "tls13",
-              "rsa1024", "sha1", "no_close_notify", "no_handshake")
+              "rsa1024", "sha1", "wants_client", "no_close_notify", "no_handshake")
 
 
 def pem(thing):
@@ -183,6 +183,9 @@ class Certificates:
             context.maximum_version = ssl.TLSVersion.TLSv1_2
         if fault in ("rsa1024", "sha1"):
             context.set_ciphers("DEFAULT:@SECLEVEL=0")
+        if fault == "wants_client":
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(cadata=pem(self.root.certificate).decode())
         context.load_cert_chain(self.write("server.pem", b"".join(pem(certificate) for certificate in chain)),
                                 self.write("server.key", private_pem(key)))
         return context, hashlib.sha384(der(chain[0])).hexdigest()
