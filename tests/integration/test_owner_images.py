@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import harness
-from isecl_case import JSON, Client, double, unb64
+from isecl_case import HARDWARE, JSON, Client, double, unb64
 from owner_case import OwnerTest
 from test_cli_image import decrypt, image_header, no_room, writes_unnamed
+from test_wls import WlsTest
 
 from isecl import flavor as flavors
 
@@ -384,3 +385,22 @@ class Flavors(ImagesTest):
             self.assertEqual(status, 201, body)
             status, body, _ = client.call("GET", f"/wls/v1/images/{image}/flavors?flavor_part=IMAGE", headers=JSON, token=token)
         self.assertEqual((status, json.loads(body)), (200, json.loads(document)))
+
+
+class OnTheHost(WlsTest):
+    """What the owner has made is opened by a host's agent, which asks WLS by the link in the header."""
+
+    def test_a_disk_of_its_owner(self):
+        env = {**os.environ, "HOME": self.directory, "KBS_BASE_URL": double.urls["kbs"], "AAS_API_URL": double.urls["aas"],
+               "WPM_SERVICE_USERNAME": "owner", "WPM_SERVICE_PASSWORD": double.users["owner"],
+               "TRUSTED_CA_DIRECTORY": os.path.join(self.directory, "trust")}
+        disk, out = os.path.join(self.directory, "disk"), os.path.join(self.directory, "out")
+        with open(disk, "wb") as file:
+            file.write(os.urandom(MIB))
+        self.agent.run("image", "encrypt", disk, out, "--kbs", "configured", "--asset-tag", "country:USA", env=env)
+        done = self.agent.run("image", "verify", out, check=False)
+        self.assertRegex(done.stderr.decode(), "KBS gave no key")
+        double.set_host(hardware_uuid=HARDWARE, asset_tags={"country": "USA"})
+        double.advance(seconds=301)
+        self.assertIn(b"whole and unchanged", self.agent.run("image", "verify", out).stdout)
+        self.assertGreater(self.calls(), 0)
