@@ -266,6 +266,8 @@ class Failures(ImagesTest):
 
     def test_what_stays_in_memory(self):
         """While the disk is encrypted neither the key of KBS is there any more, nor the password."""
+        if harness.has_address_sanitizer():
+            self.skipTest("the sanitizer keeps what was freed, and more than can be read")
         with open(self.path("disk"), "wb") as file:
             file.truncate(1 << 30)
         key = double.add_key()
