@@ -107,6 +107,18 @@ class OtherUser(threading.Thread):
 Command = collections.namedtuple("Command", "code connection begin end")
 
 
+def relay_to_broker():
+    return relay.Relay(("127.0.0.1", urllib.parse.urlsplit(double.urls["wls"]).port))
+
+
+def through(made, section):
+    """Section [WLS] with the services behind a relay; the origin of keys stays, as nobody connects to it."""
+    base = double.urls["cms"].removesuffix("/cms/v1")
+    there = f"https://localhost:{made.port}"
+    return {**section, "ServerURL": section["ServerURL"].replace(base, there),
+            "TokenURL": section["TokenURL"].replace(base, there)}
+
+
 class HerdCase(wls_case.WlsTest):
     """AgentTest's setUp with a relay before the broker and a proxy before the TPM."""
 
@@ -114,19 +126,14 @@ class HerdCase(wls_case.WlsTest):
     tpm_usec = 2700
 
     def setUp(self):
-        port = urllib.parse.urlsplit(double.urls["wls"]).port
-        self.relay = relay.Relay(("127.0.0.1", port))
+        self.relay = relay_to_broker()
         self.addCleanup(self.relay.stop)
         super().setUp()
         if self.broker_delay:
             double.fault(route="wls.keys", delay=self.broker_delay)
 
     def section(self):
-        through = f"https://localhost:{self.relay.port}"
-        base = double.urls["cms"].removesuffix("/cms/v1")
-        found = super().section()
-        return {**found, "ServerURL": found["ServerURL"].replace(base, through),
-                "TokenURL": found["TokenURL"].replace(base, through)}
+        return through(self.relay, super().section())
 
     def start(self, **options):
         self.times = os.path.join(self.directory, "tpm-times")

@@ -10,6 +10,7 @@ import harness
 import herd_case
 import relay
 from isecl_case import double
+from test_flavors import FlavorTest
 
 OUT_OF_REACH = r"WLS https://localhost:\d+/wls/v1 has been out of reach since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC: "
 
@@ -155,3 +156,42 @@ class Hangs(herd_case.HerdCase):
 
 class HangsOverHttp1(Hangs):
     http2 = False
+
+
+class Launches(FlavorTest):
+    """VMs, whose start waits in libvirt's hook."""
+
+    launch_seconds = 5
+
+    def setUp(self):
+        self.relay = herd_case.relay_to_broker()
+        self.addCleanup(self.relay.stop)
+        super().setUp()
+
+    def section(self):
+        return herd_case.through(self.relay, super().section())
+
+    def refused_in_time(self, code, pattern):
+        begun = time.monotonic()
+        self.refused_all(code, pattern)
+        took = time.monotonic() - begun
+        self.assertTrue(self.launch_seconds - 1 < took < self.launch_seconds + 20, took)
+
+    def starts(self):
+        domain = self.domain()
+        self.run_through(domain)
+        self.ends(domain)
+
+    def test_a_broker_that_hangs(self):
+        self.starts()
+        double.fault(route="wls.flavor_key", times=1, delay=1000)
+        self.refused_in_time("timeout", "no answer in time")
+        double.clear_faults()
+        self.starts()
+
+    def test_a_broker_that_is_away(self):
+        self.starts()
+        self.relay.change(relay.REFUSES)
+        self.refused_in_time("unavailable", OUT_OF_REACH)
+        self.relay.change(relay.PASSES)
+        self.starts()
