@@ -25,6 +25,7 @@ static void report_disk(int priority, const char *id, const struct vm_disk *disk
                 {"WLA_MODE", disk_mode_name(disk->mode)},
                 {"WLA_KEY_ID", disk->key_id},
                 {"WLA_DEVICE", disk->name},
+                {"WLA_FLAVOR", disk->flavor.present ? disk->flavor.flavor.text : NULL},
                 {"WLA_SECRET", disk->mode == DISK_SECRET ? disk->secret.text : NULL},
                 {"WLA_SINCE", since},
                 {NULL, NULL},

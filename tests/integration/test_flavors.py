@@ -112,6 +112,7 @@ class FlavorStarts(FlavorTest):
         self.assertEqual(self.verdict(domain), {
             "id": self.flavor["id"], "image": self.glance, "encryption_required": True, "integrity_enforced": False,
             "signature_verified": True, "digest_verified": True})
+        self.assertIn(f"WLA_FLAVOR={self.flavor['id']} ", self.agent.log_text())
         asked = [request for request in double.requests()["requests"] if request["route"] == "wls.flavor_key"]
         self.assertEqual([request["target"] for request in asked],
                          [f"/wls/v1/images/{self.glance}/flavor-key?hardware_uuid={HARDWARE}"])
