@@ -12,7 +12,7 @@ import uuid
 import harness
 from isecl_case import HARDWARE, double
 from test_nova_domains import Instance
-from test_wls import WlsTest
+from wls_case import WlsTest
 from vms import Domain, Image, Volumed, VmTest
 
 WLS = "wls:///images/"
