@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""suite.py [--results FILE] [--logs DIRECTORY] [--name NAME] [--after TEST] [--seconds N] DIRECTORY
+"""suite.py [--results FILE] [--logs DIRECTORY] [--name NAME] [--seconds N] [--queue QUEUE TAKEN] DIRECTORY
             [PATTERN...]
+suite.py --list DIRECTORY [PATTERN...]
 
-Runs the unittest cases of DIRECTORY/test_*.py whose name contains a PATTERN, and only those that come
-after TEST, each in at most N seconds: a line for each test, the reason of each failure, and with --results the outcomes for
-tests/run, all under NAME."""
+Runs the unittest cases of DIRECTORY/test_*.py whose name contains a PATTERN, each in at most N seconds: a line
+for each test, the reason of each failure, and with --results the outcomes for tests/run, all under NAME.
+
+With --queue several processes share the tests out: a test is a file of the directory QUEUE with its name (--list has
+them), and belongs to the process that moves it to its own directory TAKEN, from where it goes when it has ended. What
+is there at the start was cut off, and comes first."""
 
 import argparse
 import os
@@ -13,6 +17,7 @@ import sys
 import time
 import traceback
 import unittest
+
 
 class Report(unittest.TestResult):
     def __init__(self, suite, results, seconds_max):
@@ -56,7 +61,10 @@ class Report(unittest.TestResult):
         self.report("skip", test, f": {reason}")
 
     def failed(self, test, err):
-        if not self.reported:
+        if not isinstance(test, unittest.TestCase):  # fixtures of a class, after whatever test
+            self.started = time.monotonic()
+            self.report("FAIL", test)
+        elif not self.reported:
             self.report("FAIL", test)
         trace = traceback.TracebackException(*err)
         trace.stack = traceback.StackSummary.from_list(
@@ -92,6 +100,61 @@ def selected(tests, patterns):
             yield test
 
 
+class Shared(unittest.TestSuite):
+    """See --queue."""
+
+    _cleanup = False  # of TestSuite's, which forgets tests by their place in an order that is not this one
+
+    def __init__(self, tests, queue, taken):
+        super().__init__(tests)
+        self.queue = queue
+        self.taken = taken
+        self.classes = {}
+        for test in tests:
+            self.classes.setdefault(type(test), []).append(test)
+
+    def take(self, test):
+        """Whether no other process has it."""
+        try:
+            os.rename(os.path.join(self.queue, test.id()), os.path.join(self.taken, test.id()))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def choose(self, current):
+        """A test that nobody has taken, or None. Of the class that this process is at; or of one that nobody is at,
+        as its fixtures cost time; or of the one with the most to do."""
+        names = set(os.listdir(self.queue))
+        left = {kind: [test for test in tests if test.id() in names] for kind, tests in self.classes.items()}
+
+        def rank(kind):
+            return kind is current, len(left[kind]) == len(self.classes[kind]), len(left[kind])
+
+        kind = max((kind for kind in left if left[kind]), key=rank, default=None)
+        return kind and left[kind][0]
+
+    def __iter__(self):
+        cut_off = set(os.listdir(self.taken))
+        first = [test for test in self._tests if test.id() in cut_off]
+        first += [test for test in self._tests if is_broken(test) and test not in first]
+        for test in first:
+            self.take(test)
+            yield test
+            self.done(test)
+        test = self.choose(None)
+        while test:
+            if self.take(test):
+                yield test
+                self.done(test)
+            test = self.choose(type(test))
+
+    def done(self, test):
+        try:
+            os.unlink(os.path.join(self.taken, test.id()))
+        except FileNotFoundError:  # it is broken here only
+            pass
+
+
 def on_alarm(_number, _frame):
     raise TimeoutError("the test took too long")
 
@@ -100,7 +163,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results")
     parser.add_argument("--logs")
-    parser.add_argument("--after", metavar="TEST")
+    parser.add_argument("--queue", nargs=2, metavar=("QUEUE", "TAKEN"))
+    parser.add_argument("--list", action="store_true")
     parser.add_argument("--seconds", type=int, default=180)
     parser.add_argument("directory")
     parser.add_argument("--name")
@@ -115,14 +179,15 @@ def main():
 
     tests = unittest.TestLoader().discover(directory, top_level_dir=directory)
     chosen = list(selected(tests, arguments.patterns))
-    if arguments.after:
-        chosen = chosen[[test.id() for test in chosen].index(arguments.after) + 1:]
-    suite = unittest.TestSuite(chosen)
+    if arguments.list:
+        print(*(test.id() for test in chosen), sep="\n")
+        return 0 if chosen else 1
+    suite = Shared(chosen, *arguments.queue) if arguments.queue else unittest.TestSuite(chosen)
     report = Report(arguments.name or os.path.basename(directory), arguments.results, arguments.seconds)
     suite.run(report)
     bad = len(report.failures) + len(report.errors)
     print(f"{report.ran} ran, {bad} failed", flush=True)
-    return 0 if (report.ran or arguments.after) and not bad else 1
+    return 0 if (report.ran or arguments.queue) and not bad else 1
 
 
 sys.exit(main())

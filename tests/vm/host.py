@@ -6,6 +6,8 @@ All paths are those of an installed system; the VM is nobody else's. What is in 
 hold plaintext, everything else may not."""
 
 import atexit
+import contextlib
+import functools
 import glob
 import os
 import re
@@ -16,6 +18,8 @@ import tempfile
 import time
 import unittest
 import uuid
+
+import libvirt
 
 import running
 from running import BUILD, TOP, poll
@@ -34,6 +38,9 @@ KEY = bytes(range(32))
 NAMESPACE = "urn:wlagent:domain:1"
 PLAIN = "/plain"
 CONSOLES = "/consoles"
+STATES = {libvirt.VIR_DOMAIN_RUNNING: "running", libvirt.VIR_DOMAIN_PAUSED: "paused",
+          libvirt.VIR_DOMAIN_SHUTDOWN: "in shutdown", libvirt.VIR_DOMAIN_SHUTOFF: "shut off",
+          libvirt.VIR_DOMAIN_CRASHED: "crashed"}
 # /srv is what is mounted on IMAGES, LAYERS and the agent's state; /written is the rest of the root.
 WRITTEN = ["/srv", "/run", "/tmp", "/dev/shm", "/written"]
 LOGS = ["/var/log/wlagentd.log", "/var/log/wlagent-volumed.log", "/var/log/libvirt/libvirtd.log",
@@ -64,6 +71,17 @@ def virsh(*arguments, **options):
     return run("virsh", *arguments, **options)
 
 
+@contextlib.contextmanager
+def libvirt_connection():
+    """What needs no virsh, which takes a while to start: libvirtd is asked the same."""
+    libvirt.registerErrorHandler(lambda *_: None, None)  # which would print what is raised
+    connection = libvirt.open("qemu:///system")
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
 class Agent(running.Agent):
     """wlagentd as its unit starts it: its own user, no capability, the TPM by its group."""
 
@@ -86,6 +104,12 @@ class Agent(running.Agent):
         return super().start(wait, group="wlagent", extra_groups=["tss"], **options)
 
 
+def listens(path):
+    """Somebody does on that socket, whose file outlives who was killed; without a connection, which would be served."""
+    with open("/proc/net/unix", encoding="utf-8", errors="replace") as sockets:
+        return any(fields[-1] == path and fields[3] == "00010000" for fields in map(str.split, sockets))
+
+
 class Volumed:
     """wlagent-volumed, root's."""
 
@@ -106,7 +130,7 @@ class Volumed:
         if self.process.poll() is not None:
             with open(self.log, encoding="utf-8", errors="replace") as log:
                 raise AssertionError(f"wlagent-volumed ended with {self.process.returncode}:\n{log.read()}")
-        return os.path.exists(self.socket)
+        return listens(self.socket)
 
     def stop(self, number=signal.SIGTERM):
         """Returns the exit code."""
@@ -138,6 +162,16 @@ class Libvirt:
         self.start()
 
 
+def attributes(pattern):
+    """The files of sysfs: pairs of path and content."""
+    for path in glob.glob(pattern):
+        try:
+            with open(path, encoding="utf-8") as file:
+                yield path, file.read().rstrip("\n")
+        except OSError:  # it has just gone
+            continue
+
+
 class Host:
     """Everything is off at first; start() starts all of it, until the process ends."""
 
@@ -163,6 +197,15 @@ class Host:
         self.libvirt.start()
         return self
 
+    def revive(self):
+        """Starts what a test that failed has left off."""
+        for daemon in (self.volumed, self.agent):
+            if (daemon is not self.volumed or os.path.exists(VOLUMED)) and \
+                    (not daemon.process or daemon.process.poll() is not None):
+                daemon.start()
+        if not listens("/run/libvirt/libvirt-sock"):
+            self.libvirt.start()
+
     def stop(self):
         self.libvirt.stop()
         self.agent.stop()
@@ -179,13 +222,13 @@ class Host:
     @staticmethod
     def mappings():
         """The names of all device-mapper devices."""
-        return [line.split("\t")[0] for line in output("dmsetup", "ls").splitlines() if "\t" in line]
+        return sorted(name for _, name in attributes("/sys/block/dm-*/dm/name"))
 
     @staticmethod
     def leftovers():
         """What outlives a domain only by mistake: mappings, loops, keys of dm-crypt in a keyring, mounts."""
         found = [f"mapping {name}" for name in Host.mappings()]
-        found += [f"loop {line}" for line in output("losetup", "-n", "-l", "-O", "NAME,BACK-FILE").splitlines()]
+        found += [f"loop {path} {file}" for path, file in attributes("/sys/block/loop*/loop/backing_file")]
         with open("/proc/keys", encoding="ascii", errors="replace") as keys:
             found += [f"key {line.strip()}" for line in keys if re.search(r" (logon|encrypted|trusted) ", line)]
         with open("/proc/self/mounts", encoding="utf-8") as mounts:
@@ -238,10 +281,18 @@ def write_disk(path, text, size=1 << 20, system="boot_sector.S"):
 
 
 def write_luks_disk(path, text, key):
-    """Such a disk in the format that libvirt and QEMU encrypt themselves, made as an owner does with qemu-img."""
-    name = os.path.basename(path)
-    plain = write_disk(os.path.join(PLAIN, name), text)
-    key_file = os.path.join(PLAIN, name + ".key")
+    """Such a disk in the format that libvirt and QEMU encrypt themselves."""
+    with open(path, "wb") as file:
+        file.write(luks_disk(text, key))
+    return path
+
+
+@functools.cache
+def luks_disk(text, key):
+    """Made as an owner does with qemu-img."""
+    plain = write_disk(os.path.join(PLAIN, "luks"), text)
+    path = plain + ".luks"
+    key_file = plain + ".key"
     with open(key_file, "wb") as file:
         file.write(key)
     for _ in range(20):
@@ -251,9 +302,11 @@ def write_luks_disk(path, text, key):
             break
     if done.returncode:
         raise AssertionError(f"qemu-img: {done.stderr}")
-    os.unlink(plain)
-    os.unlink(key_file)
-    return path
+    with open(path, "rb") as file:
+        content = file.read()
+    for made in (plain, key_file, path):
+        os.unlink(made)
+    return content
 
 
 class Guest:
@@ -265,6 +318,7 @@ class Guest:
         self.disks = []
         self.metadata = ""
         self.console = os.path.join(CONSOLES, name)
+        self.acpi = False  # disks can be attached to one that runs
 
     def disk(self, source, driver="raw", target=None, readonly=False):
         """A file, or a device below /dev."""
@@ -293,7 +347,10 @@ class Guest:
         return (f"<domain type='qemu'><name>{self.name}</name><uuid>{self.uuid}</uuid>"
                 f"{'<metadata>' + self.metadata + '</metadata>' if self.metadata else ''}"
                 "<memory unit='MiB'>32</memory><vcpu>1</vcpu>"
-                "<os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features>"
+                "<os><type arch='x86_64' machine='pc'>hvm</type></os>"
+                # What the firmware has to set up takes it seconds here.
+                f"<features>{'<acpi/>' if self.acpi else ''}<vmport state='off'/><smm state='off'/></features>"
+                "<clock offset='utc'><timer name='hpet' present='no'/></clock>"
                 f"<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{''.join(self.disks)}"
                 f"<serial type='file'><source path='{self.console}'/><target port='0'/></serial>"
                 "<controller type='usb' model='none'/><memballoon model='none'/></devices></domain>")
@@ -304,17 +361,14 @@ class Guest:
         self.disks = [disk.replace("<target", encryption + "<target") for disk in self.disks]
 
     def define(self):
-        return self.hand_over("define")
+        with libvirt_connection() as connection:
+            connection.defineXML(self.xml())
+        return self
 
     def create(self):
         """Starts it as a transient domain."""
-        return self.hand_over("create")
-
-    def hand_over(self, command):
-        with tempfile.NamedTemporaryFile("w", suffix=".xml") as file:
-            file.write(self.xml())
-            file.flush()
-            virsh(command, file.name)
+        with libvirt_connection() as connection:
+            connection.createXML(self.xml())
         return self
 
     @property
@@ -327,19 +381,35 @@ class Guest:
             return None
 
     def start(self, check=True):
-        """Returns the finished virsh start."""
+        """When that may fail: returns the finished virsh start."""
         if os.path.exists(self.console):
             os.truncate(self.console, 0)
-        return virsh("start", self.name, check=check)
+        if not check:
+            return virsh("start", self.name, check=False)
+        self.ask(lambda domain: domain.create(), check)
+        return None
+
+    def ask(self, question, check=True):
+        """What the answer is, of libvirt's domain; or, without check, None when it is an error."""
+        try:
+            with libvirt_connection() as connection:
+                return question(connection.lookupByName(self.name))
+        except libvirt.libvirtError:
+            if check:
+                raise
+            return None
 
     def state(self):
-        return virsh("domstate", self.name).stdout.strip()
+        """In virsh's words."""
+        return STATES[self.ask(lambda domain: domain.state()[0])]
 
     def destroy(self, check=True):
-        return virsh("destroy", self.name, check=check)
+        """Whether it ran."""
+        return self.ask(lambda domain: domain.destroy(), check) == 0
 
     def undefine(self, check=True):
-        return virsh("undefine", self.name, "--managed-save", "--nvram", check=check)
+        flags = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+        self.ask(lambda domain: domain.undefineFlags(flags), check)
 
     def console_text(self):
         try:
@@ -355,11 +425,31 @@ class Guest:
         return self.console_text()
 
 
+def power_loss():
+    """The test that has ended the boot before this one, and its step; or two empty texts."""
+    try:
+        with open(f"/out/{os.environ['MACHINE']}/resumed", encoding="utf-8") as file:
+            test, step = file.read().splitlines() or ("", "")
+            return test, step
+    except (KeyError, FileNotFoundError):  # not in the test VM
+        return "", ""
+
+
 class Power:
     """What a test case has that ends its VM."""
 
-    # Where this test has lost power in the boot before, if it has.
-    power_lost_at = os.environ.get("VM_POWER_LOST_AT")
+    power_loss = power_loss()
+
+    @property
+    def power_lost_at(self):
+        """The step at which this test has lost power in the boot before, if it has."""
+        test, step = self.power_loss
+        return step if test == self.id() else None
+
+    @classmethod
+    def one_lost_power(cls):
+        """Whether it was a test of this class."""
+        return Power.power_loss[0].startswith(f"{cls.__module__}.{cls.__qualname__}.")
 
     def expect_power_loss(self, step):
         """When the VM ends at once from now on, it boots again with the same /srv and TPM; this test begins again
@@ -391,6 +481,7 @@ class VmTest(Power, unittest.TestCase):
             VmTest.host = Host().start()
 
     def setUp(self):
+        self.host.revive()
         self.directory = tempfile.mkdtemp(dir=IMAGES)
         os.chmod(self.directory, 0o755)
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
@@ -408,9 +499,12 @@ class VmTest(Power, unittest.TestCase):
 
     def image(self, text, name="image", key=KEY_NAME, directory=None, **disk):
         """An encrypted image of a guest that prints text."""
-        plain = write_disk(os.path.join(PLAIN, name), text, **disk)
-        path = os.path.join(directory or self.directory, name)
-        self.host.agent.run("image", "encrypt", plain, path, "--key", key)
+        return self.encrypted(os.path.join(directory or self.directory, name), text, key, **disk)
+
+    @classmethod
+    def encrypted(cls, path, text, key=KEY_NAME, **disk):
+        plain = write_disk(os.path.join(PLAIN, os.path.basename(path)), text, **disk)
+        cls.host.agent.run("image", "encrypt", plain, path, "--key", key)
         os.unlink(plain)
         return path
 

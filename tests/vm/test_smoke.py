@@ -46,25 +46,6 @@ class Machine(host.VmTest):
         guest.start()
         self.assertIn("disk 0: kept text of the disk\n", guest.wait_until_up())
 
-    def test_power_loss(self):
-        """What was made durable is there after it, what was not is not, and the TPM is the same."""
-        kept, lost = (os.path.join("/srv", name) for name in ("kept", "lost"))
-        if not self.power_lost_at:
-            self.host.agent.run("key", "create", "durable")
-            for path in (kept, lost):
-                with open(path, "w", encoding="ascii") as file:
-                    file.write(path)
-                    if path == kept:
-                        file.flush()
-                        os.fsync(file.fileno())
-            self.lose_power("written")
-        self.assertEqual(self.power_lost_at, "written")
-        with open(kept, encoding="ascii") as file:
-            self.assertEqual(file.read(), kept)
-        self.assertFalse(os.path.exists(lost) and os.path.getsize(lost))
-        self.assertRegex(self.host.agent.run("doctor", check=False).stdout.decode(), "ok +keys +2 of 2")
-        self.host.agent.remove_key("durable")
-
     def test_versions(self):
         """For the log: what this run has proved it with."""
         for command in (["uname", "-r"], ["qemu-system-x86_64", "--version"], ["cryptsetup", "--version"]):

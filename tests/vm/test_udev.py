@@ -41,10 +41,12 @@ def lost_cookies():
         run("udevadm", "control", "--reload")
 
 
-def configure(test, **sections):
+def configure(test, **options):
+    """With these options of [Libvirt]."""
     for program in (test.host.agent, test.host.volumed):
         program.stop()
-    test.host.agent.write_config(**sections)
+    test.host.agent.options["Libvirt"] = options
+    test.host.agent.write_config()
     test.host.volumed.start()
     test.host.agent.start()
 
@@ -53,7 +55,7 @@ class Sessions(VolumesTest):
     def setUp(self):
         super().setUp()
         self.addCleanup(configure, self)
-        configure(self, Libvirt={"LaunchTimeoutSeconds": LAUNCH_TIMEOUT})
+        configure(self, LaunchTimeoutSeconds=LAUNCH_TIMEOUT)
 
     def refused_and_undone(self, *steps):
         self.assertRegex(self.session(*steps).refused(), REASON)
@@ -91,7 +93,7 @@ class Sessions(VolumesTest):
 class Guests(host.VmTest):
     def test_a_start_is_refused_with_the_reason(self):
         self.addCleanup(configure, self)
-        configure(self, Libvirt={"LaunchTimeoutSeconds": LAUNCH_TIMEOUT})
+        configure(self, LaunchTimeoutSeconds=LAUNCH_TIMEOUT)
         web = self.guest("web").protected_disk(self.image("the disk of a VM")).define()
         with stopped_udev():
             refused = web.start(check=False)

@@ -16,10 +16,12 @@ class VmCommands(host.VmTest):
     def output(self, *words):
         return self.agent(*words).stdout.decode()
 
-    def plain_guest(self, name):
+    def plain_guest(self, name, acpi=False):
         """One that boots from a disk without encryption."""
         disk = host.write_disk(os.path.join(self.directory, f"{name}.raw"), f"plain {name}")
-        return self.guest(name, disk).define()
+        guest = self.guest(name, disk)
+        guest.acpi = acpi
+        return guest.define()
 
     def definition(self, guest):
         return virsh("dumpxml", "--inactive", guest.name).stdout
@@ -80,7 +82,6 @@ class VmCommands(host.VmTest):
         guest = self.plain_guest("saved")
         image = self.image("encrypted saved")
         guest.start()
-        guest.wait_until_up()
         virsh("managedsave", "saved")
         done = self.agent("vm", "protect", "--disk", "vda", "--image", image, "saved", check=False)
         self.assertEqual(done.returncode, 1)
@@ -91,7 +92,7 @@ class VmCommands(host.VmTest):
     def test_wlagentd_is_told_of_all_domains(self):
         guest = self.plain_guest("told")
         self.output("vm", "protect", "--disk", "vda", "--image", self.image("encrypted told"), "told")
-        self.boots_with(guest, "encrypted told")
+        guest.start()
         self.stops(guest)
         self.assertRegex(self.output("vm", "reconcile"), r"wlagentd knows of \d+ domains\.\n")
         self.assertIsNone(self.layers()[guest.uuid]["orphan_since"])
@@ -104,8 +105,8 @@ class VmCommands(host.VmTest):
         self.output("volume", "remove", "--force", f"wlagent-{guest.uuid}-vda")
 
     def test_a_disk_for_a_running_guest(self):
-        guest = self.plain_guest("plug")
-        self.boots_with(guest, "plain plug")
+        guest = self.plain_guest("plug", acpi=True)
+        guest.start()
         image = self.image("encrypted plug")
         device = self.output("volume", "open", "--vm", guest.uuid, "--disk", "vdb", "--image", image).strip()
         self.assertEqual(device, guest.volume("vdb"))

@@ -78,8 +78,7 @@ class ProtectedTest(UnitTest):
     def setUpClass(cls):
         super().setUpClass()
         cls.addClassCleanup(run, "wlagent", "key", "remove", "--force", "unit")
-        cls.addClassCleanup(run, "systemctl", "stop", "libvirtd.service")
-        if cls.power_lost_at:
+        if cls.one_lost_power():
             return
         host.make_places_for_plaintext()
         cls.config = "/etc/workload-agent/wlagent.conf"
@@ -96,10 +95,11 @@ class ProtectedTest(UnitTest):
         run("wlagent", "image", "encrypt", "--force", plain, path, "--key", "unit")
         return path, plain
 
-    def protected(self, text, *modes):
+    def protected(self, text, *modes, acpi=False):
         """A guest with an encrypted disk of each mode."""
         images = [self.image(text, f"unit-{mode}") for mode in modes]
         guest = Guest("unit")
+        guest.acpi = acpi
         for _, plain in images:
             guest.disk(plain)
         guest.define()

@@ -55,7 +55,7 @@ class AppArmor(units.ProtectedTest):
         write_rules(path, text)
 
     def test_every_mode(self):
-        guest = self.protected(TEXT, "layer", "direct", "ephemeral")
+        guest = self.protected(TEXT, "layer", "direct", "ephemeral", acpi=True)
         for expected in (console(False, False, False), console(True, True, False)):
             self.boots(guest, expected)
             self.confined(guest)
