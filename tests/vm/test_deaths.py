@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whoever dies, and whenever: no mapping, loop or key stays, nothing is lost, and the next start works."""
+"""Whoever dies, and whenever: no mapping, loop or key stays, nothing is lost, and the next start works.
+
+The tests of a class have one VM: the next start is that of the next test, and at last that of the end."""
 
 import os
+import shutil
 import signal
+import tempfile
 
 import host
 import stepwise
@@ -18,11 +22,27 @@ class DeathsTest(host.VmTest):
         super().setUpClass()
         stepwise.install()
         cls.addClassCleanup(stepwise.remove)
+        directory = tempfile.mkdtemp(dir=host.IMAGES)
+        os.chmod(directory, 0o755)
+        cls.addClassCleanup(shutil.rmtree, directory)
+        cls.web = host.Guest("web").protected_disk(cls.encrypted(os.path.join(directory, "web"), TEXT)).define()
+        cls.addClassCleanup(cls.web.undefine, check=False)
+        cls.addClassCleanup(cls.web.destroy, check=False)
 
-    def setUp(self):
-        super().setUp()
-        self.image_path = self.image(TEXT)
-        self.web = self.guest("web").protected_disk(self.image_path).define()
+    @classmethod
+    def tearDownClass(cls):
+        cls.starts()
+        cls.web.destroy()
+
+    @classmethod
+    def starts(cls):
+        """With its disk, which it finds in the state of the start before if there was one."""
+        cls.web.start()
+        console = cls.web.wait_until_up()
+        if f"disk 0: {TEXT}\n" not in console:
+            raise AssertionError(f"the guest said: {console}")
+        poll(lambda: [vm["state"] for vm in cls.host.agent.status()["vms"]] == ["running"],
+             "the agent to know of the VM")
 
     def check_end(self):
         """What every test ends with."""
@@ -30,12 +50,7 @@ class DeathsTest(host.VmTest):
             self.web.destroy()
         self.left_nothing()
         self.assertEqual(self.host.plaintext(TEXT), [])
-        self.web.start()
-        self.assertIn(f"disk 0: {TEXT}\n", self.web.wait_until_up())
-        self.assertEqual([vm["state"] for vm in self.host.agent.status()["vms"]], ["running"])
-        self.web.destroy()
-        self.left_nothing()
-        self.assertEqual(self.host.agent.status()["vms"], [])
+        poll(lambda: self.host.agent.status()["vms"] == [], "the agent to forget the VM")
 
     def kill_agent(self):
         self.host.agent.stop(signal.SIGKILL)
@@ -95,9 +110,7 @@ class WhileStarting(DeathsTest):
                 self.assertIn(TEXT, self.web.wait_until_up())
                 poll(lambda: [vm["state"] for vm in self.host.agent.status()["vms"]] == ["running"],
                      "the agent to know of the VM")
-                self.web.destroy()
-                self.left_nothing()
-        self.check_end()
+                self.check_end()
 
     def test_qemu_after_started(self):
         with stepwise.paused(self.web, "started", "start", "web") as start:
@@ -112,8 +125,7 @@ class WhileStarting(DeathsTest):
         start.finish()
         self.host.libvirt.start()
         # Nobody tells that this start is over: its lease has to end, or the next start.
-        self.web.start()
-        self.assertIn(TEXT, self.web.wait_until_up())
+        self.starts()
         self.check_end()
 
 
@@ -123,14 +135,11 @@ class WhileStopping(DeathsTest):
             for kill in (self.kill_agent, self.kill_volumed):
                 with self.subTest(f"{kill.__name__} after {operation}"):
                     self.web.start()
-                    self.web.wait_until_up()
                     self.runs_on_after(operation, kill, "destroy", "web")
-                    self.left_nothing()
-        self.check_end()
+                    self.check_end()
 
     def test_agent_and_volumed_are_away(self):
-        self.web.start()
-        self.web.wait_until_up()
+        self.starts()
         self.host.agent.stop(signal.SIGKILL)
         self.host.volumed.stop(signal.SIGKILL)
         self.web.destroy()
@@ -146,8 +155,7 @@ class WhileStopping(DeathsTest):
 class WhileRunning(DeathsTest):
     def setUp(self):
         super().setUp()
-        self.web.start()
-        self.assertIn(f"disk 0: {TEXT}\n", self.web.wait_until_up())
+        self.starts()
 
     def kill_qemu(self):
         os.kill(self.web.pid, signal.SIGKILL)

@@ -76,7 +76,7 @@ class Isecl(Foreign):
         for name in made:
             os.unlink(os.path.join(CONVERTED, name))
         first.start()
-        first.wait_until_up()
+        self.assertIn(f"disk 0: kept {MARKER}", first.wait_until_up())
         self.assertEqual(self.made(), made)
         self.assert_no_plaintext()
 
@@ -85,7 +85,6 @@ class Isecl(Foreign):
         guest = self.protected("isecl-removed", image)
         passing = self.protected("isecl-passing", image, "ephemeral")
         guest.start()
-        guest.wait_until_up()
         files = [os.path.join(CONVERTED, name) for name in self.made()]
         os.utime(files[1], (1, 1))
         name = "wlagent-image-" + os.path.basename(files[0]).removesuffix(".img")
@@ -107,7 +106,6 @@ class Isecl(Foreign):
         self.assertTrue(all(os.path.exists(path) for path in files))
 
         guest.start()
-        guest.wait_until_up()
         self.assertAlmostEqual(listed()["last_used"], time.time(), delta=100)
         guest.destroy()
         self.left_nothing()
@@ -173,7 +171,6 @@ class Luks2(Foreign):
         guest.destroy()
         self.left_nothing()
         guest.start()
-        guest.wait_until_up()
 
         direct = self.protected("luks2-direct", self.luks2(name="direct.luks"), "direct")
         direct.start()

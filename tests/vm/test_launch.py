@@ -81,7 +81,6 @@ class Starts(LaunchTest):
         self.host.agent.stop()
         try:
             guest.start()
-            guest.wait_until_up()
         finally:
             self.host.agent.start()
         guest.destroy()

@@ -49,7 +49,6 @@ class Many(host.VmTest):
         stepwise.install()
         self.addCleanup(stepwise.remove)
         guest.start()
-        guest.wait_until_up()
         with stepwise.paused(guest, "release", "destroy", "hasty") as destroy:
             again = stepwise.Command("start", "hasty")
         self.assertEqual(destroy.finish()[0], 0)

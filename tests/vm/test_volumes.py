@@ -544,7 +544,8 @@ class Layers(VolumesTest):
             poll(lambda: not run("umount", LAYERS, check=False).returncode, "the layers to be unused")
 
     def test_power_loss(self):
-        """A layer that volumed has answered for is there; so is what a guest has made durable."""
+        """A layer that volumed has answered for is there; so is what a guest has made durable, and nothing else."""
+        lost = "/srv/lost"
         if not self.power_lost_at:
             self.create().opened()
             shutil.copy(self.layer_key, "/srv/layer-key")
@@ -553,7 +554,10 @@ class Layers(VolumesTest):
                 disk.write(b"durable".ljust(SECTOR, b"\0"))
                 os.fsync(disk.fileno())
             os.sync()
+            with open(lost, "w", encoding="ascii") as file:
+                file.write("not durable")
             self.lose_power("created")
+        self.assertFalse(os.path.exists(lost) and os.path.getsize(lost))
         session = self.reopen(key="/srv/layer-key")
         session.opened()
         with open(device(self.disk), "rb") as disk:
@@ -577,21 +581,22 @@ class Layers(VolumesTest):
         session.close()
         return reached
 
-    def sweep(self, how, stride, *steps, after):
-        """Kills the session before a call of its, or has that fail; then nothing is left, and after() is so. Another
-        run begins with another call: every stride-th is enough for one."""
+    def sweep(self, how, calls, *steps, after):
+        """Kills the session before a call of its, or has that fail; then nothing is left, and after() is so. calls: how
+        many it makes at least."""
         self.host.volumed.stop()
         with killing.preloaded():
             self.host.volumed.start()
         self.addCleanup(self.restart_volumed)
-        step = first = 1 + int(time.time()) % stride
-        while self.stopped_at(step, how, *steps):
+        for step in killing.steps(calls, 3):
+            if not self.stopped_at(step, how, *steps):
+                self.assertGreater(step, calls)
+                print(f"     it makes {step - 1} calls")
+                break
             self.left_nothing()
             if how == "kill":
                 poll(lambda: not glob.glob(LAYERS + "/*/*.*"), "what was cut off to be tidied up")
             after()
-            step += stride
-        self.assertGreater(step, 20, f"it began with {first}")
 
     def restart_volumed(self):
         self.host.volumed.stop()
@@ -616,7 +621,7 @@ class Layers(VolumesTest):
         self.assertFalse(os.path.exists(os.path.join(LAYERS, VM)))
 
     def stop_making(self, how):
-        self.sweep(how, 7, "layer", VM, "vda", "create", IMAGE, 1 << 20, "raw", self.layer_key, "kept",
+        self.sweep(how, 13, "layer", VM, "vda", "create", IMAGE, 1 << 20, "raw", self.layer_key, "kept",
                    after=self.whole_or_absent)
 
     def test_killed_while_a_layer_is_made(self):
@@ -626,13 +631,13 @@ class Layers(VolumesTest):
         self.stop_making("fail")
 
     def test_killed_while_an_image_is_opened(self):
-        self.sweep("kill", 2, "image", self.image, "open", self.key, after=self.opens)
+        self.sweep("kill", 18, "image", self.image, "open", self.key, after=self.opens)
 
     def test_failing_while_an_image_is_opened(self):
-        self.sweep("fail", 3, "image", self.image, "open", self.key, after=self.opens)
+        self.sweep("fail", 18, "image", self.image, "open", self.key, after=self.opens)
 
     def test_failing_while_a_disk_is_opened(self):
-        self.sweep("fail", 3, "image", self.image, "direct", VM, "vda", self.key, after=self.opens_for_writing)
+        self.sweep("fail", 18, "image", self.image, "direct", VM, "vda", self.key, after=self.opens_for_writing)
 
     def opens_for_writing(self):
         session = self.session("image", self.image, "direct", VM, "vda", self.key)
