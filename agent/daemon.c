@@ -556,6 +556,7 @@ struct daemon *daemon_free(struct daemon *daemon) {
 
         front_doors_free(daemon->doors);
         volume_work_free(daemon->volume_work);
+        lifecycle_end_reports(daemon->lifecycle);
         trust_reporter_free(daemon->reporter);
         lifecycle_free(daemon->lifecycle);
         vm_service_free(daemon->vms);

@@ -453,6 +453,11 @@ struct lifecycle *lifecycle_free(struct lifecycle *lifecycle) {
         return NULL;
 }
 
+void lifecycle_end_reports(struct lifecycle *lifecycle) {
+        if (lifecycle)
+                lifecycle->options.reporter = NULL;
+}
+
 void lifecycle_configure(struct lifecycle *lifecycle, const struct lifecycle_settings *settings) {
         lifecycle->settings = *settings;
 }

@@ -48,6 +48,10 @@ int lifecycle_new(const struct lifecycle_options *options,
 /* All calls must have ended.  Ends all leases: VMs that have not started yet do not. */
 struct lifecycle *lifecycle_free(struct lifecycle *lifecycle);
 
+/* The reporter is about to go, which may tell of reports once more: nothing is reported from now on.  Accepts
+ * NULL. */
+void lifecycle_end_reports(struct lifecycle *lifecycle);
+
 /* After a reload; leases that run keep their time. */
 void lifecycle_configure(struct lifecycle *lifecycle, const struct lifecycle_settings *settings);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fail_allocation.h"
+#include "vm/lifecycle_state.h"
 #include "vm_fixture.h"
 
 struct answer {
@@ -82,6 +83,29 @@ START_TEST(from_prepare_to_release) {
         lifecycle_released(fixture.lifecycle, &fixture.vm);
         ck_assert_str_eq(status(&fixture), "[]");
         lifecycle_released(fixture.lifecycle, &fixture.vm);
+        vm_fixture_teardown(&fixture);
+}
+END_TEST
+
+/* libvirt's word, or volumed's, may come while the daemon is ending: the reporter is gone by then. */
+START_TEST(no_reports_at_the_end) {
+        struct vm_fixture fixture;
+        struct answer answer;
+        struct vm_call *call;
+
+        begin(&fixture);
+        open_disks(&fixture, OPEN_FOR_START, 1, &answer, &call);
+        vm_fixture_run(&fixture, &answer.count);
+        ck_assert_int_eq(answer.code, WLA_OK);
+        struct vm *vm = lifecycle_find(fixture.lifecycle, &fixture.vm);
+        vm->disks[0]->flavor.present = true;
+        vm->disks[0]->flavor.image = fixture.vm;
+        fixture.lifecycle->options.reporter = (struct trust_reporter *)fixture.socket;
+
+        lifecycle_end_reports(fixture.lifecycle);
+        lifecycle_end_reports(NULL);
+        lifecycle_started(fixture.lifecycle, &fixture.vm);
+        ck_assert_ptr_nonnull(strstr(status(&fixture), "\"reported\":false"));
         vm_fixture_teardown(&fixture);
 }
 END_TEST
@@ -256,6 +280,7 @@ START_TEST(allocation_failures_in_another_life) {
 }
 END_TEST
 
-SUITE_MAIN("lifecycle", from_prepare_to_release, cancelled_anywhere, the_newest_start_wins,
-           a_waiting_start_is_cancelled, migration_is_taken_over, another_life, allocation_failures,
-           allocation_failures_by_hand, allocation_failures_in_another_life)
+SUITE_MAIN("lifecycle", from_prepare_to_release, no_reports_at_the_end, cancelled_anywhere,
+           the_newest_start_wins, a_waiting_start_is_cancelled, migration_is_taken_over,
+           another_life, allocation_failures, allocation_failures_by_hand,
+           allocation_failures_in_another_life)
