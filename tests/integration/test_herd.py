@@ -156,6 +156,7 @@ class Hangs(herd_case.HerdCase):
 
 class HangsOverHttp1(Hangs):
     http2 = False
+    test_after_the_connection_is_accepted = test_in_the_handshake = None  # nothing has been chosen by then
 
 
 class Launches(FlavorTest):
