@@ -9,7 +9,7 @@ import shutil
 import harness
 from images import ENCRYPTED, ImageTools, make_image, read_manifest
 from isecl_case import HARDWARE, double
-from test_wls import WlsTest
+from wls_case import WlsTest
 
 ANNOTATION = "org.opencontainers.image.enc.keys.provider.isecl"
 
