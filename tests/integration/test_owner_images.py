@@ -19,7 +19,7 @@ import harness
 from isecl_case import HARDWARE, JSON, Client, double, unb64
 from owner_case import OwnerTest
 from test_cli_image import decrypt, image_header, no_room, writes_unnamed
-from test_wls import WlsTest
+from wls_case import WlsTest
 
 from isecl import flavor as flavors
 
