@@ -230,7 +230,7 @@ class Service(ReportTest):
         self.wait_for_state(unsigned=0, waiting=2)
         begun = time.monotonic()
         self.assertEqual(self.agent.stop(), 0)
-        self.assertLess(time.monotonic() - begun, 10)
+        self.assertLess(time.monotonic() - begun, 60)
         self.again()
         self.wait_for_state(waiting=0, posted=2)
 
