@@ -4,10 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "cli/distinct_files.h"
 #include "cli/image_input.h"
 #include "cli/image_key.h"
 #include "cli/input.h"
@@ -48,15 +48,25 @@ static int check_header_free(const struct encrypt_job *job, struct wla_error *er
         return 0;
 }
 
+/* A header that is not written makes what lies beside it an image of our format all the same. */
+static int check_distinct(const struct encrypt_job *job, struct wla_error *err) {
+        const struct encrypt_options *options = job->options;
+        const struct used_file files[] = {
+                {.role = "IN", .path = options->in},
+                {.role = "OUT", .path = options->out, .written = true},
+                {.role = "OUT.header", .path = job->out_header, .written = !options->isecl},
+                {.role = "--flavor", .path = options->flavor.path, .written = true},
+                {.role = "--flavor-key", .path = options->flavor.key_path},
+                {.role = "--key-file", .path = options->key_file, .or_input = true},
+        };
+
+        return distinct_files_check(files, sizeof(files) / sizeof(files[0]), err);
+}
+
 /* Asked before the work, and again by the kernel when the files get their names. */
 static int check_free(const struct encrypt_job *job, struct wla_error *err) {
         const struct encrypt_options *options = job->options;
-        struct stat in;
-        struct stat out;
 
-        if (stat(options->in, &in) == 0 && stat(options->out, &out) == 0 &&
-            in.st_dev == out.st_dev && in.st_ino == out.st_ino)
-                return wla_fail(err, WLA_E_INPUT, "%s would replace itself", options->in);
         if (image_pair_check(options->out, err) < 0)
                 return -1;
         if (!options->replace && exists(options->out))
@@ -250,8 +260,8 @@ int encrypt_job_run(struct invocation *invocation, struct encrypt_job *job, stru
         const struct encrypt_options *options = job->options;
 
         if (image_header_path(options->out, &job->out_header, err) < 0 ||
-            check_free(job, err) < 0 || invocation_guard_secrets(invocation, err) < 0 ||
-            open_disk(job, err) < 0 ||
+            check_distinct(job, err) < 0 || check_free(job, err) < 0 ||
+            invocation_guard_secrets(invocation, err) < 0 || open_disk(job, err) < 0 ||
             flavor_output_begin(&options->flavor, &job->flavor, err) < 0 ||
             pending_file_open(options->out, FILE_MODE, &job->pair.image, err) < 0)
                 return -1;

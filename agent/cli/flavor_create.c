@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "cli/command.h"
+#include "cli/distinct_files.h"
 #include "cli/flavor_output.h"
 #include "cli/image_input.h"
 #include "cli/image_isecl.h"
@@ -63,13 +64,26 @@ static int key_of_header(const char *image, const char *header, bool given, stru
         return flavor_key_check(key, err);
 }
 
+static int check_distinct(const struct arguments *arguments, const char *header,
+                          struct wla_error *err) {
+        const struct used_file files[] = {
+                {.role = "IN", .path = arguments->operand},
+                {.role = "IN.header", .path = header},
+                {.role = "OUT", .path = arguments->second_operand, .written = true},
+                {.role = "--flavor-key", .path = arguments->option[FLAVOR_KEY]},
+        };
+
+        return distinct_files_check(files, sizeof(files) / sizeof(files[0]), err);
+}
+
 /* A flavor says whether an image is encrypted, and with which key: this one has to say what is so. */
 static int judge_image(const struct arguments *arguments, struct key_id *key,
                        struct wla_error *err) {
         const char *image = arguments->operand;
         _cleanup_free_ char *header = NULL;
 
-        if (image_header_path(image, &header, err) < 0)
+        if (image_header_path(image, &header, err) < 0 ||
+            check_distinct(arguments, header, err) < 0)
                 return -1;
 
         bool ours = faccessat(AT_FDCWD, header, F_OK, AT_SYMLINK_NOFOLLOW) == 0;

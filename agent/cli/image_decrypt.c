@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 
+#include "base/file.h"
 #include "cli/command.h"
+#include "cli/distinct_files.h"
+#include "cli/image_input.h"
 #include "cli/image_isecl.h"
 #include "cli/image_proof.h"
 #include "cli/progress.h"
@@ -24,6 +27,24 @@ static const struct command_option options[] = {
         [FORCE] = {"force", NULL, "replace OUT"},
         {0},
 };
+
+/* Also of an image that has no header beside it: with one it would be taken for another format. */
+static int check_distinct(const struct image_proof_options *what, const char *out,
+                          struct wla_error *err) {
+        _cleanup_free_ char *beside = NULL;
+
+        if (image_header_path(what->image, &beside, err) < 0)
+                return -1;
+
+        const struct used_file files[] = {
+                {.role = "IN", .path = what->image},
+                {.role = "IN.header", .path = beside},
+                {.role = "--header", .path = what->header},
+                {.role = "--key-file", .path = what->place.key_file, .or_input = true},
+                {.role = "OUT", .path = out, .written = true},
+        };
+        return distinct_files_check(files, sizeof(files) / sizeof(files[0]), err);
+}
 
 /* The disk behind the cipher and, in a compact image, behind the qcow2. */
 static int open_disk(struct image_proof *proof, struct disk_source *ret, struct wla_error *err) {
@@ -77,6 +98,8 @@ static int decrypt(struct invocation *invocation, const struct image_proof_optio
         _cleanup_image_proof_ struct image_proof proof = {0};
         _cleanup_disk_source_ struct disk_source disk = {0};
 
+        if (check_distinct(what, out, err) < 0)
+                return -1;
         if (!what->header && image_isecl_claimed(what->image))
                 return decrypt_isecl(invocation, what, out, replace, err);
         if (image_prove(invocation, what, &proof, err) < 0 || open_disk(&proof, &disk, err) < 0)

@@ -324,12 +324,44 @@ class ImageTest(unittest.TestCase):
             self.assertEqual(self.read(name), b"precious")
             self.left_over("disk", name)
             os.unlink(self.path(name))
-        self.fails(self.encrypt(disk, "--force", out=disk, check=False), "would replace itself")
+        self.fails(self.encrypt(disk, "--force", out=disk, check=False), "IN and OUT would be one file")
         self.encrypt(disk)
         before = self.read("out")
         self.encrypt(disk, "--force")
         self.assertNotEqual(self.read("out"), before)
         self.assertEqual(self.decrypt(), self.read("disk"))
+
+    def test_what_is_written_is_no_other_file(self):
+        """Whatever --force says, and by whichever name: nothing that is read is replaced, nor what has just been written."""
+        disk = self.disk()
+        self.encrypt(disk)
+        os.link(disk, self.path("linked"))
+        os.symlink("key", self.path("symbolic"))
+        os.mkdir(self.path("below"))
+        here = self.path("below/..")
+        names = ("disk", "key", "out", "out.header")
+        before = {name: (self.read(name), os.stat(self.path(name)).st_ino) for name in names}
+        shutil.copy(self.path("out.header"), self.path("header"))
+        key = ("--key-file", self.key, "--force")
+        for words, roles in (
+                (("encrypt", disk, self.path("linked"), "--key", "web-1", *key), "IN and OUT"),
+                (("encrypt", disk, f"{here}/disk", "--key", "web-1", *key), "IN and OUT"),
+                (("encrypt", self.path("out.header"), self.out, "--key", "web-1", *key), "IN and OUT.header"),
+                (("encrypt", disk, self.path("symbolic"), "--key", "web-1", *key), "OUT and --key-file"),
+                (("encrypt", disk, self.key, "--output-format", "isecl", *key), "OUT and --key-file"),
+                (("decrypt", self.out, self.out, *key), "IN and OUT"),
+                (("decrypt", self.out, f"{here}/out", *key), "IN and OUT"),
+                (("decrypt", self.out, f"{self.out}.header", *key), "IN.header and OUT"),
+                (("decrypt", self.out, self.path("header"), "--header", self.path("header"), *key), "--header and OUT"),
+                (("decrypt", self.out, self.key, *key), "--key-file and OUT")):
+            with self.subTest(words=words):
+                self.fails(self.run_image(*words, check=False), f"wlagent: {roles} would be one file: .* and ")
+                self.assertEqual({name: (self.read(name), os.stat(self.path(name)).st_ino) for name in names}, before)
+        with open(self.key, "rb") as file:
+            done = subprocess.run([harness.WLAGENT, "image", "decrypt", self.out, self.key, "--key-file", "-", "--force"],
+                                  stdin=file, capture_output=True, check=False)
+        self.fails(done, "--key-file and OUT would be one file: standard input and ")
+        self.assertEqual(self.read("key"), KEY)
 
     def test_bad_words(self):
         disk = self.disk()

@@ -306,6 +306,24 @@ class Failures(ImagesTest):
             self.refused(self.encrypt("--kbs", "configured", *([] if out else words), check=False, **out), pattern)
         self.assertEqual(double.requests()["requests"], [])
 
+    def test_files_that_would_be_one(self):
+        """Neither the disk nor a key is replaced by a flavor, and no key is made for it."""
+        read = {name: self.read(name) for name in ("disk", "signer.pem")}
+        for flavor, output, roles in (("disk", "wlagent", "IN and --flavor"), ("./disk", "isecl", "IN and --flavor"),
+                                      ("out", "wlagent", "OUT and --flavor"), ("out", "isecl", "OUT and --flavor"),
+                                      ("out.header", "wlagent", "OUT.header and --flavor"),
+                                      ("out.header", "isecl", "OUT.header and --flavor"),
+                                      ("signer.pem", "wlagent", "--flavor and --flavor-key")):
+            for force in ((), ("--force",)):
+                done = self.encrypt("--kbs", "configured", "--flavor", flavor, "--flavor-key", self.signing_key, "--label",
+                                    "web", "--output-format", output, *force, check=False)
+                self.refused(done, f"wlagent: {roles} would be one file: .*\nhint: what is written needs a name of its own")
+        self.refused(self.encrypt("--kbs", "configured", "--force", *self.with_flavor(), out="signer.pem", check=False),
+                     "OUT and --flavor-key would be one file")
+        self.assertEqual(double.requests()["requests"], [])
+        self.assertEqual({name: self.read(name) for name in read}, read)
+        self.left_over()
+
     def test_an_old_header(self):
         key = double.add_key()
         self.encrypt("--kbs-key", key["id"])
@@ -352,6 +370,19 @@ class Flavors(ImagesTest):
         self.refused(self.create("--force", "--plaintext", check=False), "is an encrypted image")
         os.truncate(self.path("out"), 4096)
         self.refused(self.create("--force", check=False), "where its header says")
+
+    def test_no_other_file_is_replaced(self):
+        self.encrypt("--kbs-key", double.add_key()["id"])
+        read = {name: self.read(name) for name in ("disk", "out", "out.header", "signer.pem")}
+        for image, out, roles in (("out", "out", "IN and OUT"), ("out", "./out.header", "IN.header and OUT"),
+                                  ("out", "signer.pem", "OUT and --flavor-key")):
+            done = self.command("flavor", "create", self.path(image), out, "--flavor-key", self.signing_key, "--label", "web",
+                                "--force", check=False)
+            self.refused(done, f"wlagent: {roles} would be one file")
+        done = self.command("flavor", "create", "disk", self.disk, "--plaintext", "--flavor-key", self.signing_key, "--label",
+                            "web", "--force", check=False)
+        self.refused(done, "wlagent: IN and OUT would be one file")
+        self.assertEqual({name: self.read(name) for name in read}, read)
 
     def test_of_intels_format(self):
         key = double.add_key()
