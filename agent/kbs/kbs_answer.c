@@ -93,6 +93,20 @@ static int read_object(const struct http_answer *answer, struct json_value *ret,
         return 0;
 }
 
+/* What is not told, or is told in no form of ours, equals nothing that was asked for. */
+static void read_conditions(const struct json_value *object, struct kbs_made *made) {
+        const struct json_value usage = json_member(object, "usage");
+        const struct json_value policy = json_member(object, "transfer_policy_id");
+        struct wla_error ignored = {0};
+
+        if (usage.type != JSON_STRING ||
+            json_string_copy(&usage, made->usage.text, sizeof(made->usage.text), &ignored) < 0)
+                made->usage = (struct key_usage){0};
+        if (policy.type != JSON_STRING ||
+            uuid_parse(policy.text + 1, policy.size - 2, &made->policy, &ignored) < 0)
+                made->policy = (struct uuid){0};
+}
+
 static int read_made(const struct json_value *object, struct kbs_made *ret, struct wla_error *err) {
         const struct json_value information = json_member(object, "key_information");
         const struct json_value id = json_member(&information, "id");
@@ -106,6 +120,7 @@ static int read_made(const struct json_value *object, struct kbs_made *ret, stru
                 return wla_wrap(err, "the id of the key in the answer of KBS");
         if (json_string_copy(&link, made.link, sizeof(made.link), err) < 0)
                 return wla_wrap(err, "the link of key %s in the answer of KBS", made.id.text);
+        read_conditions(object, &made);
         *ret = made;
         return 0;
 }

@@ -14,6 +14,7 @@
 #include "base/uuid.h"
 #include "http/http.h"
 #include "kbs/envelope_key.h"
+#include "kbs/key_usage.h"
 #include "key/key_id.h"
 
 enum kbs_next {
@@ -25,6 +26,9 @@ enum kbs_next {
 struct kbs_made {
         struct uuid id;
         char link[KEY_ID_TEXT_MAX + 1]; /* as KBS wrote it */
+        /* Who is given the key; empty where KBS tells none, or what nobody here has asked for: */
+        struct key_usage usage;
+        struct uuid policy;
 };
 
 /* POST /keys: 201. */

@@ -15,6 +15,8 @@ static const char hint_endpoint[] =
         "ENDPOINT_URL of KBS says which name it gives itself; if hosts are to use that one, set "
         "KBS_ENDPOINT_URL to it";
 
+static const char hint_open[] = "delete it in KBS, which may give it to every trusted host";
+
 struct kbs_client {
         char url[BROKER_URL_SIZE];
         char endpoint[BROKER_URL_SIZE];
@@ -189,6 +191,19 @@ static int make(struct kbs_call *call, struct kbs_made *ret, struct wla_error *e
         }
 }
 
+/* A KBS, or what stands before it, may drop what it does not know. */
+static int check_conditions(const struct kbs_new_key *asked, const struct kbs_made *made,
+                            struct wla_error *err) {
+        if (asked->usage.text[0] && strcmp(asked->usage.text, made->usage.text) != 0)
+                return wla_fail_hint(err, WLA_E_DENIED, hint_open,
+                                     "KBS has made key %s without its asset tags", made->id.text);
+        if (asked->policy && !uuid_equal(asked->policy, &made->policy))
+                return wla_fail_hint(err, WLA_E_DENIED, hint_open,
+                                     "KBS has made key %s without its transfer policy",
+                                     made->id.text);
+        return 0;
+}
+
 int kbs_key_make(struct kbs_client *client, const struct kbs_new_key *what,
                  const struct deadline *deadline, struct kbs_key *ret, struct wla_error *err) {
         _cleanup_buf_ struct buf body = BUF_WITH_LIMIT(REQUEST_MAX);
@@ -204,7 +219,7 @@ int kbs_key_make(struct kbs_client *client, const struct kbs_new_key *what,
         call.body = (struct wla_bytes){body.data, body.size};
         int outcome = make(&call, &made, err);
         wla_secret_free(call.token);
-        if (outcome < 0)
+        if (outcome < 0 || check_conditions(what, &made, err) < 0)
                 return -1;
 
         if (take_link(client, made.link, &made.id, ret, err) < 0)

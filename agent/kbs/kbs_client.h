@@ -54,7 +54,8 @@ struct kbs_new_key {
 /* 1 to KBS_LABEL_MAX bytes of UTF-8 without control characters. */
 int kbs_label_check(const char *label, struct wla_error *err) _must_check_;
 
-/* When it fails although KBS may have made the key, the text says so. */
+/* When it fails although KBS may have made the key, the text says so.  WLA_E_DENIED, too, when KBS does not say
+ * that the key has the usage and the policy that were asked for. */
 int kbs_key_make(struct kbs_client *client, const struct kbs_new_key *what,
                  const struct deadline *deadline, struct kbs_key *ret,
                  struct wla_error *err) _must_check_;

@@ -282,6 +282,35 @@ class Answers(WrapTest):
             self.refused(done, f"KBS has made key .* whose link is not usable: .*{pattern}")
             self.assertEqual(self.calls("kbs.envelope"), 0)
 
+    def test_conditions_that_are_not_kept(self):
+        """A key without its asset tags, or its policy, is every trusted host's: nothing is encrypted with it."""
+        policy, other = str(uuid.uuid4()), str(uuid.uuid4())
+        tags = ("--asset-tag", "country:USA,site:DC1")
+        for words, what, faults in (
+                (tags, "asset tags", ({"remove": ["usage"]}, {"json": {"usage": ""}}, {"json": {"usage": None}},
+                                      {"json": {"usage": "country:USA"}}, {"json": {"usage": "a" * 300}})),
+                (("--transfer-policy", policy), "transfer policy",
+                 ({"remove": ["transfer_policy_id"]}, {"json": {"transfer_policy_id": other}},
+                  {"json": {"transfer_policy_id": "00000000-0000-0000-0000-000000000000"}},
+                  {"json": {"transfer_policy_id": 7}})),
+                ((*tags, "--transfer-policy", policy), "transfer policy", ({"remove": ["transfer_policy_id"]},))):
+            for fault in faults:
+                double.clear_faults()
+                double.fault(route="kbs.create_key", **fault)
+                before = self.made()
+                done = self.command("kbs", "create", *words, check=False)
+                made = set(self.made()) - set(before)
+                self.assertEqual(len(made), 1)
+                self.refused(done, f"KBS has made key {made.pop()} without its {what}\nhint: delete it in KBS")
+        self.refused(self.answer("kbs.create_key", words="asset-tag:country:USA", remove=["usage"]),
+                     "KBS has made key .* without its asset tags")
+        self.assertEqual(self.calls("kbs.envelope"), 0)
+        double.clear_faults()
+        self.command("kbs", "create", *tags, "--transfer-policy", policy.upper())
+        double.fault(route="kbs.create_key", remove=["usage", "transfer_policy_id"])
+        self.command("kbs", "create", "--label", "web")
+        double.clear_faults()
+
     def test_a_link_with_two_slashes(self):
         key = json.loads(self.command("kbs", "create", "--json").stdout)["key"]
         double.fault(route="kbs.create_key", json={"transfer_link": key.replace("/keys/", "//keys//")})

@@ -39,6 +39,37 @@ START_TEST(a_key_that_was_made) {
 }
 END_TEST
 
+START_TEST(who_is_given_a_key) {
+        static const struct {
+                const char *members;
+                const char *usage;
+                const char *policy;
+        } rows[] = {
+                {"\"usage\":\"country:USA\",\"transfer_policy_id\":\"" ID "\"", "country:USA", ID},
+                {"\"transfer_policy_id\":\"EB61B2E9-C7CD-4476-AC5F-71582C892112\"", "", ID},
+                {"\"usage\":null,\"transfer_policy_id\":null", "", ""},
+                {"\"usage\":7,\"transfer_policy_id\":\"x\"", "", ""},
+                {"\"usage\":\"a\\u0000b\",\"transfer_policy_id\":\"\"", "", ""},
+        };
+
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                _cleanup_answer_ struct http_answer answer = answer_of(201, "{");
+                enum kbs_next next;
+                struct kbs_made made;
+                struct wla_error err = {0};
+
+                ck_assert_int_eq(buf_printf(&answer.body, &err,
+                                            "%s,\"key_information\":{\"id\":\"" ID
+                                            "\"},\"transfer_link\":\"" LINK "\"}",
+                                            rows[i].members),
+                                 0);
+                ck_assert_int_eq(kbs_answer_made(&answer, &made, &next, &err), 0);
+                ck_assert_str_eq(made.usage.text, rows[i].usage);
+                ck_assert_str_eq(made.policy.text, rows[i].policy);
+        }
+}
+END_TEST
+
 START_TEST(what_is_no_made_key) {
         static const char *const bodies[] = {
                 "",
@@ -175,5 +206,5 @@ START_TEST(statuses) {
 }
 END_TEST
 
-SUITE_MAIN("kbs_answer", a_key_that_was_made, what_is_no_made_key, an_envelope_of_either_form,
-           what_is_no_envelope, statuses)
+SUITE_MAIN("kbs_answer", a_key_that_was_made, who_is_given_a_key, what_is_no_made_key,
+           an_envelope_of_either_form, what_is_no_envelope, statuses)
