@@ -124,6 +124,32 @@ int host_root_read(const struct host_root *root, const char *path, struct buf *c
         return 0;
 }
 
+int host_root_read_followed(const struct host_root *root, const char *path, struct buf *content,
+                            struct wla_error *err) {
+        _cleanup_close_ int fd = open_below(root->fd, path + 1, O_RDONLY | O_NONBLOCK | O_NOCTTY,
+                                            RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+        uint8_t chunk[4096];
+        struct stat facts;
+        ssize_t size;
+
+        if (fd < 0)
+                return fail_open(path, errno, err);
+        if (fstat(fd, &facts) < 0)
+                return wla_fail_errno(err, errno, "cannot examine %s", path);
+        if (!S_ISREG(facts.st_mode))
+                return wla_fail(err, WLA_E_INPUT, "%s is not a regular file", path);
+        while ((size = read(fd, chunk, sizeof(chunk))) != 0) {
+                if (size < 0)
+                        return wla_fail_errno(err, errno, "cannot read %s", path);
+                if (content->size + (size_t)size > content->limit)
+                        return wla_fail(err, WLA_E_INPUT, "%s is larger than %zu bytes", path,
+                                        content->limit);
+                if (buf_append(content, chunk, (size_t)size, err) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
 int host_root_link(const struct host_root *root, const char *path, char to[static PATH_MAX],
                    struct wla_error *err) {
         _cleanup_close_ int parent = -1;

@@ -51,6 +51,11 @@ bool host_root_exists(const struct host_root *root, const char *path);
 int host_root_read(const struct host_root *root, const char *path, struct buf *content,
                    struct wla_error *err) _must_check_;
 
+/* The same of what a link leads to, as it would if the directory were the root.  For looking only: others may
+ * have made the link. */
+int host_root_read_followed(const struct host_root *root, const char *path, struct buf *content,
+                            struct wla_error *err) _must_check_;
+
 /* Where a symbolic link leads. */
 int host_root_link(const struct host_root *root, const char *path, char to[static PATH_MAX],
                    struct wla_error *err) _must_check_;

@@ -10,7 +10,7 @@
 
 /* What of Intel's agent would run beside this one: its unit, its hook, its command; and who asks it for keys. */
 
-#define HOOK_MAX     16384u
+#define HOOK_MAX     (1024u * 1024u)
 #define OCICRYPT_MAX 65536u
 #define SOCKET       "unix:///var/run/workload-agent/wlagent.sock"
 #define OUR_SOCKET   "unix:///run/workload-agent/wlagent.sock"
@@ -59,26 +59,31 @@ static int look_command(struct migrate *migrate, struct wla_error *err) {
                          err);
 }
 
-static int look_hook(struct migrate *migrate, struct wla_error *err) {
-        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(HOOK_MAX);
-        struct wla_error why = {0};
+/* Intel's own, in a place that is not the one it is installed in. */
+static int note_linked_hook(struct migrate *migrate, const char *target, struct wla_error *err) {
+        return migrate_plan_note(&migrate->plan, err, MIGRATE_BY_HAND, INTEL_HOOK,
+                                 "it leads to Intel's hook, %s, which refuses every start of a VM "
+                                 "once its agent is stopped: remove the link",
+                                 target);
+}
+
+static int judge_hook(struct migrate *migrate, struct buf *text, struct wla_error *err) {
+        struct wla_error ignored = {0};
+        char target[PATH_MAX];
         bool calls = false;
 
-        if (host_root_read(&migrate->root, INTEL_HOOK, &text, &why) < 0) {
-                if (why.code == WLA_E_NOT_FOUND)
-                        return 0;
-                return migrate_plan_note(&migrate->plan, err, MIGRATE_KEPT, INTEL_HOOK,
-                                         "%s, so it is not the hook that Intel's agent installs",
-                                         wla_error_text(&why));
-        }
-        const char *script = buf_text(&text, err);
+        const char *script = buf_text(text, err);
         if (!script)
                 return -1;
-        if (strlen(script) == text.size && migrate_is_intel_hook(script, &calls))
-                return migrate_plan_remove(&migrate->plan, INTEL_HOOK,
-                                           "Intel's hook; it refuses every start of a VM once its "
-                                           "agent is stopped",
-                                           err);
+        if (strlen(script) != text->size)
+                calls = memmem(script, text->size, "wlagent", strlen("wlagent"));
+        else if (migrate_is_intel_hook(script, &calls))
+                return host_root_link(&migrate->root, INTEL_HOOK, target, &ignored) == 0
+                               ? note_linked_hook(migrate, target, err)
+                               : migrate_plan_remove(&migrate->plan, INTEL_HOOK,
+                                                     "Intel's hook; it refuses every start of a VM "
+                                                     "once its agent is stopped",
+                                                     err);
         if (calls)
                 return migrate_plan_note(
                         &migrate->plan, err, MIGRATE_BY_HAND, INTEL_HOOK,
@@ -87,6 +92,24 @@ static int look_hook(struct migrate *migrate, struct wla_error *err) {
                         "refuses every start of a VM");
         return migrate_plan_note(&migrate->plan, err, MIGRATE_KEPT, INTEL_HOOK,
                                  "the site's own hook; libvirt runs it as well as wlagent's");
+}
+
+/* libvirt follows a link as well.  One that cannot be read may call Intel's agent, and refuse all VMs. */
+static int look_hook(struct migrate *migrate, struct wla_error *err) {
+        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(HOOK_MAX);
+        struct wla_error why = {0};
+        struct stat facts;
+
+        if (host_root_stat(&migrate->root, INTEL_HOOK, &facts, &why) < 0 &&
+            why.code == WLA_E_NOT_FOUND)
+                return 0;
+        if (host_root_read_followed(&migrate->root, INTEL_HOOK, &text, &why) < 0)
+                return migrate_plan_note(&migrate->plan, err, MIGRATE_BLOCKS, INTEL_HOOK,
+                                         "whether it runs Intel's agent, and then refuses every "
+                                         "start of a VM, cannot be told: %s; put it right, or "
+                                         "remove it",
+                                         wla_error_text(&why));
+        return judge_hook(migrate, &text, err);
 }
 
 /* Whether a provider of it leads to the socket that both agents have. */

@@ -356,7 +356,36 @@ class Hooks(MigrateTest):
         self.put("srv/hook", HOOK, 0o755)
         os.unlink(self.path("etc/libvirt/hooks/qemu"))
         self.link("etc/libvirt/hooks/qemu", "/srv/hook")
-        self.assertRegex(self.notes("kept")["/etc/libvirt/hooks/qemu"], "symbolic link")
+        self.assertRegex(self.notes("by_hand")["/etc/libvirt/hooks/qemu"], "leads to Intel's hook, /srv/hook")
+        self.migrate("--apply")
+        self.assertEqual(os.readlink(self.path("etc/libvirt/hooks/qemu")), "/srv/hook")
+        self.put("srv/hook", HOOK + "/usr/local/sbin/site\n", 0o755)
+        self.assertRegex(self.notes("by_hand")["/etc/libvirt/hooks/qemu"], "it runs Intel's agent")
+        self.put("srv/hook", "#!/bin/sh\n/usr/local/sbin/site\n", 0o755)
+        self.assertRegex(self.notes("kept")["/etc/libvirt/hooks/qemu"], "site's own hook")
+
+    def test_one_that_cannot_be_read(self):
+        self.host_4()
+        hook = "etc/libvirt/hooks/qemu"
+        self.put(hook, HOOK + 70000 * "# a remark of the site\n", 0o755)
+        self.assertRegex(self.notes("problems")[f"/{hook}"], "larger than 1048576 bytes")
+        os.unlink(self.path(hook))
+        self.link(hook, "/srv/nothing")
+        self.assertRegex(self.notes("problems")[f"/{hook}"], "does not exist")
+        os.unlink(self.path(hook))
+        self.make(hook)
+        self.assertRegex(self.notes("problems")[f"/{hook}"], "not a regular file")
+        self.refused("has to be mended first", "--apply")
+
+    def test_of_more_than_16_kib(self):
+        self.host_4()
+        self.put("etc/libvirt/hooks/qemu", HOOK + 1000 * "# a remark of the site\n", 0o755)
+        self.assertIn(("remove", "etc/libvirt/hooks/qemu"), self.changes())
+
+    def test_a_program(self):
+        self.host_4()
+        self.put("etc/libvirt/hooks/qemu", "\x7fELF\0wlagent\0", 0o755)
+        self.assertRegex(self.notes("by_hand")["/etc/libvirt/hooks/qemu"], "it runs Intel's agent")
 
     def test_links_of_others(self):
         self.host_4()
