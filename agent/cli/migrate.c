@@ -66,8 +66,9 @@ int migrate_look(struct migrate *migrate, struct wla_error *err) {
 
         migrate->has_user = host_root_user(&migrate->root, DAEMON_USER, &migrate->uid,
                                            &migrate->gid);
-        if (migrate_look_settings(migrate, err) < 0 || migrate_look_secrets(migrate, err) < 0 ||
-            migrate_look_keys(migrate, err) < 0 || migrate_look_services(migrate, err) < 0 ||
+        /* A directory is root's before root writes there. */
+        if (migrate_look_keys(migrate, err) < 0 || migrate_look_settings(migrate, err) < 0 ||
+            migrate_look_secrets(migrate, err) < 0 || migrate_look_services(migrate, err) < 0 ||
             migrate_look_volumes(migrate, err) < 0)
                 return -1;
         return note_next(migrate, err);

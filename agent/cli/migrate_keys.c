@@ -17,6 +17,8 @@
 #define PUBLIC_MODE  0644
 #define PASS_MODE    0755
 #define BITS         07777
+#define OWN_CONFIG   INTEL_DIRECTORY "/wlagent.conf"
+#define OWN_DROP_INS OWN_CONFIG ".d"
 
 static const char why_key[] = "wlagentd reads it, and runs as user " DAEMON_USER;
 static const char why_directory[] = "wlagentd has to pass, and no user but root should change what "
@@ -122,17 +124,18 @@ static int look_certificate(struct migrate *migrate, const char *directory, cons
         return look_target(migrate, &target, err);
 }
 
-static int look_certificates(struct migrate *migrate, const char *directory, const char *what,
-                             struct wla_error *err) {
-        struct wla_error why = {0};
+/* ret_count may be NULL. */
+static int look_files(struct migrate *migrate, const char *directory,
+                      int (*look)(struct migrate *migrate, const char *directory, const char *name,
+                                  struct wla_error *err),
+                      unsigned *ret_count, struct wla_error *err) {
         struct dirent *entry;
         int fd = -1;
         int outcome = 0;
         unsigned count = 0;
 
-        if (host_root_directory(&migrate->root, directory, &fd, &why) < 0)
-                return migrate_plan_note(&migrate->plan, err, MIGRATE_BY_HAND, directory, "%s; %s",
-                                         wla_error_text(&why), what);
+        if (host_root_directory(&migrate->root, directory, &fd, err) < 0)
+                return -1;
         /* That one was opened as a path only. */
         int readable = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         file_closep(&fd);
@@ -145,13 +148,75 @@ static int look_certificates(struct migrate *migrate, const char *directory, con
                 if (entry->d_name[0] == '.')
                         continue;
                 count++;
-                outcome = look_certificate(migrate, directory, entry->d_name, err);
+                outcome = look(migrate, directory, entry->d_name, err);
         }
         (void)closedir(list);
-        if (outcome == 0 && count == 0)
+        if (ret_count)
+                *ret_count = count;
+        return outcome;
+}
+
+static int look_certificates(struct migrate *migrate, const char *directory, const char *what,
+                             struct wla_error *err) {
+        struct wla_error why = {0};
+        unsigned count = 0;
+        int fd = -1;
+
+        if (host_root_directory(&migrate->root, directory, &fd, &why) < 0)
+                return migrate_plan_note(&migrate->plan, err, MIGRATE_BY_HAND, directory, "%s; %s",
+                                         wla_error_text(&why), what);
+        file_closep(&fd);
+        if (look_files(migrate, directory, look_certificate, &count, err) < 0)
+                return -1;
+        if (count == 0)
                 return migrate_plan_note(&migrate->plan, err, MIGRATE_BY_HAND, directory,
                                          "it is empty; %s", what);
-        return outcome;
+        return 0;
+}
+
+/* What has been given to root already stays as it is, if nobody else may write it. */
+static int look_own(struct migrate *migrate, const char *path, mode_t type, struct wla_error *err) {
+        struct wla_error ignored = {0};
+        struct stat facts;
+        struct target target = {
+                .path = path,
+                .access = {.mode = type == S_IFDIR ? PASS_MODE : PUBLIC_MODE},
+                .type = type,
+                .why = "wlagentd does what it says, so no user but root should change it",
+        };
+
+        if (host_root_stat(&migrate->root, path, &facts, &ignored) == 0 && facts.st_uid == 0) {
+                target.access.gid = facts.st_gid;
+                target.access.mode = facts.st_mode & BITS & ~(mode_t)(S_IWGRP | S_IWOTH);
+        }
+        return look_target(migrate, &target, err);
+}
+
+/* wlagentd reads what ends in .conf.  The drop-in that this writes is root's anyway. */
+static int look_drop_in(struct migrate *migrate, const char *directory, const char *name,
+                        struct wla_error *err) {
+        static const char end[] = ".conf";
+        const size_t size = strlen(name);
+        char path[PATH_MAX];
+
+        if (size < strlen(end) || strcmp(name + size - strlen(end), end) != 0 ||
+            (size_t)snprintf(path, sizeof(path), "%s/%s", directory, name) >= sizeof(path) ||
+            strcmp(path, MIGRATE_CONFIG) == 0)
+                return 0;
+        return look_own(migrate, path, S_IFREG, err);
+}
+
+static int look_own_configuration(struct migrate *migrate, struct wla_error *err) {
+        struct stat facts;
+        struct wla_error ignored = {0};
+
+        if (look_own(migrate, OWN_CONFIG, S_IFREG, err) < 0 ||
+            look_own(migrate, OWN_DROP_INS, S_IFDIR, err) < 0)
+                return -1;
+        if (host_root_stat(&migrate->root, OWN_DROP_INS, &facts, &ignored) < 0 ||
+            !S_ISDIR(facts.st_mode))
+                return 0;
+        return look_files(migrate, OWN_DROP_INS, look_drop_in, NULL, err);
 }
 
 static int look_directories(struct migrate *migrate, struct wla_error *err) {
@@ -189,7 +254,7 @@ int migrate_look_keys(struct migrate *migrate, struct wla_error *err) {
                 return migrate_plan_note(&migrate->plan, err, MIGRATE_BLOCKS, DAEMON_USER,
                                          "there is no such user: install wlagent, and run "
                                          "'systemd-sysusers'");
-        if (look_target(migrate, &config, err) < 0 ||
+        if (look_target(migrate, &config, err) < 0 || look_own_configuration(migrate, err) < 0 ||
             look_key(migrate, INTEL_DIRECTORY "/bindingkey.json", err) < 0 ||
             look_key(migrate, INTEL_DIRECTORY "/signingkey.json", err) < 0 ||
             look_key(migrate, INTEL_DIRECTORY "/signingkey.pem", err) < 0 ||

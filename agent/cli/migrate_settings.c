@@ -180,10 +180,12 @@ static int write_settings(struct migrate *migrate, struct buf *to, struct wla_er
         return note_old_service(migrate, err);
 }
 
+/* Also whether others could have it otherwise in a moment. */
 static int same_text(struct migrate *migrate, const char *path, const char *text, bool *ret,
                      struct wla_error *err) {
         _cleanup_buf_ struct buf present = BUF_WITH_LIMIT(CONFIG_TEXT_MAX);
         struct wla_error why = {0};
+        struct stat facts;
 
         *ret = false;
         if (host_root_read(&migrate->root, path, &present, &why) < 0) {
@@ -192,7 +194,10 @@ static int same_text(struct migrate *migrate, const char *path, const char *text
                 *err = why;
                 return -1;
         }
-        *ret = present.size == strlen(text) && memcmp(present.data, text, present.size) == 0;
+        if (host_root_stat(&migrate->root, path, &facts, err) < 0)
+                return -1;
+        *ret = present.size == strlen(text) && memcmp(present.data, text, present.size) == 0 &&
+               facts.st_uid == 0 && (facts.st_mode & (S_IWGRP | S_IWOTH)) == 0;
         return 0;
 }
 

@@ -441,6 +441,37 @@ class Apply(MigrateTest):
         self.migrate("--undo")
         self.same(before)
 
+    def test_a_configuration_that_others_may_write(self):
+        self.host_5()
+        main, drop_ins = f"{ETC}/wlagent.conf", f"{ETC}/wlagent.conf.d"
+        self.put(main, "[Agent]\n", 0o664)
+        self.put(f"{drop_ins}/60-site.conf", "[Agent]\n", 0o640, TAGENT)
+        self.put(f"{drop_ins}/70-root.conf", "[Agent]\n", 0o600)
+        self.put(f"{drop_ins}/note", "x", 0o666, TAGENT)
+        self.make(drop_ins, 0o777, TAGENT)
+        before = self.snapshot(directory_times=False)
+        plan = [(change["action"], change["path"].lstrip("/")) for change in self.plan()["changes"]]
+        self.assertLessEqual({("access", main), ("access", drop_ins), ("access", f"{drop_ins}/60-site.conf")}, set(plan))
+        self.assertLess(plan.index(("access", drop_ins)), plan.index(("write", MINE)))
+        self.assertLess(plan.index(("access", ETC)), plan.index(("write", MINE)))
+        self.migrate("--apply")
+        self.assertEqual([self.facts(name) for name in (main, drop_ins, f"{drop_ins}/60-site.conf",
+                                                        f"{drop_ins}/70-root.conf", MINE)],
+                         [(0, 0, 0o644), (0, 0, 0o755), (0, 0, 0o644), (0, 0, 0o600), (0, 0, 0o644)])
+        self.assertEqual(self.changes(), set())
+        for owner, mode in ((TAGENT, 0o644), (0, 0o666)):
+            os.chown(self.path(MINE), owner, owner)
+            os.chmod(self.path(MINE), mode)
+            self.assertEqual(self.changes(), {("write", MINE)})
+        self.migrate("--undo")
+        self.same(before)
+
+    def test_a_drop_in_that_is_a_link(self):
+        self.host_5()
+        self.link(f"{ETC}/wlagent.conf.d/60-site.conf", "/etc/passwd")
+        self.assertRegex(self.notes("problems")[f"/{ETC}/wlagent.conf.d/60-site.conf"], "no regular file")
+        self.refused("has to be mended first", "--apply")
+
     def test_a_credential_that_is_there(self):
         self.host_4()
         self.put("etc/credstore.encrypted/aas-password", "sealed", 0o600)
