@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -16,6 +17,11 @@
 #define ENDING         ".json"
 #define CERTIFICATE    ".pem"
 #define DRAFT          ".new"
+#define KEPT           ".old"
+#define KEPT_MODE      0644
+
+static const char hint_kept[] = "it may be the only copy of a key that is in use: look at what it "
+                                "is, and move it elsewhere";
 
 /* Where the key's file is, taken apart. */
 struct place {
@@ -23,6 +29,7 @@ struct place {
         char directory_path[PATH_MAX];
         const char *name;
         char draft[NAME_MAX + 1];
+        char kept[NAME_MAX + 1];
 };
 
 #define PLACE ((struct place){.directory = -1})
@@ -57,16 +64,19 @@ int host_key_files_place(const struct config *config, const char *root, enum hos
         return 0;
 }
 
-int host_key_files_find(const struct host_key_files *files, struct host_key *ret, bool *ret_found,
+int host_key_files_find(const struct host_key_files *files, enum host_key_presence *ret,
                         struct wla_error *err) {
         struct credential_place place;
+        struct stat facts;
 
-        *ret_found = false;
-        if (host_key_read(files->key_path, files->usage, ret, NULL, err) < 0)
-                return err->code == WLA_E_NOT_FOUND ? 0 : -1;
+        *ret = HOST_KEY_ABSENT;
+        if (lstat(files->key_path, &facts) < 0)
+                return errno == ENOENT
+                               ? 0
+                               : directory_path_fail(errno, "looking at", files->key_path, err);
         if (credential_find(files->root, files->credential, &place, err) < 0)
                 return -1;
-        *ret_found = place.kind != CREDENTIAL_NONE;
+        *ret = place.kind == CREDENTIAL_NONE ? HOST_KEY_WITHOUT_SECRET : HOST_KEY_PAIR;
         return 0;
 }
 
@@ -80,7 +90,9 @@ static int open_place(const struct host_key_files *files, struct place *place,
         place->name = slash + 1;
         if (size <= 0 || (size_t)size >= sizeof(place->directory_path) ||
             (size_t)snprintf(place->draft, sizeof(place->draft), "%s" DRAFT, place->name) >=
-                    sizeof(place->draft))
+                    sizeof(place->draft) ||
+            (size_t)snprintf(place->kept, sizeof(place->kept), "%s" KEPT, place->name) >=
+                    sizeof(place->kept))
                 return wla_fail(err, WLA_E_INPUT, "%.80s is no path of a key", files->key_path);
         return directory_path_make(place->directory_path, DIRECTORY_MODE, &place->directory, err);
 }
@@ -98,10 +110,55 @@ static int write_draft(const struct place *place, const struct host_key *key,
         return file_write_for(place->directory, place->draft, bytes, KEY_MODE, (uid_t)-1, gid, err);
 }
 
+/* A copy: the Trust Agent goes on reading the certificate until there is a new one. */
+static int keep_certificate(const struct host_key_files *files, const struct place *place,
+                            struct wla_error *err) {
+        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(HOST_KEY_FILE_MAX);
+        const char *name = strrchr(files->certificate, '/') + 1;
+        char kept[PATH_MAX + sizeof(KEPT)];
+
+        if (file_read(place->directory, name, &text, err) < 0)
+                return err->code == WLA_E_NOT_FOUND ? 0 : wla_wrap(err, "%s", files->certificate);
+        (void)snprintf(kept, sizeof(kept), "%s" KEPT, name);
+        const struct wla_bytes bytes = {.data = text.data, .size = text.size};
+        if (file_write_for(place->directory, kept, bytes, KEPT_MODE, (uid_t)-1, (gid_t)-1, err) < 0)
+                return wla_wrap(err, "keeping %s", files->certificate);
+        return 0;
+}
+
+/* The first that is kept is the one that counts. */
+static int check_none_is_kept(const struct host_key_files *files, const struct place *place,
+                              struct wla_error *err) {
+        struct stat facts;
+
+        if (fstatat(place->directory, place->kept, &facts, AT_SYMLINK_NOFOLLOW) == 0)
+                return wla_fail_hint(err, WLA_E_INPUT, hint_kept,
+                                     "%s" KEPT " is there already, and %s would be kept as that",
+                                     files->key_path, files->key_path);
+        if (errno != ENOENT)
+                return directory_path_fail(errno, "looking for a kept", files->key_path, err);
+        return 0;
+}
+
+static int keep_old_key(const struct host_key_files *files, const struct place *place,
+                        struct wla_error *err) {
+        if (check_none_is_kept(files, place, err) < 0 || keep_certificate(files, place, err) < 0)
+                return -1;
+        if (renameat2(place->directory, place->name, place->directory, place->kept,
+                      RENAME_NOREPLACE) < 0)
+                return directory_path_fail(errno, "keeping", files->key_path, err);
+        return 0;
+}
+
 /* From here to the end there is no key, and then the new one. */
 static int withdraw_old_key(const struct host_key_files *files, const struct place *place,
                             struct wla_error *err) {
-        if (unlinkat(place->directory, place->name, 0) < 0 && errno != ENOENT)
+        enum host_key_presence presence;
+
+        if (host_key_files_find(files, &presence, err) < 0 ||
+            (presence == HOST_KEY_WITHOUT_SECRET && keep_old_key(files, place, err) < 0))
+                return -1;
+        if (presence == HOST_KEY_PAIR && unlinkat(place->directory, place->name, 0) < 0)
                 return directory_path_fail(errno, "removing", files->key_path, err);
         if (fsync(place->directory) < 0)
                 return wla_fail_errno(err, errno, "removing %s", files->key_path);
@@ -127,8 +184,9 @@ int host_key_files_publish(const struct host_key_files *files, const struct host
             credential_draft_new(files->root, files->credential, secret, &draft, err) < 0)
                 return -1;
 
-        if (withdraw_old_key(files, &place, err) < 0 ||
-            credential_draft_publish(draft, ret, err) < 0 || publish_key(files, &place, err) < 0)
+        if (withdraw_old_key(files, &place, err) < 0)
+                return -1;
+        if (credential_draft_publish(draft, ret, err) < 0 || publish_key(files, &place, err) < 0)
                 return wla_wrap(err, "replacing the %s, of which there is none now",
                                 host_key_usage_name(files->usage));
         return 0;

@@ -6,7 +6,9 @@
  *
  * Key and secret are of use only together, and are two files.  A new pair is published so that, at every moment, either
  * the old pair is there, or no key at all, which wlagentd says and the next run mends; never a key with the secret of
- * another, at which a TPM counts wrong authorisations.
+ * another, at which a TPM counts wrong authorisations.  So a key without a secret is nothing that was left here halfway:
+ * its secret is elsewhere, as in config.yml of Intel's agent, which may be using it.  Such a key is never removed, but
+ * renamed to PATH.json.old, and a copy of its certificate is PATH.pem.old.
  *
  * Threads: one, with the lock of setup held.
  * Failure: the text names the file.
@@ -17,6 +19,8 @@
 #include "cli/credential_store.h"
 #include "config/config.h"
 #include "tpm/host_key.h"
+
+enum host_key_presence { HOST_KEY_ABSENT, HOST_KEY_WITHOUT_SECRET, HOST_KEY_PAIR };
 
 struct host_key_files {
         enum host_key_usage usage;
@@ -30,11 +34,12 @@ struct host_key_files {
 int host_key_files_place(const struct config *config, const char *root, enum host_key_usage usage,
                          struct host_key_files *ret, struct wla_error *err) _must_check_;
 
-/* Whether there are a key and a secret. */
-int host_key_files_find(const struct host_key_files *files, struct host_key *ret, bool *ret_found,
+/* What there is, whatever is in it. */
+int host_key_files_find(const struct host_key_files *files, enum host_key_presence *ret,
                         struct wla_error *err) _must_check_;
 
-/* The key's file gets mode 0640 and wlagentd's group. */
+/* The key's file gets mode 0640 and wlagentd's group.  A former pair goes; a former key without a secret is kept as said
+ * above, and where one has been kept already this is WLA_E_INPUT. */
 int host_key_files_publish(const struct host_key_files *files, const struct host_key *key,
                            const struct wla_secret *secret, struct credential_place *ret,
                            struct wla_error *err) _must_check_;

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <unistd.h>
+
 #include "cli/host_key_files.h"
+#include "cli/migrate.h"
 #include "cli/setup_task.h"
 #include "cli/trust_agent.h"
 #include "tpm/tpm.h"
@@ -15,21 +19,50 @@ static void close_tpm(struct tpm **tpm) {
 
 #define _cleanup_tpm_ __attribute__((cleanup(close_tpm)))
 
+/* Where Intel's agent has its configuration, and its programs. */
+static const char *const intel_places[] = {INTEL_CONFIG, INTEL_PROGRAMS};
+
+static const char hint_migrate[] =
+        "its secret is in config.yml of Intel's agent: 'wlagent migrate --apply' takes both over, "
+        "and this host stays registered; --force makes another key, and keeps this one as *.old";
+static const char hint_force[] =
+        "bring its secret back; --force makes another key, which has to be registered, and keeps "
+        "this one as *.old";
+
+static bool is_host_of_intel(const char *root) {
+        char path[PATH_MAX];
+
+        for (size_t i = 0; i < sizeof(intel_places) / sizeof(intel_places[0]); i++) {
+                int size = snprintf(path, sizeof(path), "%s%s", root ? root : "", intel_places[i]);
+
+                if (size > 0 && (size_t)size < sizeof(path) && access(path, F_OK) == 0)
+                        return true;
+        }
+        return false;
+}
+
+/* Whoever has its secret can use it, and may be doing so. */
+static int refuse_without_secret(const struct setup_task_context *context,
+                                 const struct host_key_files *files, struct wla_error *err) {
+        return wla_fail_hint(err, WLA_E_INPUT,
+                             is_host_of_intel(context->root) ? hint_migrate : hint_force,
+                             "there is a %s, %s, and no credential %s with its secret",
+                             host_key_usage_name(files->usage), files->key_path, files->credential);
+}
+
 /* A key of another TPM, or of before this one was cleared, is none. */
 static int is_valid(struct tpm *tpm, const struct host_key_files *files, bool *ret,
                     struct wla_error *err) {
         struct host_key key;
 
-        *ret = false;
-        if (host_key_files_find(files, &key, ret, err) == 0 &&
-            (!*ret || tpm_host_key_try(tpm, &key, err) == 0))
-                return 0;
-        *ret = false;
-        return err->code == WLA_E_TPM ? 0 : -1;
+        *ret = host_key_read(files->key_path, files->usage, &key, NULL, err) == 0 &&
+               tpm_host_key_try(tpm, &key, err) == 0;
+        return *ret || err->code == WLA_E_TPM ? 0 : -1;
 }
 
 static int make_key(struct setup_task_context *context, struct tpm *tpm,
-                    const struct host_key_files *files, struct wla_error *err) {
+                    const struct host_key_files *files, enum host_key_presence presence,
+                    struct wla_error *err) {
         _cleanup_secret_ struct wla_secret *secret = NULL;
         _cleanup_secret_ struct wla_secret *aik_secret = NULL;
         struct credential_place place = {0};
@@ -50,6 +83,10 @@ static int make_key(struct setup_task_context *context, struct tpm *tpm,
 
         setup_task_tell(context, true, "%s has a new %s; register it with '%s'", files->key_path,
                         host_key_usage_name(files->usage), register_tasks[files->usage]);
+        if (presence == HOST_KEY_WITHOUT_SECRET &&
+            setup_task_note(context, err, "the former %s is kept: %s.old",
+                            host_key_usage_name(files->usage), files->key_path) < 0)
+                return -1;
         return setup_task_note_credential(context, files->credential, &place, err);
 }
 
@@ -58,14 +95,20 @@ static int set_up_key(struct setup_task_context *context, enum host_key_usage us
         const struct config *config = context->config;
         _cleanup_tpm_ struct tpm *tpm = NULL;
         struct host_key_files files;
+        enum host_key_presence presence;
         bool valid = false;
 
         if (host_key_files_place(config, context->root, usage, &files, err) < 0 ||
-            tpm_new(config->tpm.device, config->agent.state_directory, &tpm, err) < 0 ||
-            (!context->force && is_valid(tpm, &files, &valid, err) < 0))
+            host_key_files_find(&files, &presence, err) < 0)
+                return -1;
+        if (presence == HOST_KEY_WITHOUT_SECRET && !context->force)
+                return refuse_without_secret(context, &files, err);
+        if (tpm_new(config->tpm.device, config->agent.state_directory, &tpm, err) < 0 ||
+            (presence == HOST_KEY_PAIR && !context->force &&
+             is_valid(tpm, &files, &valid, err) < 0))
                 return -1;
         if (!valid)
-                return make_key(context, tpm, &files, err);
+                return make_key(context, tpm, &files, presence, err);
 
         setup_task_tell(context, false, "%s has a %s of this TPM already", files.key_path,
                         host_key_usage_name(usage));

@@ -149,11 +149,87 @@ class Keys(KeysCase):
             self.assertIn("binding-key: done: ", self.says("binding-key"))
             self.pair_works("binding")
 
-    def test_a_key_without_its_secret_is_replaced(self):
-        self.says("signing-key")
-        os.unlink(self.credential("signing"))
-        self.assertIn("signing-key: done: ", self.says("signing-key"))
-        self.pair_works("signing")
+    def without_secret(self, kind):
+        """As Intel's agent leaves a host; returns what is in the files."""
+        self.says(kind + "-key")
+        os.unlink(self.credential(kind))
+        with open(self.path(kind, ".pem"), "w", encoding="ascii") as file:
+            file.write(self.aik)
+        return read(self.path(kind)), self.aik.encode()
+
+    def files(self, kind, ending=""):
+        return read(self.path(kind, ".json" + ending)), read(self.path(kind, ".pem" + ending))
+
+    def test_a_key_without_its_secret_is_refused(self):
+        there = f"there is a signing key, {self.path('signing')}, and no credential signing-key-secret with its secret\n"
+        former = self.without_secret("signing")
+        self.fails(f"^wlagent: signing-key: {there}hint: bring its secret back; --force", "signing-key")
+        for place in ("etc/workload-agent/config.yml", "opt/workload-agent"):
+            os.makedirs(os.path.join(self.root, place))
+            self.fails(f"{there}hint: its secret is in config.yml of Intel's agent: 'wlagent migrate --apply' takes",
+                       "signing-key")
+            os.rmdir(os.path.join(self.root, place))
+        done = self.fails(there, "all")
+        self.assertIn("register-signing-key: not-run", done.stdout.decode())
+        self.assertEqual(self.files("signing"), former)
+        self.assertFalse(os.path.exists(self.credential("signing")))
+
+        # Whatever is in it: this may be the format of another release.
+        with open(self.path("signing"), "wb") as file:
+            file.write(b"{}")
+        self.fails(there, "signing-key")
+        self.assertEqual(read(self.path("signing")), b"{}")
+
+    def test_a_key_without_its_secret_is_kept(self):
+        former = self.without_secret("binding")
+        done = self.setup_task("binding-key", "--force")
+        self.assertIn(f"the former binding key is kept: {self.path('binding')}.old\n", done.stderr.decode())
+        self.pair_works("binding")
+        self.assertEqual(self.files("binding", ".old"), former)
+        self.assertEqual(read(self.path("binding", ".pem")), former[1])
+
+        # A pair is replaced, and the one that was kept stays.
+        self.says("binding-key", "--force")
+        self.assertEqual(self.files("binding", ".old"), former)
+        os.unlink(self.credential("binding"))
+        second = self.files("binding")
+        self.fails(f"{self.path('binding')}.old is there already, and {self.path('binding')} would be kept as that\n"
+                   "hint: it may be the only copy of a key", "binding-key", "--force")
+        self.assertEqual((self.files("binding"), self.files("binding", ".old")), (second, former))
+
+    def test_a_key_whose_certificate_cannot_be_kept(self):
+        former, _ = self.without_secret("binding")
+        os.unlink(self.path("binding", ".pem"))
+        os.mkdir(self.path("binding", ".pem"))
+        self.fails(f"{self.path('binding', '.pem')}: ", "binding-key", "--force")
+        os.rmdir(self.path("binding", ".pem"))
+        os.mkdir(self.path("binding", ".pem.old"))
+        with open(self.path("binding", ".pem"), "w", encoding="ascii") as file:
+            file.write(self.aik)
+        self.fails(f"keeping {self.path('binding', '.pem')}: ", "binding-key", "--force")
+        self.assertEqual(read(self.path("binding")), former)
+
+    def test_killed_while_a_key_is_kept(self):
+        """It is there under one of its names, and the next run needs no --force where there is none to lose."""
+        former = self.without_secret("binding")
+        states = set()
+
+        def check():
+            kept = os.path.exists(self.path("binding") + ".old")
+            self.assertEqual(self.files("binding", ".old" if kept else ""), former)
+            states.add(kept)
+
+        preload = os.path.join(harness.BUILD, "tests", "integration", "libkill_at_step.so")
+        for step in range(1, 200):
+            kept = os.path.exists(self.path("binding") + ".old")
+            done = self.setup_task("binding-key", *([] if kept else ["--force"]), check=False, LD_PRELOAD=preload,
+                                   KILL_AT_STEP=str(step))
+            check()
+            if done.returncode == 0:
+                break
+            self.assertEqual(done.returncode, -9, done.stderr)
+        self.assertEqual(states, {False, True})
+        self.pair_works("binding")
 
     def test_for_the_daemons_group(self):
         preload = os.path.join(harness.BUILD, "tests", "integration", "libdaemon_user.so")
