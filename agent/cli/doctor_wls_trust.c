@@ -8,12 +8,14 @@
 #include <time.h>
 
 #include "base/file.h"
+#include "cli/directory_path.h"
 #include "cli/doctor_wls.h"
 
 #define FILE_SIZE_MAX (1024u * 1024u)
 #define SOON_SEC      (30 * 24 * 60 * 60)
 
 static const char check_name[] = "wls-trust";
+static const char check_owner_name[] = "wls-trust-owner";
 static const char remedy_root[] =
         "'wlagent setup download-ca-cert' gets the root certificate of CMS";
 static const char remedy_remove[] =
@@ -80,6 +82,18 @@ static void check_file(struct doctor *doctor, int dir_fd, const char *name,
                               "%s holds no certificate, or a damaged one", name);
 }
 
+/* Whoever could change it would choose whom this host trusts. */
+static void check_owner(struct doctor *doctor, const char *path) {
+        struct wla_error err = {0};
+
+        if (directory_path_check(path, &err) == 0)
+                doctor_report(doctor, FINDING_OK, check_owner_name, NULL,
+                              "only root can change what is in %s", path);
+        else
+                doctor_report(doctor, FINDING_FAILURE, check_owner_name, err.hint,
+                              "TrustDirectory=%s: %s", path, wla_error_text(&err));
+}
+
 void doctor_check_wls_trust(struct doctor *doctor) {
         const char *path = doctor->config->wls.trust_directory;
         struct trust_count count = {0};
@@ -92,6 +106,7 @@ void doctor_check_wls_trust(struct doctor *doctor) {
                               "TrustDirectory=%s: %s", path, strerrordesc_np(errno));
                 return;
         }
+        check_owner(doctor, path);
         while ((entry = readdir(directory))) {
                 if (entry->d_name[0] == '.')
                         continue;

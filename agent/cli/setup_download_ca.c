@@ -109,11 +109,13 @@ static int ask(const struct config *config, const char *base, const uint8_t *pin
 
 static int store(const char *directory, const struct ca_certificates *certificates,
                  struct wla_error *err) {
+        const struct wla_bytes pem = {.data = certificates->pem.data,
+                                      .size = certificates->pem.size};
         _cleanup_close_ int fd = -1;
 
         if (directory_path_make(directory, DIRECTORY_MODE, &fd, err) < 0 ||
-            file_write(fd, certificates->file_name, certificates->pem.data, certificates->pem.size,
-                       FILE_MODE, true, err) < 0 ||
+            file_write_for(fd, certificates->file_name, pem, FILE_MODE, (uid_t)-1, (gid_t)-1, err) <
+                    0 ||
             !is_usable(directory, err))
                 return wla_wrap(err, "storing the certificate of CMS");
         return 0;
@@ -126,6 +128,9 @@ static int download(struct setup_task_context *context, const char *directory,
         char url[BROKER_URL_SIZE];
         uint8_t pin[HTTP_PIN_SIZE];
 
+        /* Whoever could change the directory would choose whom this host trusts. */
+        if (directory_path_check(directory, err) < 0)
+                return wla_wrap(err, "TrustDirectory=%s", directory);
         if (read_url(context->answers, url, err) < 0 || read_pin(context->answers, pin, err) < 0 ||
             ask(context->config, url, pin, &answer, err) < 0)
                 return -1;

@@ -55,19 +55,26 @@ static int check_in_force(const char *path, const char *directory,
         return 0;
 }
 
+/* Whoever could change it would choose whom wlagentd tells its password. */
+static int find_config_directory(const struct setup_task_context *context, char to[static PATH_MAX],
+                                 struct wla_error *err) {
+        int size = snprintf(to, PATH_MAX, "%s.d", context->config->path);
+
+        if (size < 0 || size >= PATH_MAX)
+                return wla_fail(err, WLA_E_INPUT, "the path of the configuration is too long");
+        return directory_path_check(to, err);
+}
+
 static int write_config(struct setup_task_context *context, const struct service_options *options,
-                        struct wla_error *err) {
+                        const char *directory, struct wla_error *err) {
         _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(DROP_IN_MAX);
         _cleanup_close_ int fd = -1;
-        char directory[PATH_MAX];
 
         if (service_options_format(options, &text, err) < 0)
                 return -1;
-        int size = snprintf(directory, sizeof(directory), "%s.d", context->config->path);
-        if (size < 0 || (size_t)size >= sizeof(directory))
-                return wla_fail(err, WLA_E_INPUT, "the path of the configuration is too long");
+        const struct wla_bytes bytes = {.data = text.data, .size = text.size};
         if (directory_path_make(directory, DIRECTORY_MODE, &fd, err) < 0 ||
-            file_write(fd, DROP_IN_NAME, text.data, text.size, FILE_MODE, true, err) < 0)
+            file_write_for(fd, DROP_IN_NAME, bytes, FILE_MODE, (uid_t)-1, (gid_t)-1, err) < 0)
                 return wla_wrap(err, "%s/" DROP_IN_NAME, directory);
         if (check_in_force(context->config->path, directory, options, err) < 0)
                 return -1;
@@ -102,10 +109,13 @@ static int open_network(struct setup_task_context *context, struct wla_error *er
                 return -1;
         if (fstatat(fd, UNIT_DROP_IN, &facts, AT_SYMLINK_NOFOLLOW) == 0)
                 return 0;
-        if (file_write(fd, UNIT_DROP_IN, unit_drop_in, sizeof(unit_drop_in) - 1, FILE_MODE, true,
-                       err) < 0)
+        const struct wla_bytes text = {.data = (const uint8_t *)unit_drop_in,
+                                       .size = sizeof(unit_drop_in) - 1};
+        if (file_write_for(fd, UNIT_DROP_IN, text, FILE_MODE, (uid_t)-1, (gid_t)-1, err) < 0)
                 return wla_wrap(err, "%s/" UNIT_DROP_IN, directory);
+        context->changed = true;
         context->reload_units = true;
+        context->restart_agent = true;
         return setup_task_note(context, err,
                                "%s/" UNIT_DROP_IN " gives wlagentd.service a network, which may be "
                                "narrowed there",
@@ -124,12 +134,15 @@ static int note_origins(struct setup_task_context *context, const struct service
 
 static int update(struct setup_task_context *context, const struct service_options *options,
                   bool write_options, bool write_secret, struct wla_error *err) {
-        /* The password first: what may be missing is found before anything has changed. */
-        if ((write_secret && write_password(context, err) < 0) ||
-            (write_options && write_config(context, options, err) < 0))
+        char directory[PATH_MAX];
+
+        /* What may be missing is found before anything has changed; so the password is first. */
+        if ((write_options && find_config_directory(context, directory, err) < 0) ||
+            (write_secret && write_password(context, err) < 0) ||
+            (write_options && write_config(context, options, directory, err) < 0))
                 return -1;
         context->restart_agent = true;
-        return open_network(context, err);
+        return 0;
 }
 
 int setup_update_service(struct setup_task_context *context, struct wla_error *err) {
@@ -149,6 +162,8 @@ int setup_update_service(struct setup_task_context *context, struct wla_error *e
                 setup_task_tell(context, false, "wlagentd knows the services already%s",
                                 told ? "; the password is stored again with --force" : "");
         else if (update(context, &options, write_options, write_secret, err) < 0)
+                return -1;
+        if (open_network(context, err) < 0)
                 return -1;
         return note_origins(context, &options, err);
 }

@@ -118,6 +118,20 @@ class DoctorWls(wls_case.WlsTest):
                 self.write(os.path.join(trust, "other.pem"), text)
                 self.finds(result, "wls-trust", pattern)
 
+    def test_who_could_change_the_roots(self):
+        trust = os.path.join(self.directory, "trust")
+        self.assertNotIn("wls-trust-owner", [finding[1] for finding in self.findings() if finding[0] != "ok"])
+        self.addCleanup(os.chown, self.directory, 0, 0)
+        for path in (trust, self.directory):
+            os.chown(path, 65534, 65534)
+            self.finds("failure", "wls-trust-owner", f"TrustDirectory={trust}: {path} belongs to user 65534",
+                       remedy="'wlagent migrate --apply'")
+            os.chown(path, 0, 0)
+        os.chmod(trust, 0o775)
+        self.finds("failure", "wls-trust-owner", f"what is in {trust} may be changed by others .mode 0775.")
+        os.chmod(trust, 0o755)
+        self.finds("ok", "wls-trust-owner", f"only root can change what is in {trust}")
+
     def test_a_key_of_another_tpm(self):
         other = wls_case.harness.Swtpm(os.path.join(self.directory, "other-tpm")).start()
         self.addCleanup(other.stop)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import stat
+import unittest
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -174,9 +175,29 @@ class Downloaded(SetupCase):
         os.unlink(bad)
         self.assertIn("unchanged", self.says(TASK))
 
+    @unittest.skipUnless(os.geteuid() == 0, "only root makes files of other users")
+    def test_a_directory_that_others_could_change(self):
+        """As Intel's installer gives /etc/workload-agent to the Trust Agent's user."""
+        for path, exists in ((self.agent.directory, False), (os.path.dirname(self.trust), False), (self.trust, False),
+                             (self.trust, True)):
+            with self.subTest(path=path, exists=exists):
+                os.makedirs(path, exist_ok=True)
+                os.chown(path, 65534, 65534)
+                self.refused(f"TrustDirectory={self.trust}: {path} belongs to user 65534, who could change what is in it\n"
+                             "hint: make it root's: .*'wlagent migrate --apply'")
+                os.chown(path, 0, 0)
+                for mode in (0o775, 0o757):
+                    os.chmod(path, mode)
+                    self.refused(f"TrustDirectory={self.trust}: what is in {path} may be changed by others .mode 0{mode:o}.")
+                os.chmod(path, 0o755)
+        self.assertEqual(self.requests(), [])
+        os.chmod(self.trust, 0o1777)
+        self.says(TASK)
+        self.assertEqual((os.stat(self.file).st_uid, os.stat(self.file).st_gid), (0, 0))
+
     def test_where_the_directory_cannot_be(self):
         with open(os.path.dirname(self.trust), "w", encoding="utf-8"):
             pass
-        self.fails(f"^wlagent: {TASK}: storing the certificate of CMS: making the directory {self.trust}: "
+        self.fails(f"^wlagent: {TASK}: TrustDirectory={self.trust}: looking at {self.trust}: "
                    "Not a directory", TASK)
 

@@ -8,12 +8,14 @@ import re
 import shutil
 import stat
 import subprocess
+import unittest
 
 import running
 from isecl_case import HARDWARE, double
 from setup_case import SetupCase, facts, read
 
 TASK = "update-service-config"
+OTHER = 65534  # a user who is not root
 FAKE_SYSTEMD_CREDS = """#!/bin/sh
 echo "$@" >"$SYSTEMD_FAKE/arguments"
 tr '\\0' '\\n' </proc/$PPID/environ >"$SYSTEMD_FAKE/parent"
@@ -118,6 +120,38 @@ class Service(ServiceCase):
         before = facts(path)
         self.says(TASK, "--force")
         self.assertEqual(facts(path), before)
+
+    def test_a_network_that_is_missing_is_given_again(self):
+        path = os.path.join(self.units, "intel-secl.conf")
+        self.says(TASK)
+        os.unlink(path)
+        self.assertEqual(self.says(TASK), f"{TASK}: done: wlagentd knows the services already; the password is stored "
+                         "again with --force\n"
+                         "To take effect: systemctl daemon-reload && systemctl try-restart wlagentd\n")
+        self.assertIn(b"PrivateNetwork=no\n", read(path))
+        self.assertIn("unchanged", self.says(TASK))
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root makes files of other users")
+    def test_a_configuration_that_others_could_change(self):
+        """And nothing of it is written, the password neither."""
+        etc = os.path.dirname(self.agent.config)
+        self.addCleanup(os.chown, etc, 0, 0)
+        os.chown(etc, OTHER, OTHER)
+        self.fails(f"^wlagent: {TASK}: {etc} belongs to user {OTHER}, who could change what is in it\nhint: make it "
+                   "root's: .*'wlagent migrate --apply'", TASK)
+        self.assertFalse(os.path.exists(self.drop_in))
+        self.assertFalse(os.path.exists(self.encrypted))
+        os.chown(etc, 0, 0)
+        os.makedirs(os.path.dirname(self.drop_in))
+        os.chmod(os.path.dirname(self.drop_in), 0o775)
+        self.fails(f"what is in {os.path.dirname(self.drop_in)} may be changed by others .mode 0775.\nhint: ", TASK)
+        os.chmod(os.path.dirname(self.drop_in), 0o755)
+        # Whoever it belongs to, the file is root's.
+        os.makedirs(self.units)
+        os.chown(self.units, OTHER, OTHER)
+        self.says(TASK)
+        self.assertEqual({os.stat(path).st_uid for path in (self.drop_in, os.path.join(self.units, "intel-secl.conf"))},
+                         {0})
 
     def test_systemd_takes_the_unit_with_its_drop_ins(self):
         if not shutil.which("systemd-analyze"):
