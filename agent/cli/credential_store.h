@@ -27,7 +27,6 @@
 #define CREDENTIAL_AAS_PASSWORD       "aas-password"
 #define CREDENTIAL_BINDING_KEY_SECRET "binding-key-secret"
 #define CREDENTIAL_SIGNING_KEY_SECRET "signing-key-secret"
-#define CREDENTIAL_AIK_SECRET         "aik-secret"
 
 #define CREDENTIAL_SECRET_MAX 1024u /* what wlagentd reads, base/credential.h */
 

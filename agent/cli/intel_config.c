@@ -167,7 +167,9 @@ static int new_secret(const char *text, size_t size, struct wla_secret **ret,
         return 0;
 }
 
-int intel_auth_parse(const char *text, struct wla_secret **ret, struct wla_error *err) {
+/* A secret that authorises a key, as Intel's agent takes it: 40 hex digits, perhaps behind "hex:".  Other
+ * forms, which it never makes, give *ret NULL. */
+static int parse_auth(const char *text, struct wla_secret **ret, struct wla_error *err) {
         _cleanup_secret_ struct wla_secret *secret = NULL;
 
         *ret = NULL;
@@ -191,7 +193,7 @@ static int take_auth(struct intel_config *config, struct wla_secret **to,
                      const struct yaml_pair *pair, struct wla_error *err) {
         if (pair->value[0] == '\0')
                 return 0;
-        if (intel_auth_parse(pair->value, to, err) < 0)
+        if (parse_auth(pair->value, to, err) < 0)
                 return -1;
         if (!*to && to == &config->binding_secret)
                 config->odd_binding_secret = true;

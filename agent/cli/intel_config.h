@@ -66,7 +66,3 @@ void intel_config_done(struct intel_config *config);
 /* *ret is {0} on entry, and to be released also after a failure. */
 int intel_config_parse(const void *text, size_t size, struct intel_config *ret,
                        struct wla_error *err) _must_check_;
-
-/* A secret that authorises a key, as Intel's agent takes it: 40 hex digits, perhaps behind "hex:".  Other
- * forms, which it never makes, give *ret NULL. */
-int intel_auth_parse(const char *text, struct wla_secret **ret, struct wla_error *err) _must_check_;

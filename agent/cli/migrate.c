@@ -29,7 +29,6 @@ static const char hint_absent[] =
 void migrate_done(struct migrate *migrate) {
         migrate_plan_done(&migrate->plan);
         intel_config_done(&migrate->config);
-        migrate->aik_secret = wla_secret_free(migrate->aik_secret);
         host_root_done(&migrate->root);
 }
 

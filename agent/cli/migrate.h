@@ -39,8 +39,7 @@ struct migrate {
         struct host_root root;
         const char *allowed_origins; /* --allow-key-origin, or NULL */
         struct intel_config config;
-        struct wla_secret *aik_secret; /* of a Trust Agent of release 3; or NULL */
-        bool has_user;                 /* that wlagentd runs as */
+        bool has_user; /* that wlagentd runs as */
         uid_t uid;
         gid_t gid;
         struct migrate_plan plan;

@@ -5,11 +5,9 @@
 #include "cli/credential_store.h"
 #include "cli/migrate.h"
 
-/* The secrets that stand in clear in config.yml, and in files of a Trust Agent of release 3, become
- * credentials of wlagentd.service. */
+/* The secrets that stand in clear in config.yml become credentials of wlagentd.service. */
 
 #define AIK_SECRET_FILE "aiksecretkey"
-#define AIK_SECRET_MAX  256u
 
 static int plan_credential(struct migrate *migrate, const char *name,
                            const struct wla_secret *secret, const char *why,
@@ -69,29 +67,17 @@ static int look_key_secret(struct migrate *migrate, const struct key_secret *key
 
 /* Trust Agents of release 3 gave the attestation key a secret of its own, in a file. */
 static int look_aik_secret(struct migrate *migrate, struct wla_error *err) {
-        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(AIK_SECRET_MAX);
-        struct wla_error why = {0};
         char path[INTEL_TEXT_SIZE + sizeof("/" AIK_SECRET_FILE)];
 
         if (migrate->config.dialect != INTEL_DIALECT_4 || migrate->config.agent_directory[0] != '/')
                 return 0;
         (void)snprintf(path, sizeof(path), "%s/" AIK_SECRET_FILE, migrate->config.agent_directory);
-        if (host_root_read(&migrate->root, path, &text, &why) < 0)
-                return why.code == WLA_E_NOT_FOUND
-                               ? 0
-                               : migrate_plan_note(&migrate->plan, err, MIGRATE_BLOCKS, path, "%s",
-                                                   wla_error_text(&why));
-
-        while (text.size > 0 && text.data[text.size - 1] == '\n')
-                text.size--;
-        const char *digits = buf_text(&text, err);
-        if (!digits || intel_auth_parse(digits, &migrate->aik_secret, err) < 0)
-                return -1;
-        if (!migrate->aik_secret)
-                return migrate_plan_note(&migrate->plan, err, MIGRATE_BLOCKS, path,
-                                         "the secret of the attestation key is not 40 hex digits");
-        return plan_credential(migrate, CREDENTIAL_AIK_SECRET, migrate->aik_secret,
-                               "the secret of the attestation key, for 'wlagent setup'", err);
+        if (!host_root_exists(&migrate->root, path))
+                return 0;
+        return migrate_plan_note(&migrate->plan, err, MIGRATE_KEPT, path,
+                                 "the secret of the attestation key: wlagentd has no use for it, "
+                                 "and 'wlagent setup' reads it there itself, or is told "
+                                 "AIK_SECRET, when a key is made anew");
 }
 
 int migrate_look_secrets(struct migrate *migrate, struct wla_error *err) {

@@ -310,8 +310,14 @@ class Plan(MigrateTest):
     def test_release_3(self):
         config = RELEASE_4.replace("hvs:\n", "mtwilson:\n").replace("/wls/v1", "/wls/").replace("/hvs/", "/mtwilson/")
         self.intel(config)
-        self.put("opt/trustagent/configuration/aiksecretkey", AIK + "\n", 0o600, TAGENT)
-        self.assertIn(("credential", "etc/credstore.encrypted/aik-secret"), self.changes())
+        for text in (AIK + "\n", "of another form\n", ""):
+            self.put("opt/trustagent/configuration/aiksecretkey", text, 0o600, TAGENT)
+            self.assertEqual(self.notes("problems"), {})
+            self.assertRegex(self.notes("kept")["/opt/trustagent/configuration/aiksecretkey"],
+                             "'wlagent setup' reads it there itself")
+            self.assertEqual({path for action, path in self.changes() if action == "credential"}, {
+                f"etc/credstore.encrypted/{name}" for name in ("aas-password", "binding-key-secret",
+                                                               "signing-key-secret")})
         self.assertRegex(self.notes("by_hand")["ServerURL="], "its path has no /v1")
 
     def test_text(self):
