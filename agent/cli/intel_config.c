@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/intel_config.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 
@@ -254,6 +258,63 @@ int intel_config_parse(const void *text, size_t size, struct intel_config *ret,
         if (err->code == WLA_E_INPUT && !err->hint && ret->dialect == INTEL_DIALECT_4)
                 err->hint = hint_tail;
         return -1;
+}
+
+static int open_config(int dir_fd, const char *name, int *ret, size_t *ret_size,
+                       struct wla_error *err) {
+        _cleanup_close_ int fd = openat(dir_fd, name,
+                                        O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+        struct stat facts;
+
+        if (fd < 0 && errno == ENOENT)
+                return wla_fail(err, WLA_E_NOT_FOUND, "it does not exist");
+        if (fd < 0 && errno == ELOOP)
+                return wla_fail(err, WLA_E_INPUT, "it is a symbolic link");
+        if (fd < 0 || fstat(fd, &facts) < 0)
+                return wla_fail_errno(err, errno, "cannot open it");
+        if (!S_ISREG(facts.st_mode))
+                return wla_fail(err, WLA_E_INPUT, "it is not a regular file");
+        if (facts.st_size == 0)
+                return wla_fail(err, WLA_E_INPUT, "it is empty");
+        if (facts.st_size > (off_t)YAML_TEXT_MAX)
+                return wla_fail(err, WLA_E_INPUT, "it is larger than %u bytes", YAML_TEXT_MAX);
+        *ret_size = (size_t)facts.st_size;
+        *ret = TAKE_FD(fd);
+        return 0;
+}
+
+/* Exactly that many bytes, and no more. */
+static int read_whole(int fd, uint8_t *to, size_t size, struct wla_error *err) {
+        uint8_t more;
+
+        for (size_t at = 0; at < size;) {
+                ssize_t got = read(fd, to + at, size - at);
+
+                if (got < 0)
+                        return wla_fail_errno(err, errno, "cannot read it");
+                if (got == 0)
+                        return wla_fail(err, WLA_E_INPUT, "it changes while it is read");
+                at += (size_t)got;
+        }
+        ssize_t rest = read(fd, &more, sizeof(more));
+        explicit_bzero(&more, sizeof(more));
+        if (rest < 0)
+                return wla_fail_errno(err, errno, "cannot read it");
+        return rest == 0 ? 0 : wla_fail(err, WLA_E_INPUT, "it changes while it is read");
+}
+
+int intel_config_read(int dir_fd, const char *name, struct intel_config *ret,
+                      struct wla_error *err) {
+        _cleanup_secret_ struct wla_secret *text = NULL;
+        _cleanup_close_ int fd = -1;
+        size_t size;
+
+        if (open_config(dir_fd, name, &fd, &size, err) < 0 ||
+            wla_secret_new(size, &text, err) < 0 ||
+            read_whole(fd, wla_secret_fill(text), size, err) < 0)
+                return -1;
+        const struct wla_bytes bytes = wla_secret_view(text);
+        return intel_config_parse(bytes.data, bytes.size, ret, err);
 }
 
 void intel_config_done(struct intel_config *config) {

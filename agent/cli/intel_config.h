@@ -63,6 +63,11 @@ void intel_config_done(struct intel_config *config);
 
 #define _cleanup_intel_config_ __attribute__((cleanup(intel_config_done)))
 
+/* The file, in locked memory; what libyaml copies is not locked, and wiped.  No link, a regular file of up to
+ * YAML_TEXT_MAX bytes.  WLA_E_NOT_FOUND, WLA_E_SYSTEM, and as below. */
+int intel_config_read(int dir_fd, const char *name, struct intel_config *ret,
+                      struct wla_error *err) _must_check_;
+
 /* *ret is {0} on entry, and to be released also after a failure. */
 int intel_config_parse(const void *text, size_t size, struct intel_config *ret,
                        struct wla_error *err) _must_check_;

@@ -4,11 +4,10 @@
 #include <malloc.h>
 #include <stdio.h>
 
+#include "base/file.h"
 #include "cli/command.h"
 #include "cli/confirm.h"
 #include "cli/state_directory.h"
-
-#define CONFIG_MAX YAML_TEXT_MAX
 
 enum { APPLY, UNDO, FORGET, ORIGIN, ROOT, FORCE, JSON };
 
@@ -33,17 +32,19 @@ void migrate_done(struct migrate *migrate) {
 }
 
 static int read_config(struct migrate *migrate, struct wla_error *err) {
-        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(CONFIG_MAX);
+        _cleanup_close_ int parent = -1;
+        const char *name;
 
-        if (host_root_read(&migrate->root, INTEL_CONFIG, &text, err) < 0) {
+        if (host_root_parent(&migrate->root, INTEL_CONFIG, &parent, &name, err) < 0) {
                 if (err->code == WLA_E_NOT_FOUND)
                         err->hint = hint_absent;
                 return -1;
         }
-        if (text.size == 0)
-                return wla_fail(err, WLA_E_INPUT, INTEL_CONFIG " is empty");
-        if (intel_config_parse(text.data, text.size, &migrate->config, err) < 0)
+        if (intel_config_read(parent, name, &migrate->config, err) < 0) {
+                if (err->code == WLA_E_NOT_FOUND)
+                        err->hint = hint_absent;
                 return wla_wrap(err, INTEL_CONFIG);
+        }
         return 0;
 }
 

@@ -655,7 +655,7 @@ class Forget(MigrateTest):
         self.assertFalse(os.path.exists(self.path(BACKUP)))
         self.assertFalse(os.path.exists(self.path(f"{ETC}/config.yml")))
         self.assertTrue(os.path.exists(self.path(MINE)))
-        self.refused("config.yml does not exist", hint="there is nothing to migrate")
+        self.refused("config.yml: it does not exist", hint="there is nothing to migrate")
 
     def test_not_before_its_end(self):
         self.host_4()
@@ -677,6 +677,22 @@ class Refusals(MigrateTest):
         line = RELEASE_4.count("\n") + 1
         self.refused(f'config.yml: line {line}: "plete" looks like the rest of an older text', "--apply",
                      hint="delete what does not belong there from that line on")
+
+    def test_no_file_of_secrets(self):
+        self.intel(RELEASE_4)
+        config = self.path(f"{ETC}/config.yml")
+        for text, pattern in (("", "it is empty"), ("#" * 65537, "it is larger than 65536 bytes")):
+            self.put(f"{ETC}/config.yml", text, 0o600)
+            self.refused(f"config.yml: {pattern}")
+        os.unlink(config)
+        os.symlink("/etc/passwd", config)
+        self.refused("config.yml: it is a symbolic link")
+        os.unlink(config)
+        os.mkfifo(config)
+        self.refused("config.yml: it is not a regular file")
+        os.unlink(config)
+        self.put(f"{ETC}/config.yml", RELEASE_4 + "#" * (65536 - len(RELEASE_4)), 0o600)
+        self.assertEqual(self.notes("problems"), {})
 
     def test_incomplete(self):
         for text, subject, pattern in (

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "suite.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/intel_config.h"
 
@@ -216,5 +218,45 @@ START_TEST(secrets_of_keys) {
 }
 END_TEST
 
-SUITE_MAIN("intel_config", both_dialects, release_3_0, unknown_names_without_values,
-           the_end_of_an_older_text, tails_by_name, mixed_dialects, shapes, secrets_of_keys)
+static int read_file(const char *name, struct wla_error *err) {
+        intel_config_done(&config);
+        config = (struct intel_config){0};
+        *err = (struct wla_error){0};
+        return intel_config_read(AT_FDCWD, name, &config, err);
+}
+
+/* Its text is in the heap of secrets and nowhere else: where that has no room for it, nothing is read. */
+START_TEST(read_into_locked_memory) {
+        char name[] = "/tmp/intel-config.XXXXXX";
+        struct wla_secret *rest[4096];
+        unsigned count = 0;
+        struct wla_error err;
+
+        ck_assert_int_eq(parse("", &err), -1);
+        int fd = mkstemp(name);
+        ck_assert_int_ge(fd, 0);
+        ck_assert_int_eq(write(fd, release_4, strlen(release_4)), strlen(release_4));
+        (void)close(fd);
+        ck_assert_int_eq(read_file(name, &err), 0);
+        check_both();
+        intel_config_done(&config);
+        ck_assert_uint_eq(wla_secret_heap_used(), 0);
+
+        /* What is left has room for the secrets of the file, but not for the file. */
+        while (count < 4096 && wla_secret_new(256, &rest[count], &err) == 0)
+                count++;
+        ck_assert(count > 8 && count < 4096);
+        for (unsigned i = 0; i < 3; i++)
+                rest[2 * i] = wla_secret_free(rest[2 * i]);
+        ck_assert_int_eq(parse(release_4, &err), 0);
+        ck_assert_int_eq(read_file(name, &err), -1);
+        ck_assert_int_eq(err.code, WLA_E_BUSY);
+        while (count-- > 0)
+                (void)wla_secret_free(rest[count]);
+        ck_assert_int_eq(unlink(name), 0);
+}
+END_TEST
+
+SUITE_MAIN("intel_config", read_into_locked_memory, both_dialects, release_3_0,
+           unknown_names_without_values, the_end_of_an_older_text, tails_by_name, mixed_dialects,
+           shapes, secrets_of_keys)
