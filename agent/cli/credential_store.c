@@ -101,6 +101,17 @@ int credential_find(const char *root, const char *name, struct credential_place 
         return 0;
 }
 
+bool credential_is_usable(const char *root) {
+        const char *key = secure_getenv("SYSTEMD_CREDENTIAL_SECRET");
+        struct stat here;
+        struct stat there;
+
+        if (!root || (key && *key != '\0'))
+                return true;
+        return stat("/", &here) == 0 && stat(root, &there) == 0 && here.st_dev == there.st_dev &&
+               here.st_ino == there.st_ino;
+}
+
 static int write_all(int fd, struct wla_bytes content) {
         while (content.size > 0) {
                 ssize_t written = write(fd, content.data, content.size);

@@ -46,6 +46,10 @@ struct credential_place {
 int credential_find(const char *root, const char *name, struct credential_place *ret,
                     struct wla_error *err) _must_check_;
 
+/* Whether a credential that is made here can be decrypted where root is: it is this system, or the key that
+ * systemd-creds uses is named by SYSTEMD_CREDENTIAL_SECRET, as for an image that brings it along. */
+bool credential_is_usable(const char *root);
+
 /* Makes the directories that are missing. */
 int credential_write(const char *root, const char *name, const struct wla_secret *secret,
                      struct credential_place *ret, struct wla_error *err) _must_check_;

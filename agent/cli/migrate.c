@@ -99,6 +99,19 @@ static int print(const struct migrate *migrate, bool json, bool applied, struct 
         return json_writer_print(&writer, err);
 }
 
+/* Where the plan is not told before. */
+static int fail_blocked(const struct migrate_plan *plan, struct wla_error *err) {
+        for (size_t i = 0; i < plan->note_count; i++)
+                if (plan->notes[i].kind == MIGRATE_BLOCKS)
+                        return wla_fail_hint(err, WLA_E_INPUT,
+                                             "run it without --apply to see all of the problems",
+                                             "%zu of the plan has to be mended first: %.100s: "
+                                             "%.300s",
+                                             plan->blocks, plan->notes[i].subject,
+                                             plan->notes[i].text);
+        return 0;
+}
+
 /* The plan is told before it is carried out, but as JSON after it, once. */
 static int migrate_host(const struct arguments *arguments, struct wla_error *err) {
         _cleanup_migrate_ struct migrate migrate = MIGRATE_CLOSED;
@@ -108,6 +121,8 @@ static int migrate_host(const struct arguments *arguments, struct wla_error *err
         migrate.root_path = arguments->option[ROOT];
         migrate.allowed_origins = arguments->option[ORIGIN];
         if (migrate_look(&migrate, err) < 0 || (!json && print(&migrate, json, apply, err) < 0))
+                return -1;
+        if (apply && json && fail_blocked(&migrate.plan, err) < 0)
                 return -1;
         if (apply && migrate_apply(&migrate, err) < 0)
                 return -1;

@@ -24,6 +24,13 @@ static int plan_credential(struct migrate *migrate, const char *name,
                                          "the credential is there already; remove it to have that "
                                          "of config.yml");
         }
+        if (!credential_is_usable(migrate->root_path))
+                return migrate_plan_note(&migrate->plan, err, MIGRATE_BY_HAND, name,
+                                         "%s: no credential is written for another host, as it is "
+                                         "encrypted with the key of the machine that this runs on; "
+                                         "run 'wlagent migrate --apply' on the host itself, before "
+                                         "wlagentd starts there",
+                                         why);
         return migrate_plan_credential(&migrate->plan, name, secret, why, err);
 }
 

@@ -61,6 +61,38 @@ static int note_volume(struct migrate *migrate, const char *path, struct wla_err
                                  path);
 }
 
+/* The fifth word of each line of /proc/PID/mountinfo (proc(5)) is where it is mounted. */
+static const char *mount_point(const char *line, size_t *ret_size) {
+        for (unsigned word = 1; word < 5; word++) {
+                line += strcspn(line, " \n");
+                line += *line == ' ' ? 1 : 0;
+        }
+        *ret_size = strcspn(line, " \n");
+        return line;
+}
+
+/* Whether a volume is mounted below INTEL_MOUNTS that this path is in. */
+static bool is_mounted(const struct migrate *migrate, const char *path) {
+        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(MOUNTS_MAX);
+        struct wla_error ignored = {0};
+        const size_t above = strlen(INTEL_MOUNTS "/");
+
+        if (host_root_read(&migrate->root, "/proc/1/mountinfo", &text, &ignored) < 0)
+                return false;
+        const char *line = buf_text(&text, &ignored);
+        while (line && *line) {
+                size_t size;
+                const char *at = mount_point(line, &size);
+
+                if (size > above && strncmp(at, path, size) == 0 &&
+                    (path[size] == '/' || path[size] == '\0'))
+                        return true;
+                line += strcspn(line, "\n");
+                line += *line == '\n' ? 1 : 0;
+        }
+        return false;
+}
+
 /* A disk that is a link to where Intel's agent mounted it. */
 static int look_disk(struct migrate *migrate, const char *path, struct wla_error *err) {
         struct wla_error ignored = {0};
@@ -69,6 +101,13 @@ static int look_disk(struct migrate *migrate, const char *path, struct wla_error
         if (host_root_link(&migrate->root, path, target, &ignored) < 0 ||
             strncmp(target, INTEL_MOUNTS "/", strlen(INTEL_MOUNTS "/")) != 0)
                 return 0;
+        if (is_mounted(migrate, target))
+                return migrate_plan_note(
+                        &migrate->plan, err, MIGRATE_BY_HAND, path,
+                        "the disk is a link into a volume that is mounted, and a VM may be using "
+                        "it: shut the VM off first. Copy the disk out of its volume before that is "
+                        "unmounted, which nothing mounts again, or have the instance made anew "
+                        "from its image: wlagent-nova(7)");
         return migrate_plan_note(
                 &migrate->plan, err, MIGRATE_BY_HAND, path,
                 "the disk is a link into a volume that nothing mounts any more, so this VM does "
@@ -139,7 +178,6 @@ static int look_images(struct migrate *migrate, struct wla_error *err) {
         return 0;
 }
 
-/* The fifth word of each line of /proc/PID/mountinfo (proc(5)) is where it is mounted. */
 static int look_mounts(struct migrate *migrate, struct wla_error *err) {
         _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(MOUNTS_MAX);
         struct wla_error ignored = {0};
@@ -151,13 +189,9 @@ static int look_mounts(struct migrate *migrate, struct wla_error *err) {
                 return -1;
         while (*line) {
                 size_t size = strcspn(line, "\n");
-                const char *at = line;
+                size_t length;
+                const char *at = mount_point(line, &length);
 
-                for (unsigned word = 1; word < 5; word++) {
-                        at += strcspn(at, " \n");
-                        at += *at == ' ' ? 1 : 0;
-                }
-                size_t length = strcspn(at, " \n");
                 if (strncmp(at, INTEL_MOUNTS "/", strlen(INTEL_MOUNTS "/")) == 0) {
                         char path[PATH_MAX];
 

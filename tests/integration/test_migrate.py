@@ -100,6 +100,8 @@ class MigrateTest(unittest.TestCase):
     def setUp(self):
         self.root = tempfile.mkdtemp(prefix="wlagent-migrate.", dir=MEMORY)
         self.addCleanup(shutil.rmtree, self.root)
+        self.keys = tempfile.mkdtemp(prefix="wlagent-migrate-key.", dir="/var/tmp")  # none is kept in memory
+        self.addCleanup(shutil.rmtree, self.keys)
         os.chmod(self.root, 0o755)
         self.put("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"
                  f"tagent:x:{TAGENT}:{TAGENT}::/opt/trustagent:/sbin/nologin\n"
@@ -174,7 +176,14 @@ class MigrateTest(unittest.TestCase):
         self.put("etc/ocicrypt-wlagent.json", json.dumps(
             {"key-providers": {"isecl": {"grpc": "unix:///var/run/workload-agent/wlagent.sock"}}}))
 
+    def environment(self, **more):
+        """With a key of the test, so that none of this machine is made or used; None takes one away."""
+        found = {**os.environ, "SYSTEMD_CREDENTIAL_SECRET": os.path.join(self.keys, "key"),
+                 "SYSTEMD_LOG_LEVEL": "err", **more}
+        return {name: value for name, value in found.items() if value is not None}
+
     def migrate(self, *arguments, check=True, **options):
+        options.setdefault("env", self.environment())
         done = subprocess.run([running.WLAGENT, "migrate", "--root", self.root, *arguments], capture_output=True,
                               timeout=120, check=False, text=True, stdin=subprocess.DEVNULL, **options)
         for secret in (PASSWORD, BINDING, SIGNING, AIK):
@@ -234,7 +243,7 @@ class MigrateTest(unittest.TestCase):
         with open(sealed, encoding="utf-8") as file:
             self.assertNotIn(PASSWORD, file.read())
         return subprocess.run(["systemd-creds", "decrypt", f"--name={name}", sealed, "-"], check=True,
-                              capture_output=True, text=True).stdout
+                              capture_output=True, text=True, env=self.environment()).stdout
 
     def no_secrets_but_in(self, *names):
         for name, (_, _, _, content, _) in self.snapshot().items():
@@ -287,6 +296,8 @@ class Plan(MigrateTest):
         instance = f"/var/lib/nova/instances/{VM}"
         self.assertRegex(notes[f"{instance}/{VM}_sparse"], f"wlagent volume adopt --key KEYID {instance}/{VM}_sparse")
         self.assertRegex(notes[f"{instance}/disk"], "does not start")
+        self.put("proc/1/mountinfo", MOUNTS + MOUNTS.splitlines()[1].replace(IMAGE, VM) + "\n")
+        self.assertRegex(self.notes("by_hand")[f"{instance}/disk"], "is mounted, .*shut the VM off first")
         self.assertRegex(notes[f"/mnt/workload-agent/crypto/{IMAGE}"], f"cryptsetup close {IMAGE}")
         self.assertRegex(notes["/run/workload-agent/image_vm_association"], f"counts 2 VMs with image {IMAGE}")
         self.assertIn("/var/lib/nova/instances/_base/*_sparseFile", notes)
@@ -447,6 +458,23 @@ class Apply(MigrateTest):
         self.migrate("--undo")
         self.same(before)
 
+    def test_another_host(self):
+        """Its own key is not here, and what another one has encrypted would keep wlagentd from starting."""
+        self.host_4()
+        before = self.snapshot(directory_times=False)
+        elsewhere = self.environment(SYSTEMD_CREDENTIAL_SECRET=None)
+        plan = json.loads(self.migrate("--json", "--apply", env=elsewhere).stdout)
+        self.assertNotIn("credential", {change["action"] for change in plan["changes"]})
+        left = {note["subject"]: note["text"] for note in plan["by_hand"]}
+        for name in ("aas-password", "binding-key-secret", "signing-key-secret"):
+            self.assertRegex(left[name], "'wlagent migrate --apply' on the host itself")
+        self.assertFalse(os.path.exists(self.path("etc/credstore.encrypted")))
+        self.assertFalse(os.path.exists(self.path("etc/credstore")))
+        self.migrate("--apply")
+        self.assertEqual(self.credential("binding-key-secret"), BINDING)
+        self.migrate("--undo")
+        self.same(before)
+
     def test_a_configuration_that_others_may_write(self):
         self.host_5()
         main, drop_ins = f"{ETC}/wlagent.conf", f"{ETC}/wlagent.conf.d"
@@ -527,7 +555,7 @@ class Undo(MigrateTest):
     def killed(self, step, *arguments):
         """Dies before its change number step of the disk; false when it has fewer."""
         preload = os.path.join(running.BUILD, "tests", "integration", "libkill_at_step.so")
-        environment = {**os.environ, "LD_PRELOAD": preload, "KILL_AT_STEP": str(step)}
+        environment = self.environment(LD_PRELOAD=preload, KILL_AT_STEP=str(step))
         return self.migrate(*arguments, check=False, env=environment).returncode != 0
 
     def test_killed_before_each_change(self):
@@ -704,6 +732,7 @@ class Refusals(MigrateTest):
             self.put(f"{ETC}/config.yml", text, 0o600)
             self.assertRegex(self.notes("problems")[subject], pattern)
             self.refused("has to be mended first", "--apply", hint="without --apply")
+            self.refused(f"has to be mended first: {subject}: .*{pattern}", "--apply", "--json", hint="without --apply")
 
     def test_no_user(self):
         self.host_5()
