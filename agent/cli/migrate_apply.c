@@ -4,15 +4,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "cli/credential_store.h"
 #include "cli/migrate.h"
 #include "cli/migrate_journal.h"
 #include "cli/migrate_put.h"
-#include "cli/other_program.h"
+#include "cli/migrate_systemctl.h"
 
-#define SYSTEMCTL_USEC (UINT64_C(90) * USEC_PER_SEC)
-#define INTEL_SERVICE  "wlagent.service"
+#define INTEL_SERVICE "wlagent.service"
 
 /* Everything that agent/cli/credential_store.h may touch for a credential. */
 static const char *const credential_files[] = {
@@ -21,69 +19,77 @@ static const char *const credential_files[] = {
         MIGRATE_UNIT "/credential-%s.conf",
 };
 
+#define CREDENTIAL_FILES (sizeof(credential_files) / sizeof(credential_files[0]))
+
 static int check_user(struct wla_error *err) {
         if (geteuid() == 0)
                 return 0;
         return wla_fail_hint(err, WLA_E_DENIED, "run it as root", "only root can do this");
 }
 
-/* Its exit code; an image has no services that run. */
-static int run_systemctl(const struct host_root *root, const char *verb, const char *unit,
-                         int *ret_code, struct wla_error *err) {
-        char path[PATH_MAX];
-        char words[2][64];
+/* Whose secret stands in config.yml and in a credential. */
+static const struct key {
+        const char *credential;
+        const char *files[2];
+} keys[] = {
+        {CREDENTIAL_BINDING_KEY_SECRET,
+         {INTEL_DIRECTORY "/bindingkey.json", INTEL_DIRECTORY "/bindingkey.pem"}},
+        {CREDENTIAL_SIGNING_KEY_SECRET,
+         {INTEL_DIRECTORY "/signingkey.json", INTEL_DIRECTORY "/signingkey.pem"}},
+};
 
-        *ret_code = 1;
-        if (!root->running)
-                return 0;
-        if (other_program_find("systemctl", path, err) < 0)
-                return -1;
-        (void)snprintf(words[0], sizeof(words[0]), "%s", verb);
-        (void)snprintf(words[1], sizeof(words[1]), "%s", unit ? unit : "");
-        char *const argv[] = {path, words[0], unit ? words[1] : NULL, NULL};
-        return other_program_run(argv, SYSTEMCTL_USEC, ret_code, err);
-}
+#define KEYS (sizeof(keys) / sizeof(keys[0]))
 
-static int systemctl(const struct host_root *root, const char *verb, const char *unit,
-                     struct wla_error *err) {
-        int code;
+static void credential_path(const char *format, const char *name, char to[static PATH_MAX]) {
+        const char *at = strstr(format, "%s");
 
-        if (run_systemctl(root, verb, unit, &code, err) < 0)
-                return -1;
-        if (root->running && code != 0)
-                return wla_fail(err, WLA_E_SYSTEM, "'systemctl %s%s%s' has failed", verb,
-                                unit ? " " : "", unit ? unit : "");
-        return 0;
+        (void)snprintf(to, PATH_MAX, "%.*s%s%s", (int)(at - format), format, name, at + 2);
 }
 
 static int keep_credential(struct migrate_journal *journal, const char *name,
                            struct wla_error *err) {
-        const size_t count = sizeof(credential_files) / sizeof(credential_files[0]);
-
-        for (size_t i = 0; i < count; i++) {
-                const char *format = credential_files[i];
-                const char *at = strstr(format, "%s");
+        for (size_t i = 0; i < CREDENTIAL_FILES; i++) {
                 char path[PATH_MAX];
 
-                (void)snprintf(path, sizeof(path), "%.*s%s%s", (int)(at - format), format, name,
-                               at + 2);
-                if (migrate_journal_keep(journal, path, true, err) < 0)
+                credential_path(credential_files[i], name, path);
+                if (migrate_journal_keep(journal, path, true, err) < 0 ||
+                    migrate_journal_expect(journal, path, MIGRATE_STATE_ANY, err) < 0)
                         return -1;
         }
+        /* So that --undo can tell whether it is still the secret of that key. */
+        for (size_t i = 0; i < KEYS; i++)
+                if (strcmp(keys[i].credential, name) == 0 &&
+                    (migrate_journal_keep(journal, keys[i].files[0], false, err) < 0 ||
+                     migrate_journal_keep(journal, keys[i].files[1], false, err) < 0))
+                        return -1;
         return 0;
+}
+
+static int keep_change(struct migrate_journal *journal, const struct migrate_change *change,
+                       struct wla_error *err) {
+        char next[MIGRATE_STATE_SIZE] = MIGRATE_STATE_ABSENT;
+
+        if (change->kind == MIGRATE_CREDENTIAL)
+                return keep_credential(journal, change->credential, err);
+        if (migrate_journal_keep(journal, change->path, change->kind != MIGRATE_ACCESS, err) < 0)
+                return -1;
+        if (change->kind == MIGRATE_ACCESS)
+                return 0;
+        if (change->kind == MIGRATE_WRITE) {
+                const struct wla_bytes text = {.data = (const uint8_t *)change->text,
+                                               .size = strlen(change->text)};
+
+                if (migrate_state_of_file(text, next, err) < 0)
+                        return -1;
+        }
+        return migrate_journal_expect(journal, change->path, next, err);
 }
 
 static int keep_all(struct migrate_journal *journal, const struct migrate_plan *plan,
                     struct wla_error *err) {
-        for (size_t i = 0; i < plan->change_count; i++) {
-                const struct migrate_change *change = &plan->changes[i];
-
-                if (change->kind == MIGRATE_CREDENTIAL
-                            ? keep_credential(journal, change->credential, err) < 0
-                            : migrate_journal_keep(journal, change->path,
-                                                   change->kind != MIGRATE_ACCESS, err) < 0)
+        for (size_t i = 0; i < plan->change_count; i++)
+                if (keep_change(journal, &plan->changes[i], err) < 0)
                         return wla_wrap(err, "noting what is there");
-        }
         return 0;
 }
 
@@ -122,17 +128,6 @@ static int make_change(const struct migrate *migrate, const struct migrate_chang
         return 0;
 }
 
-static int stop_service(struct migrate_journal *journal, const struct migrate *migrate, bool first,
-                        struct wla_error *err) {
-        int code;
-
-        if (run_systemctl(&migrate->root, "is-active", INTEL_SERVICE, &code, err) < 0)
-                return -1;
-        if (first)
-                journal->service_ran = code == 0;
-        return 0;
-}
-
 int migrate_apply(struct migrate *migrate, struct wla_error *err) {
         _cleanup_migrate_journal_ struct migrate_journal journal = MIGRATE_JOURNAL_CLOSED;
         const struct migrate_plan *plan = &migrate->plan;
@@ -146,12 +141,13 @@ int migrate_apply(struct migrate *migrate, struct wla_error *err) {
         if (migrate_journal_open(&migrate->root, true, &journal, err) < 0)
                 return -1;
 
-        bool first = journal.count == 0;
-        if (keep_all(&journal, plan, err) < 0 || stop_service(&journal, migrate, first, err) < 0)
+        if ((journal.count == 0 && migrate_systemctl_runs(&migrate->root, INTEL_SERVICE,
+                                                          &journal.service_ran, err) < 0) ||
+            keep_all(&journal, plan, err) < 0)
                 return -1;
         journal.complete = false;
         if (migrate_journal_save(&journal, err) < 0 ||
-            (journal.service_ran && systemctl(&migrate->root, "stop", INTEL_SERVICE, err) < 0))
+            migrate_systemctl_stop(&migrate->root, INTEL_SERVICE, err) < 0)
                 return -1;
 
         for (size_t i = 0; i < plan->change_count; i++)
@@ -161,20 +157,153 @@ int migrate_apply(struct migrate *migrate, struct wla_error *err) {
                                 "was";
                         return -1;
                 }
-        if (systemctl(&migrate->root, "daemon-reload", NULL, err) < 0)
+        if (migrate_systemctl(&migrate->root, "daemon-reload", NULL, err) < 0 ||
+            migrate_journal_settle(&journal, err) < 0)
                 return -1;
         journal.complete = true;
         return migrate_journal_save(&journal, err);
 }
 
+/* For each key, whether anything of it was changed since. */
+static int look_for_new_keys(const struct migrate_journal *journal, bool ret[static KEYS],
+                             struct wla_error *err) {
+        for (size_t k = 0; k < KEYS; k++) {
+                ret[k] = false;
+                for (size_t i = 0; i < journal->count; i++) {
+                        const char *path = journal->originals[i].path;
+                        bool unchanged = true;
+
+                        if ((strcmp(path, keys[k].files[0]) == 0 ||
+                             strcmp(path, keys[k].files[1]) == 0) &&
+                            migrate_journal_is_unchanged(journal, i, &unchanged, err) < 0)
+                                return -1;
+                        ret[k] = ret[k] || !unchanged;
+                }
+        }
+        return 0;
+}
+
+/* A file of a key that is not the one which was migrated, or its secret: neither agent could use the one
+ * without the other. */
+static bool is_of_new_key(const char *path, const bool is_new[static KEYS]) {
+        char other[PATH_MAX];
+
+        for (size_t k = 0; k < KEYS; k++) {
+                if (!is_new[k])
+                        continue;
+                if (strcmp(path, keys[k].files[0]) == 0 || strcmp(path, keys[k].files[1]) == 0)
+                        return true;
+                for (size_t i = 0; i < CREDENTIAL_FILES; i++) {
+                        credential_path(credential_files[i], keys[k].credential, other);
+                        if (strcmp(path, other) == 0)
+                                return true;
+                }
+        }
+        return false;
+}
+
+static void tell_left(const struct migrate_original *original, size_t i, bool unchanged) {
+        const char *path = original->path;
+
+        if (unchanged)
+                (void)fprintf(stderr, "wlagent: %s: its key was changed since: left as it is\n",
+                              path);
+        else if (original->copied)
+                (void)fprintf(stderr,
+                              "wlagent: %s was changed since: left as it is; what it was is "
+                              "in " MIGRATE_BACKUP "/" MIGRATE_COPY "\n",
+                              path, i);
+        else if (original->kind == MIGRATE_WAS_LINK)
+                (void)fprintf(stderr,
+                              "wlagent: %s was changed since: left as it is; it was a link to %s\n",
+                              path, original->target);
+        else if (original->kind == MIGRATE_WAS_ABSENT)
+                (void)fprintf(stderr,
+                              "wlagent: %s was changed since: left as it is; it was not there\n",
+                              path);
+        else
+                (void)fprintf(stderr,
+                              "wlagent: %s was changed since: left as it is; it was of user %u and "
+                              "group %u, with mode %04o\n",
+                              path, (unsigned)original->uid, (unsigned)original->gid,
+                              (unsigned)original->mode);
+}
+
 /* Backwards, so that what is in a directory goes before it. */
-static int restore_all(const struct migrate_journal *journal, struct wla_error *err) {
-        for (size_t i = journal->count; i > 0; i--)
-                if (migrate_journal_restore(journal, i - 1, err) < 0) {
+static int restore_all(const struct migrate_journal *journal, size_t *ret_left,
+                       struct wla_error *err) {
+        bool is_new[KEYS];
+
+        *ret_left = 0;
+        if (look_for_new_keys(journal, is_new, err) < 0)
+                return -1;
+        for (size_t i = journal->count; i > 0; i--) {
+                const struct migrate_original *original = &journal->originals[i - 1];
+                bool unchanged;
+
+                if (migrate_journal_is_unchanged(journal, i - 1, &unchanged, err) < 0)
+                        return -1;
+                if (!unchanged || is_of_new_key(original->path, is_new)) {
+                        if (unchanged && !host_root_exists(journal->root, original->path))
+                                continue;
+                        tell_left(original, i - 1, unchanged);
+                        (*ret_left)++;
+                } else if (migrate_journal_restore(journal, i - 1, err) < 0) {
                         err->hint = "mend that and run it again; what has been put back stays so";
                         return -1;
                 }
+        }
         return 0;
+}
+
+/* They listen where Intel's agent does. */
+static int check_stopped(const struct host_root *root, struct wla_error *err) {
+        static const char *const units[] = {
+                "wlagentd.socket",
+                "wlagentd-control.socket",
+                "wlagentd.service",
+                "wlagent-volumed.socket",
+        };
+
+        for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+                bool runs;
+
+                if (migrate_systemctl_runs(root, units[i], &runs, err) < 0)
+                        return -1;
+                if (runs)
+                        return wla_fail_hint(err, WLA_E_BUSY,
+                                             "stop this agent first: 'systemctl disable --now "
+                                             "wlagentd.socket wlagentd-control.socket "
+                                             "wlagentd.service wlagent-volumed.socket'",
+                                             "%s is active", units[i]);
+        }
+        return 0;
+}
+
+static int undo(struct migrate_journal *journal, struct wla_error *err) {
+        const struct host_root *root = journal->root;
+        size_t left;
+
+        /* Until another --apply: the original that --forget-original removes is in use again. */
+        if (journal->complete) {
+                journal->complete = false;
+                if (migrate_journal_save(journal, err) < 0)
+                        return -1;
+        }
+        if (restore_all(journal, &left, err) < 0 ||
+            (journal->count > 0 && migrate_systemctl(root, "daemon-reload", NULL, err) < 0))
+                return -1;
+        (void)printf("%zu files are as they were before the migration\n", journal->count - left);
+        if (left > 0)
+                return wla_fail_hint(err, WLA_E_INPUT,
+                                     "look at each; then run it again, or remove " MIGRATE_BACKUP
+                                     " and start wlagent.service by hand if it is to run",
+                                     "%zu that are named above stay as they are, and so does the "
+                                     "backup; wlagent.service was not started",
+                                     left);
+        if (journal->service_ran && migrate_systemctl(root, "start", INTEL_SERVICE, err) < 0)
+                return -1;
+        return migrate_journal_remove(journal, err);
 }
 
 int migrate_undo(const char *root_path, struct wla_error *err) {
@@ -189,12 +318,7 @@ int migrate_undo(const char *root_path, struct wla_error *err) {
                                 "nothing has been migrated here, or --forget-original was given";
                 return -1;
         }
-        if (restore_all(&journal, err) < 0 ||
-            (journal.count > 0 && systemctl(&root, "daemon-reload", NULL, err) < 0) ||
-            (journal.service_ran && systemctl(&root, "start", INTEL_SERVICE, err) < 0))
-                return -1;
-        (void)printf("%zu files are as they were before the migration\n", journal.count);
-        return migrate_journal_remove(&journal, err);
+        return check_stopped(&root, err) < 0 ? -1 : undo(&journal, err);
 }
 
 static int forget(const struct host_root *root, struct wla_error *err) {

@@ -45,7 +45,7 @@ void migrate_journal_done(struct migrate_journal *journal) {
 }
 
 static void copy_name(size_t i, char to[static 32]) {
-        (void)snprintf(to, 32, "copy-%zu", i);
+        (void)snprintf(to, 32, MIGRATE_COPY, i);
 }
 
 /* Takes over what original holds, also when it fails. */
@@ -69,11 +69,11 @@ static int add(struct migrate_journal *journal, struct migrate_original *origina
         return 0;
 }
 
-static bool is_noted(const struct migrate_journal *journal, const char *path) {
+static struct migrate_original *find(const struct migrate_journal *journal, const char *path) {
         for (size_t i = 0; i < journal->count; i++)
                 if (strcmp(journal->originals[i].path, path) == 0)
-                        return true;
-        return false;
+                        return &journal->originals[i];
+        return NULL;
 }
 
 static int copy_content(const struct migrate_journal *journal, const char *path, size_t i,
@@ -121,8 +121,11 @@ static int note(struct migrate_journal *journal, const char *path, bool content,
         original.gid = facts.st_gid;
         original.mode = facts.st_mode & BITS;
         original.changed = facts.st_mtim;
-        if (original.copied && copy_content(journal, path, journal->count, err) < 0)
+        if ((original.copied && copy_content(journal, path, journal->count, err) < 0) ||
+            migrate_state_read(journal->root, path, original.left, err) < 0) {
+                original_done(&original);
                 return -1;
+        }
         original.path = strdup(path);
         return add(journal, &original, err);
 }
@@ -133,11 +136,40 @@ int migrate_journal_keep(struct migrate_journal *journal, const char *path, bool
 
         for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
                 (void)snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
-                if (strchr(parent + 1, '/') && !host_root_exists(journal->root, parent) &&
-                    !is_noted(journal, parent) && note(journal, parent, false, err) < 0)
+                if (!strchr(parent + 1, '/') || host_root_exists(journal->root, parent))
+                        continue;
+                if ((!find(journal, parent) && note(journal, parent, false, err) < 0) ||
+                    migrate_journal_expect(journal, parent, MIGRATE_STATE_DIRECTORY, err) < 0)
                         return -1;
         }
-        return is_noted(journal, path) ? 0 : note(journal, path, content, err);
+        return find(journal, path) ? 0 : note(journal, path, content, err);
+}
+
+/* What is there now is going to be replaced whoever has made it, so it counts as left by an --apply. */
+int migrate_journal_expect(struct migrate_journal *journal, const char *path, const char *next,
+                           struct wla_error *err) {
+        struct migrate_original *original = find(journal, path);
+
+        if (!original)
+                return wla_fail(err, WLA_E_SYSTEM, "%s is not noted", path);
+        (void)snprintf(original->next, sizeof(original->next), "%s", next);
+        return migrate_state_read(journal->root, path, original->left, err);
+}
+
+int migrate_journal_settle(struct migrate_journal *journal, struct wla_error *err) {
+        for (size_t i = 0; i < journal->count; i++) {
+                struct migrate_original *original = &journal->originals[i];
+
+                if (strcmp(original->next, MIGRATE_STATE_ANY) == 0) {
+                        if (migrate_state_read(journal->root, original->path, original->left, err) <
+                            0)
+                                return -1;
+                } else if (original->next[0] != '\0') {
+                        memcpy(original->left, original->next, sizeof(original->left));
+                }
+                original->next[0] = '\0';
+        }
+        return 0;
 }
 
 static int write_original(const struct migrate_original *original, struct buf *to,
@@ -155,7 +187,8 @@ static int write_original(const struct migrate_original *original, struct buf *t
                        original->copied ? 1u : 0u) < 0 ||
             base64_append(to, (const uint8_t *)target, strlen(target), err) < 0)
                 return -1;
-        return buf_append_text(to, "\"}", err);
+        return buf_printf(to, err, "\",\"left\":\"%s\",\"next\":\"%s\"}", original->left,
+                          original->next);
 }
 
 int migrate_journal_save(const struct migrate_journal *journal, struct wla_error *err) {
@@ -211,7 +244,8 @@ static int read_target(const struct json_value *value, struct migrate_original *
 
 static int read_original(struct migrate_journal *journal, const struct json_value *object,
                          struct wla_error *err) {
-        struct json_value path, kind, uid, gid, mode, seconds, nanoseconds, copied, target;
+        struct json_value path, kind, uid, gid, mode, seconds, nanoseconds, copied, target, left,
+                next;
         const struct json_field fields[] = {
                 {"path", &path, JSON_STRING, false},
                 {"kind", &kind, JSON_STRING, false},
@@ -222,6 +256,8 @@ static int read_original(struct migrate_journal *journal, const struct json_valu
                 {"nanoseconds", &nanoseconds, JSON_NUMBER, false},
                 {"copied", &copied, JSON_NUMBER, false},
                 {"target", &target, JSON_STRING, false},
+                {"left", &left, JSON_STRING, false},
+                {"next", &next, JSON_STRING, false},
         };
         struct migrate_original original = {0};
         uint64_t numbers[5];
@@ -236,6 +272,8 @@ static int read_original(struct migrate_journal *journal, const struct json_valu
             json_unsigned(&seconds, INT64_MAX, &numbers[3], err) < 0 ||
             json_unsigned(&nanoseconds, 999999999, &numbers[4], err) < 0 ||
             read_bool(&copied, &original.copied, err) < 0 ||
+            json_string_copy(&left, original.left, sizeof(original.left), err) < 0 ||
+            json_string_copy(&next, original.next, sizeof(original.next), err) < 0 ||
             read_target(&target, &original, err) < 0)
                 return -1;
 
@@ -327,6 +365,45 @@ int migrate_journal_open(const struct host_root *root, bool make, struct migrate
         }
         *ret = journal;
         journal = MIGRATE_JOURNAL_CLOSED;
+        return 0;
+}
+
+/* Before the first --apply.  Content that was not to be changed was not copied. */
+static int original_state(const struct migrate_journal *journal, size_t i,
+                          char to[static MIGRATE_STATE_SIZE], struct wla_error *err) {
+        const struct migrate_original *original = &journal->originals[i];
+        _cleanup_buf_ struct buf content = BUF_WITH_LIMIT(COPY_MAX);
+        const char *word = MIGRATE_STATE_ABSENT;
+        char name[32];
+
+        if (original->kind == MIGRATE_WAS_LINK)
+                return migrate_state_of_link(original->target, to, err);
+        if (original->copied) {
+                copy_name(i, name);
+                if (file_read(journal->fd, name, &content, err) < 0)
+                        return wla_wrap(err, MIGRATE_BACKUP);
+                const struct wla_bytes bytes = {.data = content.data, .size = content.size};
+                return migrate_state_of_file(bytes, to, err);
+        }
+        if (original->kind == MIGRATE_WAS_FILE)
+                word = original->left;
+        else if (original->kind == MIGRATE_WAS_DIRECTORY)
+                word = MIGRATE_STATE_DIRECTORY;
+        (void)snprintf(to, MIGRATE_STATE_SIZE, "%s", word);
+        return 0;
+}
+
+int migrate_journal_is_unchanged(const struct migrate_journal *journal, size_t i, bool *ret,
+                                 struct wla_error *err) {
+        const struct migrate_original *original = &journal->originals[i];
+        char now[MIGRATE_STATE_SIZE];
+        char before[MIGRATE_STATE_SIZE];
+
+        if (migrate_state_read(journal->root, original->path, now, err) < 0 ||
+            original_state(journal, i, before, err) < 0)
+                return -1;
+        *ret = strcmp(now, original->left) == 0 || strcmp(now, original->next) == 0 ||
+               strcmp(now, before) == 0 || strcmp(original->next, MIGRATE_STATE_ANY) == 0;
         return 0;
 }
 

@@ -235,6 +235,10 @@ class MigrateTest(unittest.TestCase):
         self.assertEqual({name: (before.get(name), now.get(name)) for name in before.keys() | now.keys()
                           if before.get(name) != now.get(name)}, {})
 
+    def place(self, name):
+        sealed = f"etc/credstore.encrypted/{name}"
+        return sealed if os.path.exists(self.path(sealed)) else f"etc/credstore/{name}"
+
     def credential(self, name):
         sealed, plain = self.path(f"etc/credstore.encrypted/{name}"), self.path(f"etc/credstore/{name}")
         if os.path.exists(plain):
@@ -536,17 +540,98 @@ class Undo(MigrateTest):
         self.migrate("--undo")
         self.assertEqual(os.listdir(self.path(f"{ETC}/wlagent.conf.d")), ["60-site.conf"])
 
+    def changed_since(self, *arguments, **left):
+        """--undo, which leaves these as they are and says so; each with what is said about what it was."""
+        before = self.snapshot(directory_times=False)
+        done = self.migrate("--undo", *arguments, check=False)
+        said = done.stderr.splitlines()
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertRegex(done.stderr, rf"{len(left)} that are named above stay as they are, and so does the backup")
+        for name, was in left.items():
+            self.assertRegex(done.stderr, f"(?m)^wlagent: /{re.escape(name)}[ :].* left as it is.*{was}")
+            self.assertEqual(self.snapshot(directory_times=False).get(name), before.get(name), name)
+        self.assertTrue(os.path.isdir(self.path(BACKUP)))
+        self.refused("the migration is not complete", "--forget-original", "--force")
+        return said
+
+    def copy(self, said, name):
+        """What the backup has of a file that was left as it is."""
+        line = next(line for line in said if f"/{name} " in line)
+        return self.text(line.rpartition(" is in /")[2])
+
     def test_what_others_have_removed_or_made_anew(self):
         self.host_4()
         self.migrate("--apply")
         os.unlink(self.path(f"{ETC}/signingkey.json"))
-        self.put(f"{ETC}/bindingkey.pem", "a new one", 0o644)
+        self.put(f"{ETC}/certs/trustedca/3d4a1e9f0.pem", "a new one", 0o644)
         shutil.rmtree(self.path(f"{ETC}/certs/flavorsign"))
-        self.migrate("--undo")
-        self.assertFalse(os.path.exists(self.path(f"{ETC}/signingkey.json")))
-        self.assertEqual(self.text(f"{ETC}/bindingkey.pem"), "a new one")
-        self.assertEqual(self.facts(f"{ETC}/bindingkey.pem"), (TAGENT, TAGENT, 0o600))
+        self.changed_since(**{f"{ETC}/signingkey.json": "it was of user 0 and group 0, with mode 0600",
+                              f"{ETC}/certs/trustedca/3d4a1e9f0.pem": f"it was of user {TAGENT} ",
+                              f"{ETC}/certs/flavorsign": "with mode 0700",
+                              f"{ETC}/certs/flavorsign/flavor.pem": "with mode 0640",
+                              f"{ETC}/signingkey.pem": "", self.place("signing-key-secret"): "",
+                              **self.drop_in("signing-key-secret")})
         self.assertEqual(self.text("etc/libvirt/hooks/qemu"), HOOK)
+        self.assertEqual(self.facts(f"{ETC}/bindingkey.json"), (0, 0, 0o600))
+
+    def drop_in(self, name):
+        path = f"etc/systemd/system/wlagentd.service.d/credential-{name}.conf"
+        return {path: ""} if os.path.exists(self.path(path)) else {}
+
+    def test_a_key_that_is_new_keeps_its_secret(self):
+        for changed in ("json", "pem"):
+            with self.subTest(changed):
+                self.host_4()
+                self.migrate("--apply")
+                name, other = f"{ETC}/bindingkey.{changed}", f"{ETC}/bindingkey.{'pem' if changed == 'json' else 'json'}"
+                self.put(name, "of a new key", 0o640)
+                os.chown(self.path(name), 0, WLAGENT)
+                self.changed_since(**{name: "it was of user", other: "", self.place("binding-key-secret"): "",
+                                      **self.drop_in("binding-key-secret")})
+                self.assertEqual(self.facts(name), (0, WLAGENT, 0o640))
+                self.assertEqual(self.credential("binding-key-secret"), BINDING)
+                # The other key and the password are not concerned.
+                self.assertEqual(self.facts(f"{ETC}/signingkey.json"), (0, 0, 0o600))
+                for credential in ("signing-key-secret", "aas-password"):
+                    self.assertFalse(os.path.exists(self.path(self.place(credential))), credential)
+                self.setUp()
+
+    def test_a_secret_that_is_new(self):
+        self.host_4()
+        self.migrate("--apply")
+        place = self.place("aas-password")
+        self.put(place, "another", 0o600)
+        self.changed_since(**{place: "it was not there", **self.drop_in("none")})
+        self.assertEqual(self.text(place), "another")
+
+    def test_a_hook_and_a_command_that_are_new(self):
+        self.host_4()
+        before = self.snapshot(directory_times=False)
+        self.migrate("--apply")
+        hook, command = "etc/libvirt/hooks/qemu", "usr/local/bin/wlagent"
+        self.put(hook, "#!/bin/sh\n/usr/local/sbin/site\n", 0o755)
+        with open(self.path(command), "wb") as file:
+            file.write(b"\x7fELF" + bytes(1 << 20))
+        expected = {hook: "what it was is in /var/lib/workload-agent-migration/copy-[0-9]+$",
+                    command: "it was a link to /opt/workload-agent/bin/wlagent$"}
+        said = self.changed_since(**expected)
+        self.assertEqual(self.copy(said, hook), HOOK)
+        # It says so again until they have gone.
+        self.assertEqual(self.changed_since(**expected), said)
+        os.unlink(self.path(hook))
+        os.unlink(self.path(command))
+        self.migrate("--undo")
+        self.same(before)
+
+    def test_changed_between_two(self):
+        """Another --apply does not take for its own what it leaves alone."""
+        self.host_4()
+        self.migrate("--apply")
+        hook = "etc/libvirt/hooks/qemu"
+        self.put(hook, "#!/bin/sh\n/usr/local/sbin/site\n", 0o755)
+        self.migrate("--apply", "--allow-key-origin", KBS)
+        self.changed_since(**{hook: "is in /"})
+        self.assertFalse(os.path.exists(self.path(MINE)))
 
     def test_nothing_to_undo(self):
         self.host_5()
@@ -601,10 +686,15 @@ SYSTEMCTL = """\
 #!/bin/sh
 echo "$*" >>/calls
 case $1 in
-is-active) exit "$(cat /active)" ;;
+show) cat "/state/$4" 2>/dev/null || cat /state/others ;;
 *) exit "$(cat /outcome)" ;;
 esac
 """
+LISTENERS = ("wlagentd.socket", "wlagentd-control.socket", "wlagentd.service", "wlagent-volumed.socket")
+
+
+def asked(*units):
+    return [f"show --property=ActiveState --value {unit}" for unit in units]
 
 
 class Services(MigrateTest):
@@ -620,13 +710,13 @@ class Services(MigrateTest):
         self.put("usr/local/sbin/systemctl", SYSTEMCTL, 0o755)
         self.put("calls", "")
         shutil.copy(running.WLAGENT, self.path("wlagent-under-test"))
-        self.answers(active=0, outcome=0)
+        self.answers("active")
         if self.inside("/bin/true").returncode:
             self.skipTest("no mounts are allowed here")
 
-    def answers(self, **codes):
-        for name, code in codes.items():
-            self.put(name, f"{code}\n")
+    def answers(self, state, outcome=0, others="inactive"):
+        for name, answer in (("state/wlagent.service", state), ("state/others", others), ("outcome", outcome)):
+            self.put(name, f"{answer}\n" if answer is not None else "")
 
     def inside(self, *command):
         binds = " && ".join(f"mount --rbind /{name} {self.path(name)}"
@@ -647,29 +737,90 @@ class Services(MigrateTest):
         before = self.snapshot(directory_times=False)
         self.assertEqual(self.run_migrate()[0], [])
         self.assertEqual(self.run_migrate("--apply")[0],
-                         ["is-active wlagent.service", "stop wlagent.service", "daemon-reload"])
-        self.answers(active=3)
-        self.run_migrate("--apply")
-        self.assertEqual(self.run_migrate("--undo")[0], ["daemon-reload", "start wlagent.service"])
-        self.answers(active=0)
+                         [*asked("wlagent.service"), "stop wlagent.service", "daemon-reload"])
+        # Now there is no such unit, by which 'systemctl stop' has a code of its own.
+        self.assertEqual(self.run_migrate("--apply")[0], ["stop wlagent.service", "daemon-reload"])
+        self.assertEqual(self.run_migrate("--undo")[0], [*asked(*LISTENERS), "daemon-reload", "start wlagent.service"])
         self.same(before)
 
+    def test_one_that_waits_for_its_next_start(self):
+        self.answers("activating")
+        self.assertEqual(self.run_migrate("--apply")[0],
+                         [*asked("wlagent.service"), "stop wlagent.service", "daemon-reload"])
+        self.assertEqual(self.run_migrate("--undo")[0][-1], "start wlagent.service")
+
     def test_one_that_does_not(self):
-        self.answers(active=3)
-        self.assertEqual(self.run_migrate("--apply")[0], ["is-active wlagent.service", "daemon-reload"])
-        self.assertEqual(self.run_migrate("--undo")[0], ["daemon-reload"])
+        for state in ("inactive", "failed"):
+            self.answers(state)
+            self.assertEqual(self.run_migrate("--apply")[0],
+                             [*asked("wlagent.service"), "stop wlagent.service", "daemon-reload"])
+            self.assertEqual(self.run_migrate("--undo")[0], [*asked(*LISTENERS), "daemon-reload"])
+
+    def test_one_that_is_not_loaded(self):
+        script = SYSTEMCTL.replace("show)", "stop) exit 5 ;;\nshow)")
+        self.put("usr/local/sbin/systemctl", script, 0o755)
+        self.answers("inactive")
+        self.run_migrate("--apply")
+        self.assertFalse(os.path.lexists(self.path("etc/systemd/system/wlagent.service")))
 
     def test_systemctl_fails(self):
         before = self.snapshot(directory_times=False)
-        self.answers(outcome=5)
+        self.answers("active", outcome=1)
         calls, said = self.run_migrate("--apply", code=1)
-        self.assertEqual(calls, ["is-active wlagent.service", "stop wlagent.service"])
+        self.assertEqual(calls, [*asked("wlagent.service"), "stop wlagent.service"])
         self.assertIn("'systemctl stop wlagent.service' has failed", said)
         self.assertTrue(os.path.lexists(self.path("etc/systemd/system/wlagent.service")))
         self.run_migrate("--undo", code=1)
-        self.answers(outcome=0)
+        self.answers("active")
         self.run_migrate("--undo")
         self.same(before)
+
+    def test_systemctl_says_nothing(self):
+        before = self.snapshot(directory_times=False)
+        self.answers(None)
+        self.assertIn("does not tell whether wlagent.service runs", self.run_migrate("--apply", code=1)[1])
+        self.answers("active")
+        self.run_migrate("--apply")
+        self.answers("inactive", others=None)
+        self.assertIn("does not tell whether wlagentd.socket runs", self.run_migrate("--undo", code=1)[1])
+        self.answers("active")
+        self.run_migrate("--undo")
+        self.same(before)
+
+    def test_no_undo_beside_this_agent(self):
+        self.run_migrate("--apply")
+        for unit, state in zip(LISTENERS, ("active", "active", "activating", "active")):
+            before = self.snapshot(directory_times=False)
+            self.put(f"state/{unit}", f"{state}\n")
+            calls, said = self.run_migrate("--undo", code=1)
+            self.assertEqual(calls, asked(*LISTENERS[:LISTENERS.index(unit) + 1]))
+            self.assertIn(f"{unit} is active", said)
+            self.assertIn("systemctl disable --now wlagentd.socket wlagentd-control.socket wlagentd.service "
+                          "wlagent-volumed.socket", said)
+            os.unlink(self.path(f"state/{unit}"))
+            self.same(before)
+        # What runs here does not matter to another root.
+        self.put("state/wlagentd.socket", "active\n")
+        self.migrate("--undo")
+
+    def test_changed_after_an_interrupted_apply(self):
+        self.put("usr/local/sbin/systemctl", SYSTEMCTL.replace("show)", "daemon-reload) exit 1 ;;\nshow)"), 0o755)
+        self.run_migrate("--apply", code=1)
+        self.put("usr/local/sbin/systemctl", SYSTEMCTL, 0o755)
+        self.put("etc/libvirt/hooks/qemu", "#!/bin/sh\n", 0o755)
+        said = self.run_migrate("--undo", code=1)[1]
+        self.assertIn("/etc/libvirt/hooks/qemu was changed since: left as it is", said)
+        self.assertEqual(self.text("etc/libvirt/hooks/qemu"), "#!/bin/sh\n")
+        self.assertFalse(os.path.exists(self.path(self.place("aas-password"))))
+
+    def test_it_does_not_start_what_was_not_put_back(self):
+        self.run_migrate("--apply")
+        self.put("usr/local/bin/wlagent", "#!/bin/sh\n", 0o755)
+        calls, said = self.run_migrate("--undo", code=1)
+        self.assertEqual(calls, [*asked(*LISTENERS), "daemon-reload"])
+        self.assertIn("wlagent.service was not started", said)
+        os.unlink(self.path("usr/local/bin/wlagent"))
+        self.assertEqual(self.run_migrate("--undo")[0][-1], "start wlagent.service")
 
 
 class Forget(MigrateTest):
