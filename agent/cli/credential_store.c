@@ -19,6 +19,10 @@
 #define DROP_IN_MODE      0644
 #define DROP_IN_DIRECTORY "/etc/systemd/system/wlagentd.service.d"
 
+static const char hint_root[] =
+        "run it on that host itself, or set SYSTEMD_CREDENTIAL_SECRET to the "
+        "file with the host's key, systemd-creds(1)";
+
 static const char *const stores[] = {
         [CREDENTIAL_ENCRYPTED] = "/etc/credstore.encrypted",
         [CREDENTIAL_PLAIN] = "/etc/credstore",
@@ -165,6 +169,13 @@ int credential_draft_new(const char *root, const char *name, const struct wla_se
         if (wla_secret_view(secret).size > CREDENTIAL_SECRET_MAX)
                 return wla_fail(err, WLA_E_INPUT, "the credential %s has more than %u bytes", name,
                                 CREDENTIAL_SECRET_MAX);
+
+        if (!credential_is_usable(root))
+                return wla_fail_hint(
+                        err, WLA_E_INPUT, hint_root,
+                        "the credential %s for '%.80s' would be encrypted with the key "
+                        "of this machine, and could not be decrypted there",
+                        name, root);
 
         draft = calloc(1, sizeof(*draft));
         if (!draft)

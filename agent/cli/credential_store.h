@@ -50,7 +50,7 @@ int credential_find(const char *root, const char *name, struct credential_place 
  * systemd-creds uses is named by SYSTEMD_CREDENTIAL_SECRET, as for an image that brings it along. */
 bool credential_is_usable(const char *root);
 
-/* Makes the directories that are missing. */
+/* Makes the directories that are missing.  WLA_E_INPUT when it would not be usable. */
 int credential_write(const char *root, const char *name, const struct wla_secret *secret,
                      struct credential_place *ret, struct wla_error *err) _must_check_;
 

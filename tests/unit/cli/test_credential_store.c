@@ -29,6 +29,7 @@ static void make_root(void) {
         ck_assert_int_eq(wla_secret_heap_init(true, &err), 0);
         (void)snprintf(root, sizeof(root), "/tmp/wlagent-test-XXXXXX");
         ck_assert_ptr_nonnull(mkdtemp(root));
+        ck_assert_int_eq(setenv("SYSTEMD_CREDENTIAL_SECRET", "/nonexistent", 1), 0);
 }
 
 static void remove_root(void) {
@@ -286,7 +287,25 @@ START_TEST(systemd_opens_what_it_has_encrypted) {
 }
 END_TEST
 
-SUITE_MAIN("credential_store", encrypted_where_that_works, in_clear_for_root_where_it_does_not,
-           one_of_the_other_kind_goes, a_draft_changes_nothing,
+START_TEST(none_for_another_host_without_its_key) {
+        _cleanup_secret_ struct wla_secret *secret = NULL;
+        struct credential_place place;
+        struct wla_error err = {0};
+
+        make_root();
+        secret = secret_of("swordfish");
+        ck_assert(credential_is_usable(root));
+        ck_assert_int_eq(setenv("SYSTEMD_CREDENTIAL_SECRET", "", 1), 0);
+        ck_assert(credential_is_usable(NULL) && credential_is_usable("/"));
+        ck_assert(!credential_is_usable(root));
+        ck_assert_int_eq(credential_write(root, NAME, secret, &place, &err), -1);
+        ck_assert_int_eq(err.code, WLA_E_INPUT);
+        ck_assert_int_eq(access(below("etc"), F_OK), -1);
+        remove_root();
+}
+END_TEST
+
+SUITE_MAIN("credential_store", none_for_another_host_without_its_key, encrypted_where_that_works,
+           in_clear_for_root_where_it_does_not, one_of_the_other_kind_goes, a_draft_changes_nothing,
            what_cannot_be_written_leaves_the_old_one, names_and_sizes_are_checked,
            systemd_opens_what_it_has_encrypted)
