@@ -293,6 +293,9 @@ static void begin(struct report_queue *queue) {
         struct waiting *first = TAILQ_FIRST(&queue->reports);
         struct wla_error err = {0};
 
+        /* The next that comes begins at once: perhaps no timer runs that would. */
+        if (!first)
+                backoff_reset(&queue->backoff);
         if (!first || queue->job || queue->stopping || queue->state.no_route)
                 return;
         if (submit(queue, first, &err) < 0) {

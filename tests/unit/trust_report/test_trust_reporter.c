@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "trust_report/trust_reporter.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,6 +11,7 @@
 #include "source/broker_gate.h"
 #include "suite.h"
 #include "tls_broker.h"
+#include "trust_report/backoff.h"
 
 /* {"exp":7200,"iat":0} */
 #define TOKEN "e30.eyJleHAiOjcyMDAsImlhdCI6MH0."
@@ -485,6 +487,23 @@ START_TEST(what_is_too_old_is_tried_once_more) {
 }
 END_TEST
 
+/* It was the only one, and the pause after it ends before the next comes. */
+START_TEST(what_is_given_up_stops_no_other) {
+        struct host host;
+
+        host_open(&host);
+        plan.statuses[0] = 503;
+        report_start(&host, REPORT_AGE_MAX_SEC + 60);
+        wait_for(&host, COUNTS(0, 0, 0, 0, 1));
+        uint64_t end_usec = clock_now_usec() + BACKOFF_FIRST + USEC_PER_SEC / 2;
+        while (clock_now_usec() < end_usec)
+                ck_assert_int_ge(sd_event_run(host.event, 10 * USEC_PER_MSEC), 0);
+        report_start(&host, 0);
+        wait_for(&host, COUNTS(0, 0, 1, 0, 1));
+        host_close(&host);
+}
+END_TEST
+
 /* One that has to leave is the oldest. */
 START_TEST(more_than_there_is_room_for) {
         struct host host;
@@ -534,6 +553,29 @@ START_TEST(what_is_none_is_passed_over) {
 }
 END_TEST
 
+/* It is all that the disk has. */
+START_TEST(what_is_none_stops_no_other) {
+        struct host host;
+        char name[160];
+
+        host_open(&host);
+        plan.last = 503;
+        report_start(&host, 0);
+        wait_for(&host, COUNTS(0, 1, 0, 0, 0));
+        host.reporter = trust_reporter_free(host.reporter);
+        (void)snprintf(name, sizeof(name),
+                       "reports/%016" PRIx64 "-" SAMPLE_VM "-" SAMPLE_IMAGE ".json",
+                       host.begun_sec);
+        ck_assert_int_eq(truncate(path_of(&host, name), 0), 0);
+        plan.last = 201;
+        start(&host);
+        wait_for(&host, COUNTS(0, 0, 0, 0, 1));
+        report_start(&host, 1);
+        wait_for(&host, COUNTS(0, 0, 1, 0, 1) "\"problem\":null}");
+        host_close(&host);
+}
+END_TEST
+
 START_TEST(without_a_reporter) {
         struct host host = {0};
 
@@ -564,8 +606,10 @@ int main(void) {
         tcase_add_test(tcase, a_tpm_that_does_not_answer);
         tcase_add_test(tcase, a_disk_that_takes_nothing);
         tcase_add_test(tcase, what_is_too_old_is_tried_once_more);
+        tcase_add_test(tcase, what_is_given_up_stops_no_other);
         tcase_add_test(tcase, more_than_there_is_room_for);
         tcase_add_test(tcase, what_is_none_is_passed_over);
+        tcase_add_test(tcase, what_is_none_stops_no_other);
         tcase_add_test(tcase, without_a_reporter);
         suite_add_tcase(suite, tcase);
         (void)sample_key();
