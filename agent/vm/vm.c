@@ -70,9 +70,11 @@ struct vm *vm_free(struct vm *vm) {
 }
 
 void vm_set_state(struct vm *vm, enum vm_state state) {
+        /* Who says again that it runs means the same start, by which its reports are named. */
+        if (state != VM_RUNNING || vm->state != VM_RUNNING)
+                vm->since_sec = (uint64_t)time(NULL);
         vm->state = state;
         vm->since_reconnect = false;
-        vm->since_sec = (uint64_t)time(NULL);
         vm->changed_usec = clock_now_usec();
 }
 

@@ -69,7 +69,7 @@ struct vm {
         struct uuid uuid;
         char name[DOMAIN_NAME_SIZE]; /* for messages only; "" when nobody has told it */
         enum vm_state state;
-        uint64_t since_sec;   /* in this state; seconds since 1970 */
+        uint64_t since_sec;   /* in this state; seconds since 1970; while it runs, its start */
         bool since_reconnect; /* it ran before: nothing is known of its start */
         size_t disk_count;
         struct vm_disk *disks[DOMAIN_DISKS_MAX];

@@ -87,6 +87,29 @@ START_TEST(from_prepare_to_release) {
 }
 END_TEST
 
+/* volumed's word comes first at times, then libvirt's: reports are named by the moment of the start. */
+START_TEST(a_start_has_one_moment) {
+        struct vm_fixture fixture;
+        struct answer answer;
+        struct vm_call *call;
+
+        begin(&fixture);
+        open_disks(&fixture, OPEN_FOR_START, 1, &answer, &call);
+        vm_fixture_run(&fixture, &answer.count);
+        ck_assert_int_eq(answer.code, WLA_OK);
+        struct vm *vm = lifecycle_find(fixture.lifecycle, &fixture.vm);
+        vm->since_sec = 1;
+        vm_set_state(vm, VM_RUNNING);
+        ck_assert_uint_gt(vm->since_sec, 1);
+        vm->since_sec = 1;
+        lifecycle_started(fixture.lifecycle, &fixture.vm);
+        ck_assert_uint_eq(vm->since_sec, 1);
+        lifecycle_stopped(fixture.lifecycle, &fixture.vm);
+        ck_assert_uint_gt(vm->since_sec, 1);
+        vm_fixture_teardown(&fixture);
+}
+END_TEST
+
 /* libvirt's word, or volumed's, may come while the daemon is ending: the reporter is gone by then. */
 START_TEST(no_reports_at_the_end) {
         struct vm_fixture fixture;
@@ -280,7 +303,7 @@ START_TEST(allocation_failures_in_another_life) {
 }
 END_TEST
 
-SUITE_MAIN("lifecycle", from_prepare_to_release, no_reports_at_the_end, cancelled_anywhere,
-           the_newest_start_wins, a_waiting_start_is_cancelled, migration_is_taken_over,
-           another_life, allocation_failures, allocation_failures_by_hand,
+SUITE_MAIN("lifecycle", from_prepare_to_release, a_start_has_one_moment, no_reports_at_the_end,
+           cancelled_anywhere, the_newest_start_wins, a_waiting_start_is_cancelled,
+           migration_is_taken_over, another_life, allocation_failures, allocation_failures_by_hand,
            allocation_failures_in_another_life)
