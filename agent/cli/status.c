@@ -104,6 +104,7 @@ static void print_requests(const struct json_value *requests) {
 
 static void print_broker(const struct json_value *broker) {
         const struct json_value answer = json_member(broker, "last_answer");
+        const struct json_value result = json_member(broker, "last_result");
         const struct json_value requests = json_member(broker, "requests");
         const struct json_value token = json_member(broker, "token_until");
         const struct json_value trusted = json_member(broker, "host_trusted");
@@ -112,8 +113,9 @@ static void print_broker(const struct json_value *broker) {
 
         (void)printf("broker\n  server: %s\n", text_of(broker, "server", text, sizeof(text)));
         print_moment("last answer", &answer);
-        if (answer.type == JSON_NUMBER)
-                (void)printf(", %s", text_of(broker, "last_result", text, sizeof(text)));
+        if (result.type == JSON_STRING)
+                (void)printf(", last result: %s",
+                             text_of(broker, "last_result", text, sizeof(text)));
         (void)printf("\n");
         print_requests(&requests);
         print_moment("token is used until", &token);

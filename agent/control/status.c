@@ -102,7 +102,8 @@ static int write_broker(const struct wls_state *broker, struct buf *json, struct
             write_moment(json, "last_answer", view->answered_sec, err) < 0 ||
             buf_append_text(json, ",", err) < 0 ||
             write_text(json, "last_result",
-                       view->answered_sec > 0 ? wla_code_token(view->last) : NULL, err) < 0 ||
+                       view->requests[view->last] > 0 ? wla_code_token(view->last) : NULL,
+                       err) < 0 ||
             write_requests(view, json, err) < 0 ||
             write_moment(json, "token_until", broker->token_until_sec, err) < 0 ||
             buf_printf(json, err, ",\"host_trusted\":%s", trusted[view->trust]) < 0 ||

@@ -27,14 +27,16 @@ struct broker_record *broker_record_free(struct broker_record *record) {
         return NULL;
 }
 
-void broker_record_note(struct broker_record *record, enum wla_code code, enum broker_trust trust) {
+void broker_record_note(struct broker_record *record, enum wla_code code, bool answered,
+                        enum broker_trust trust) {
         const uint64_t now_sec = (uint64_t)time(NULL);
 
         if (!record)
                 return;
         (void)pthread_mutex_lock(&record->lock);
         record->view.requests[code]++;
-        record->view.answered_sec = now_sec;
+        if (answered)
+                record->view.answered_sec = now_sec;
         record->view.last = code;
         if (trust != BROKER_TRUST_UNKNOWN) {
                 record->view.trust = trust;

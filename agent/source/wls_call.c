@@ -16,6 +16,7 @@ struct attempt {
         const struct deadline *deadline;
         struct buf url;           /* the text, terminated */
         struct wla_secret *token; /* a header line */
+        bool answered;            /* at least one of its requests */
         bool untrusted;           /* HVS does not trust this host */
 };
 
@@ -56,6 +57,7 @@ static int try_once(struct attempt *attempt, enum wls_next *ret_next, struct wla
                 *ret_next = err->code == WLA_E_UNAVAILABLE ? WLS_AT_RETURN : WLS_FINAL;
                 return -1;
         }
+        attempt->answered = true;
         if (attempt->call->read(attempt->call->userdata, &answer, ret_next, err) == 0)
                 return 0;
         attempt->untrusted = wls_answer_says_untrusted(&answer);
@@ -120,7 +122,7 @@ int wls_call(const struct wls_service *service, const struct wls_call *call,
                 outcome = -1;
         if (outcome == 0)
                 outcome = attempt_all(&attempt, err);
-        broker_record_note(service->record, outcome == 0 ? WLA_OK : err->code,
+        broker_record_note(service->record, outcome == 0 ? WLA_OK : err->code, attempt.answered,
                            attempt.untrusted               ? BROKER_TRUST_NO
                            : outcome == 0 && call->attests ? BROKER_TRUST_YES
                                                            : BROKER_TRUST_UNKNOWN);

@@ -30,10 +30,12 @@ static int read_state(void *userdata, const struct http_answer *answer, enum wls
         return 0;
 }
 
-/* Why there was no key, from the flavor alone; without a better reason the old one stays. */
+/* Why there was no key, from the flavor alone; without a better reason the old one stays.  It is no request
+ * of its own: how the one for the key has ended is on record already. */
 static void explain(const struct wls_image_source *source, const struct key_request *request,
                     struct wla_error *err) {
         enum wls_flavor_state state = WLS_FLAVOR_UNKNOWN;
+        struct wls_service service = source->options.service;
         struct wla_error ignored = {0};
         char path[PATH_SIZE];
         const struct wls_call call = {
@@ -45,7 +47,8 @@ static void explain(const struct wls_image_source *source, const struct key_requ
 
         (void)snprintf(path, sizeof(path), "/images/%s/flavors?flavor_part=" FLAVOR_PART_IMAGE,
                        request->id.image.text);
-        if (wls_call(&source->options.service, &call, &request->deadline, &ignored) < 0)
+        service.record = NULL;
+        if (wls_call(&service, &call, &request->deadline, &ignored) < 0)
                 return;
         if (state == WLS_FLAVOR_MISSING)
                 (void)wla_fail_hint(err, WLA_E_NOT_FOUND,

@@ -343,6 +343,8 @@ class FlavorRefusals(FlavorTest):
     def test_images_without_a_usable_flavor(self):
         self.refused_all("not-found", "WLS has no flavor for the image(?!, or)", self.domain(glance=str(uuid.uuid4())))
         self.assertEqual(self.calls("wls.image_flavor"), 1)
+        broker = self.agent.status()["broker"]
+        self.assertEqual((broker["last_result"], broker["requests"].get("ok")), ("not-found", None))
         plain = double.add_flavor(label=str(uuid.uuid4()))
         image = double.add_image(flavor_ids=[plain["id"]])["id"]
         self.refused_all("denied", "the flavor says that the image is not encrypted", self.domain(glance=image))

@@ -60,23 +60,31 @@ END_TEST
 
 START_TEST(tells_of_the_broker) {
         static const struct wls_state fresh = {.url = "https://wls.example:5000/wls/v1"};
+        static const struct wls_state unanswered = {
+                .url = "https://wls.example:5000/wls/v1",
+                .requests = {.requests = {[WLA_E_UNAVAILABLE] = 1}, .last = WLA_E_UNAVAILABLE},
+        };
+        static const struct wls_state *const brokers[] = {&broker, &unanswered, &fresh, NULL};
         struct daemon_status other = status;
         struct json_value object;
         struct wla_error err = {0};
 
-        for (unsigned round = 0; round < 3; round++) {
+        for (unsigned round = 0; round < 4; round++) {
                 _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(4096);
                 static const char *const expected[] = {
                         "{\"server\":\"https://wls.example:5000/wls/v1\",\"last_answer\":999,"
                         "\"last_result\":\"denied\",\"requests\":{\"ok\":3,\"denied\":1},"
                         "\"token_until\":1000,\"host_trusted\":false,\"host_judged\":998}",
                         "{\"server\":\"https://wls.example:5000/wls/v1\",\"last_answer\":null,"
+                        "\"last_result\":\"unavailable\",\"requests\":{\"unavailable\":1},"
+                        "\"token_until\":null,\"host_trusted\":null,\"host_judged\":null}",
+                        "{\"server\":\"https://wls.example:5000/wls/v1\",\"last_answer\":null,"
                         "\"last_result\":null,\"requests\":{},\"token_until\":null,"
                         "\"host_trusted\":null,\"host_judged\":null}",
                         "",
                 };
 
-                other.broker = round == 0 ? &broker : (round == 1 ? &fresh : NULL);
+                other.broker = brokers[round];
                 ck_assert_int_eq(daemon_status_write(&other, &json, &err), 0);
                 ck_assert_int_eq(json_check((char *)json.data, json.size, &object, &err), 0);
                 const struct json_value found = json_member(&object, "broker");

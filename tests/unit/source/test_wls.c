@@ -85,6 +85,7 @@ struct road {
         struct http_client *http;
         struct broker_token *token;
         struct broker_gate *gate;
+        struct broker_record *record;
         struct wls_source *wls;
 };
 
@@ -125,10 +126,12 @@ static struct road open_road(void) {
 
         (void)snprintf(service_url, sizeof(service_url), "%s/wls/v1", road.broker->url);
         ck_assert_int_eq(broker_gate_new(road.http, "WLS", service_url, &road.gate, &err), 0);
+        ck_assert_int_eq(broker_record_new(&road.record, &err), 0);
         wls.service = (struct wls_service){
                 .url = service_url,
                 .gate = road.gate,
                 .token = road.token,
+                .record = road.record,
         };
         ck_assert_int_eq(uuid_parse(HARDWARE, strlen(HARDWARE), &wls.hardware, &err), 0);
         ck_assert_int_eq(key_origins_parse("https://kbs.example:9443", &wls.allowed, &err), 0);
@@ -140,6 +143,7 @@ static void close_road(struct road *road) {
         wls_source_free(road->wls);
         broker_token_free(road->token);
         broker_gate_free(road->gate);
+        broker_record_free(road->record);
         http_client_free(road->http);
         broker_stop(road->broker);
         scratch_remove(&road->trust);
@@ -344,6 +348,28 @@ START_TEST(what_was_down_is_tried_once_more) {
 }
 END_TEST
 
+START_TEST(what_was_not_answered_is_no_answer) {
+        struct road road = open_road();
+        struct broker_view view;
+        struct wla_error err;
+
+        plan.login_status = 500;
+        ck_assert_int_eq(fetch(&road, &err), -1);
+        view = broker_record_view(road.record);
+        ck_assert_uint_eq(view.requests[WLA_E_UNAVAILABLE], 1);
+        ck_assert_int_eq(view.last, WLA_E_UNAVAILABLE);
+        ck_assert_uint_eq(view.answered_sec, 0);
+
+        plan.login_status = 200;
+        plan.key_status[0] = 404;
+        ck_assert_int_eq(fetch(&road, &err), -1);
+        view = broker_record_view(road.record);
+        ck_assert_int_eq(view.last, err.code);
+        ck_assert_uint_gt(view.answered_sec, 0);
+        close_road(&road);
+}
+END_TEST
+
 static void *fetch_in_thread(void *argument) {
         struct wla_error err;
 
@@ -380,6 +406,7 @@ int main(void) {
         tcase_add_test(tcase, a_token_is_renewed_ahead_of_its_end);
         tcase_add_test(tcase, the_same_token_again);
         tcase_add_test(tcase, what_was_down_is_tried_once_more);
+        tcase_add_test(tcase, what_was_not_answered_is_no_answer);
         tcase_add_test(tcase, many_at_once_log_in_once);
         suite_add_tcase(suite, tcase);
         SRunner *runner = srunner_create(suite);
