@@ -15,7 +15,8 @@ struct meaning {
 
 static const char hint_no_route[] = "WLS 5 takes no reports: set Reports=no; or ServerURL= is not "
                                     "the base URL of WLS 4.x, such "
-                                    "as https://wls.example:5000/wls/v1";
+                                    "as https://wls.example:5000/wls/v1; "
+                                    "then restart wlagentd";
 
 /* The first that fits. */
 static const struct meaning meanings[] = {
