@@ -191,16 +191,22 @@ struct http_client *http_client_free(struct http_client *client) {
         return NULL;
 }
 
+static bool time_is_up(const struct http_request *request, const struct transfer *transfer) {
+        return deadline_left_usec(request->deadline) == 0 ||
+               (request->longest_usec > 0 &&
+                clock_now_usec() - transfer->begun_usec >= request->longest_usec);
+}
+
 /* With the lock held.  Whether the transfer has finished; otherwise the thread's from now on. */
 static bool wait_for_end(struct http_client *client, struct transfer *transfer,
-                         const struct deadline *deadline) {
-        while (transfer->state != TRANSFER_FINISHED && deadline_left_usec(deadline) > 0)
-                condition_wait(&client->change, &client->lock, deadline);
+                         const struct http_request *request) {
+        while (transfer->state != TRANSFER_FINISHED && !time_is_up(request, transfer))
+                condition_wait(&client->change, &client->lock, request->deadline);
         if (transfer->state == TRANSFER_FINISHED)
                 return true;
 
         transfer->state = TRANSFER_ABANDONED;
-        transfer->timed_out = !deadline_cancelled(deadline) &&
+        transfer->timed_out = !deadline_cancelled(request->deadline) &&
                               clock_now_usec() - transfer->begun_usec >= SILENCE_USEC;
         (void)library.curl_multi_wakeup(client->multi);
         return false;
@@ -208,12 +214,12 @@ static bool wait_for_end(struct http_client *client, struct transfer *transfer,
 
 /* Whether the transfer is the caller's again. */
 static bool run(struct http_client *client, struct transfer *transfer,
-                const struct deadline *deadline) {
+                const struct http_request *request) {
         (void)pthread_mutex_lock(&client->lock);
         client->callers++;
         append(client, transfer);
         (void)library.curl_multi_wakeup(client->multi);
-        bool finished = wait_for_end(client, transfer, deadline);
+        bool finished = wait_for_end(client, transfer, request);
         client->callers--;
         (void)pthread_cond_broadcast(&client->change);
         (void)pthread_mutex_unlock(&client->lock);
@@ -226,7 +232,7 @@ int http_perform(struct http_client *client, const struct http_request *request,
 
         if (transfer_new(request, &client->options, &transfer, err) < 0)
                 return -1;
-        if (!run(client, transfer, request->deadline)) {
+        if (!run(client, transfer, request)) {
                 ret->sent = true;
                 return wla_fail(err, WLA_E_TIMEOUT,
                                 deadline_cancelled(request->deadline)

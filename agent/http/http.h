@@ -51,6 +51,7 @@ struct http_request {
          * of its chain and name; NULL: chain and name.  A refusal tells both digests. */
         const uint8_t *pin;
         const struct deadline *deadline;
+        uint64_t longest_usec; /* given up after that, though the deadline is later; 0: not so */
 };
 
 struct http_answer {

@@ -126,17 +126,14 @@ static void look(struct broker_gate *gate, const struct deadline *deadline) {
         static const char *const headers[] = {"Accept: */*", NULL};
         _cleanup_answer_ struct http_answer answer = {0};
         struct wla_error err = {0};
-        struct deadline limit;
-        uint64_t left_usec = deadline_left_usec(deadline);
-        bool whole = left_usec > gate->look_usec;
-
-        deadline_init(&limit, clock_now_usec() + (whole ? gate->look_usec : left_usec));
+        bool whole = deadline_left_usec(deadline) > gate->look_usec;
         const struct http_request request = {
                 .method = "GET",
                 .url = gate->look_url,
                 .headers = headers,
                 .answer_max = ANSWER_MAX,
-                .deadline = &limit,
+                .deadline = deadline,
+                .longest_usec = gate->look_usec,
         };
 
         (void)pthread_mutex_unlock(&gate->lock);
@@ -147,6 +144,8 @@ static void look(struct broker_gate *gate, const struct deadline *deadline) {
                 open_gate(gate);
                 return;
         }
+        if (deadline_cancelled(deadline))
+                return;
         if (err.code == WLA_E_TIMEOUT && whole)
                 gate->look_usec = later(gate->look_usec, LOOK_LONGEST_USEC);
         else if (err.code != WLA_E_TIMEOUT)

@@ -249,6 +249,51 @@ START_TEST(who_is_cancelled_leaves) {
 }
 END_TEST
 
+/* The gate is closed, and nobody who looks is answered. */
+static void fall_silent(const struct place *place) {
+        struct wla_error err;
+
+        plan.status = 503;
+        ck_assert_int_eq(ask(place, 30 * USEC_PER_SEC, &err), -1);
+        plan.silent = true;
+}
+
+static void *wait_until_cancelled(void *argument) {
+        const struct place *place = ((void **)argument)[0];
+        struct deadline *deadline = ((void **)argument)[1];
+        static struct wla_error err;
+
+        ck_assert_int_eq(broker_gate_pass(place->gate, deadline, &err), -1);
+        return &err;
+}
+
+static void await_requests(const struct place *place, unsigned count) {
+        while (place->broker->requests < count)
+                (void)usleep(5 * 1000);
+}
+
+/* However long the look may take by itself, who is cancelled does not see it to its end. */
+START_TEST(a_look_is_cancelled_with_the_looker) {
+        struct place place = make_place();
+        struct deadline deadline;
+        pthread_t thread;
+        void *err;
+
+        fall_silent(&place);
+        deadline_init(&deadline, clock_now_usec() + 100 * USEC_PER_SEC);
+        void *argument[] = {&place, &deadline};
+        ck_assert_int_eq(pthread_create(&thread, NULL, wait_until_cancelled, argument), 0);
+        /* Of 8 seconds, after those of 2 and 4. */
+        await_requests(&place, 4);
+        uint64_t begun_usec = clock_now_usec();
+        deadline_cancel(&deadline);
+        ck_assert_int_eq(pthread_join(thread, &err), 0);
+        ck_assert_uint_lt(clock_now_usec() - begun_usec, 6 * USEC_PER_SEC);
+        ck_assert_str_eq(wla_error_text(err), "nobody waits for the answer any more");
+        end_place(&place);
+}
+END_TEST
+
 int main(void) {
         Suite *suite = suite_create("broker_gate");
         TCase *tcase = tcase_create("broker_gate");
@@ -260,6 +305,7 @@ int main(void) {
         tcase_add_test(tcase, one_looks_for_all);
         tcase_add_test(tcase, closed_by_silence);
         tcase_add_test(tcase, who_is_cancelled_leaves);
+        tcase_add_test(tcase, a_look_is_cancelled_with_the_looker);
         suite_add_tcase(suite, tcase);
         SRunner *runner = srunner_create(suite);
         srunner_run_all(runner, CK_NORMAL);
