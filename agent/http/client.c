@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "http/curl_library.h"
 #include "http/transfer.h"
@@ -67,8 +68,20 @@ static void begin_new(struct http_client *client) {
         }
 }
 
+/* They are in the order in which they began.  The other's caller knows best how long the broker may take,
+ * and has waited longer. */
+static bool older_one_waits(const struct http_client *client, const struct transfer *transfer) {
+        const struct transfer *other = client->transfers;
+
+        for (; other != transfer; other = other->next)
+                if (other->state != TRANSFER_ABANDONED &&
+                    strcmp(other->purpose.origin, transfer->purpose.origin) == 0)
+                        return true;
+        return false;
+}
+
 static void cut_silent(struct http_client *client, const struct transfer *transfer) {
-        if (transfer->timed_out)
+        if (transfer->timed_out && !older_one_waits(client, transfer))
                 connections_cut(client->options.connections, transfer->purpose.origin,
                                 transfer->begun_usec);
 }

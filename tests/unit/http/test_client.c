@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "http/http.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -337,6 +338,53 @@ START_TEST(a_broker_that_trickles) {
 }
 END_TEST
 
+static _Atomic bool slow;
+
+static bool answer_when_ready(struct broker *broker, SSL *tls, const char *request) {
+        while (slow)
+                (void)usleep(10 * 1000);
+        return keep_alive(broker, tls, request);
+}
+
+struct patient {
+        struct http_client *client;
+        const struct broker *broker;
+        struct asked asked;
+};
+
+static void *ask_patiently(void *argument) {
+        struct patient *patient = argument;
+
+        patient->asked = ask(patient->client, patient->broker, 100 * USEC_PER_SEC, NULL);
+        return NULL;
+}
+
+/* One that has little time does not take their connections from those that began before it. */
+START_TEST(a_timeout_is_one_requests_own) {
+        const struct broker_options options = {.answer = answer_when_ready};
+        struct broker *broker = broker_start(&options);
+        struct scratch trust;
+        pthread_t thread;
+
+        slow = true;
+        scratch_make(&trust);
+        struct patient patient = {.client = client_for(broker, &trust, false), .broker = broker};
+        ck_assert_int_eq(pthread_create(&thread, NULL, ask_patiently, &patient), 0);
+        while (broker->requests < 1)
+                (void)usleep(5 * 1000);
+        struct asked asked = ask(patient.client, broker, 5 * USEC_PER_SEC / 2, NULL);
+        ck_assert_int_eq(asked.err.code, WLA_E_TIMEOUT);
+        (void)usleep(200 * 1000);
+        slow = false;
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        ck_assert_msg(patient.asked.outcome == 0, "%s", wla_error_text(&patient.asked.err));
+        http_answer_clear(&patient.asked.answer);
+        http_client_free(patient.client);
+        broker_stop(broker);
+        scratch_remove(&trust);
+}
+END_TEST
+
 START_TEST(nobody_there) {
         const struct broker_options options = {.answer = keep_alive};
         struct broker *broker = broker_start(&options);
@@ -406,6 +454,7 @@ int main(void) {
         tcase_add_test(tcase, too_long_an_answer);
         tcase_add_test(tcase, a_redirect_is_an_answer);
         tcase_add_test(tcase, a_broker_that_trickles);
+        tcase_add_test(tcase, a_timeout_is_one_requests_own);
         tcase_add_test(tcase, nobody_there);
         tcase_add_test(tcase, trust_directories);
         suite_add_tcase(suite, tcase);
