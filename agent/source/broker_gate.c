@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -24,6 +25,12 @@
 
 static const char hint_proxy[] = "a proxy or load balancer reaches nobody behind it";
 
+struct asking {
+        LIST_ENTRY(asking) entry;
+        uint64_t begun_usec;
+        const struct deadline *deadline;
+};
+
 struct broker_gate {
         struct http_client *http;
         const char *name;
@@ -40,6 +47,7 @@ struct broker_gate {
         uint64_t pause_usec;
         uint64_t look_usec;
         uint64_t answered_usec; /* by the service, whatever it was; CLOCK_MONOTONIC */
+        LIST_HEAD(, asking) asking;
         struct wla_error why;
 };
 
@@ -68,11 +76,21 @@ static int fail_closed(const struct broker_gate *gate, struct wla_error *err) {
         return -1;
 }
 
-/* begun_usec: when the request was.  One that had little time left, or that is not answered while others
- * are, does not tell that the service is out of reach. */
+static bool older_one_waits(const struct broker_gate *gate, uint64_t begun_usec) {
+        const struct asking *other;
+
+        LIST_FOREACH(other, &gate->asking, entry)
+        if (other->begun_usec <= begun_usec && deadline_left_usec(other->deadline) > 0)
+                return true;
+        return false;
+}
+
+/* begun_usec: when the request was.  One that had little time left, or less than one before it that still
+ * has some, or that is not answered while others are, does not tell that the service is out of reach. */
 static void close_gate(struct broker_gate *gate, uint64_t begun_usec, const struct wla_error *why) {
         if (why->code == WLA_E_TIMEOUT &&
-            (gate->answered_usec >= begun_usec || clock_now_usec() - begun_usec < SILENCE_USEC))
+            (gate->answered_usec >= begun_usec || clock_now_usec() - begun_usec < SILENCE_USEC ||
+             older_one_waits(gate, begun_usec)))
                 return;
         gate->why = *why;
         if (gate->closed)
@@ -192,15 +210,21 @@ int broker_gate_pass(struct broker_gate *gate, const struct deadline *deadline,
 
 int broker_gate_ask(struct broker_gate *gate, const struct http_request *request,
                     struct http_answer *ret, struct wla_error *err) {
-        uint64_t begun_usec = clock_now_usec();
+        struct asking asking = {.begun_usec = clock_now_usec(), .deadline = request->deadline};
+
+        (void)pthread_mutex_lock(&gate->lock);
+        LIST_INSERT_HEAD(&gate->asking, &asking, entry);
+        (void)pthread_mutex_unlock(&gate->lock);
+
         int outcome = http_perform(gate->http, request, ret, err);
         bool answered = judge(gate, outcome, ret, err);
 
         (void)pthread_mutex_lock(&gate->lock);
+        LIST_REMOVE(&asking, entry);
         if (answered)
                 open_gate(gate);
         else if (!deadline_cancelled(request->deadline))
-                close_gate(gate, begun_usec, err);
+                close_gate(gate, asking.begun_usec, err);
         (void)pthread_mutex_unlock(&gate->lock);
 
         if (outcome == 0)

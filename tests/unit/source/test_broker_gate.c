@@ -233,6 +233,39 @@ START_TEST(closed_by_silence) {
 }
 END_TEST
 
+static void await_requests(const struct place *place, unsigned count) {
+        while (place->broker->requests < count)
+                (void)usleep(5 * 1000);
+}
+
+static void *ask_patiently(void *argument) {
+        struct waiting *waiting = argument;
+        struct wla_error err;
+
+        waiting->outcome = ask(waiting->place, waiting->timeout_usec, &err);
+        return NULL;
+}
+
+/* Nor does it end what began before it and has time left. */
+START_TEST(not_closed_while_an_older_one_waits) {
+        struct place place = make_place();
+        struct waiting waiting = {.place = &place, .timeout_usec = 100 * USEC_PER_SEC};
+        struct wla_error err;
+        pthread_t thread;
+
+        plan.silent = true;
+        ck_assert_int_eq(pthread_create(&thread, NULL, ask_patiently, &waiting), 0);
+        await_requests(&place, 1);
+        ck_assert_int_eq(ask(&place, 5 * USEC_PER_SEC / 2, &err), -1);
+        ck_assert_int_eq(err.code, WLA_E_TIMEOUT);
+        ck_assert(!broker_gate_closed(place.gate, &err));
+        plan.silent = false;
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        ck_assert_int_eq(waiting.outcome, 0);
+        end_place(&place);
+}
+END_TEST
+
 START_TEST(who_is_cancelled_leaves) {
         struct place place = make_place();
         struct deadline deadline;
@@ -267,11 +300,6 @@ static void *wait_until_cancelled(void *argument) {
         return &err;
 }
 
-static void await_requests(const struct place *place, unsigned count) {
-        while (place->broker->requests < count)
-                (void)usleep(5 * 1000);
-}
-
 /* However long the look may take by itself, who is cancelled does not see it to its end. */
 START_TEST(a_look_is_cancelled_with_the_looker) {
         struct place place = make_place();
@@ -304,6 +332,7 @@ int main(void) {
         tcase_add_test(tcase, closed_when_nobody_is_there);
         tcase_add_test(tcase, one_looks_for_all);
         tcase_add_test(tcase, closed_by_silence);
+        tcase_add_test(tcase, not_closed_while_an_older_one_waits);
         tcase_add_test(tcase, who_is_cancelled_leaves);
         tcase_add_test(tcase, a_look_is_cancelled_with_the_looker);
         suite_add_tcase(suite, tcase);
