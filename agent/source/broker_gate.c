@@ -162,7 +162,8 @@ static void look(struct broker_gate *gate, const struct deadline *deadline) {
                 open_gate(gate);
                 return;
         }
-        if (deadline_cancelled(deadline))
+        /* A request that did not wait at the gate may have opened it meanwhile. */
+        if (!gate->closed || deadline_cancelled(deadline))
                 return;
         if (err.code == WLA_E_TIMEOUT && whole)
                 gate->look_usec = later(gate->look_usec, LOOK_LONGEST_USEC);

@@ -3,10 +3,12 @@
 
 /* Whether a service is to be reached, as all who have something to ask it know together.
  *
- * Who finds it out of reach closes the gate.  Then nobody asks any more: of those who wait at the gate one
- * goes and looks (GET BASE/version, which needs no rights), first at once and then at growing intervals,
- * never two at a time and at random moments, so that neither the requests of this host nor its like come
- * back as one.  Any answer opens the gate, but for those by which a proxy tells that nobody is behind it.
+ * Who finds it out of reach closes the gate.  Then nobody who passes by broker_gate_pass() asks any more: of
+ * those who wait at the gate one goes and looks (GET BASE/version, which needs no rights), first at once and
+ * then at growing intervals, never two at a time and at random moments, so that neither the requests of this
+ * host nor its like come back as one.  Only who asks seldom and has a queue of its own asks without passing
+ * (`once` in source/wls_call.h), also while another looks.  Any answer opens the gate, whoever asked, but for
+ * those by which a proxy tells that nobody is behind it.
  *
  * Ownership: the client outlives the gate, and the gate those who wait at it.
  * Threads:   any worker.

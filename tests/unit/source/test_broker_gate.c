@@ -18,6 +18,7 @@ static const char *const no_headers[] = {NULL};
 static struct {
         _Atomic unsigned status;
         _Atomic bool silent;
+        _Atomic bool looks_wait;
         _Atomic unsigned looks;
         _Atomic unsigned looking;
         _Atomic unsigned looking_most;
@@ -30,7 +31,9 @@ static bool answer_look(SSL *tls) {
         plan.looks++;
         if (++plan.looking > plan.looking_most)
                 plan.looking_most = plan.looking;
-        (void)usleep(20 * 1000);
+        do
+                (void)usleep(20 * 1000);
+        while (plan.looks_wait);
         plan.looking--;
         int size = snprintf(answer, sizeof(answer), "HTTP/1.1 %u x\r\nContent-Length: 0\r\n\r\n",
                             plan.status);
@@ -322,6 +325,38 @@ START_TEST(a_look_is_cancelled_with_the_looker) {
 }
 END_TEST
 
+/* Who reads the log last reads that it is within reach, although a look fails after that. */
+START_TEST(a_look_that_comes_too_late) {
+        struct place place = make_place();
+        struct waiting waiting = {.place = &place, .timeout_usec = 100 * USEC_PER_SEC};
+        const char *log = scratch_file(&place.trust, "log");
+        char line[256] = "";
+        struct wla_error err;
+        pthread_t thread;
+
+        plan.status = 503;
+        ck_assert_int_eq(ask(&place, 30 * USEC_PER_SEC, &err), -1);
+        ck_assert_ptr_nonnull(freopen(log, "we", stderr));
+        plan.looks_wait = true;
+        ck_assert_int_eq(pthread_create(&thread, NULL, wait_at_gate, &waiting), 0);
+        await_requests(&place, 2);
+        plan.status = 200;
+        ck_assert_int_eq(ask(&place, 30 * USEC_PER_SEC, &err), 0);
+        plan.status = 503;
+        plan.looks_wait = false;
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        ck_assert_int_eq(waiting.outcome, 0);
+
+        FILE *file = fopen(log, "re");
+        ck_assert_ptr_nonnull(file);
+        while (fgets(line, sizeof(line), file))
+                continue;
+        ck_assert_msg(!strstr(line, "is out of reach"), "%s", line);
+        ck_assert_int_eq(fclose(file), 0);
+        end_place(&place);
+}
+END_TEST
+
 int main(void) {
         Suite *suite = suite_create("broker_gate");
         TCase *tcase = tcase_create("broker_gate");
@@ -335,6 +370,7 @@ int main(void) {
         tcase_add_test(tcase, not_closed_while_an_older_one_waits);
         tcase_add_test(tcase, who_is_cancelled_leaves);
         tcase_add_test(tcase, a_look_is_cancelled_with_the_looker);
+        tcase_add_test(tcase, a_look_that_comes_too_late);
         suite_add_tcase(suite, tcase);
         SRunner *runner = srunner_create(suite);
         srunner_run_all(runner, CK_NORMAL);
