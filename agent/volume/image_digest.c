@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,7 +19,10 @@
 #define POLL_PAUSE_NSEC 50000000
 #define NAME_SIZE       40u
 
-/* Of this program and this boot only: no other form is ever read. */
+/* Kernels and file servers tell time in ticks: of two changes in one only the first can be seen. */
+#define SETTLED_SEC 2
+
+/* Of this program and this boot only: no other form is ever read.  Its state is always a lasting one. */
 struct record {
         uint64_t magic;
         struct image_state state;
@@ -25,12 +30,45 @@ struct record {
         uint8_t bytes[IMAGE_DIGEST_SIZE];
 };
 
-#define RECORD_MAGIC UINT64_C(0x3138334148532d57) /* "W-SHA381" */
+#define RECORD_MAGIC UINT64_C(0x3238334148532d57) /* "W-SHA382" */
+
+/* A page that somebody has mapped and written to takes what is written to it next without a trace, until
+ * the kernel has stored it.  *ret_traces: from now on it leaves one. */
+static int flush(int fd, bool *ret_traces, struct wla_error *err) {
+        struct statfs facts;
+
+        if (fstatfs(fd, &facts) < 0)
+                return wla_fail_errno(err, errno, "looking at the image's file system");
+        /* Memory is stored nowhere, an overlay does not say whether it is of memory, and with FAT the
+         * times are what the file's owner sets. */
+        *ret_traces = facts.f_type != TMPFS_MAGIC && facts.f_type != RAMFS_MAGIC &&
+                      facts.f_type != OVERLAYFS_SUPER_MAGIC && facts.f_type != MSDOS_SUPER_MAGIC &&
+                      facts.f_type != EXFAT_SUPER_MAGIC;
+        if (fsync(fd) < 0) {
+                if (errno != EINVAL && errno != EROFS)
+                        return wla_fail_errno(err, errno, "storing the image");
+                /* It has nothing to store to; whoever made it may know how to change it. */
+                *ret_traces = false;
+        }
+        return 0;
+}
+
+static bool is_settled(const struct timespec *changed, const struct timespec *now) {
+        const int64_t before = now->tv_sec - SETTLED_SEC;
+
+        return changed->tv_sec < before ||
+               (changed->tv_sec == before && changed->tv_nsec <= now->tv_nsec);
+}
 
 int image_state_read(int fd, struct image_state *ret, struct wla_error *err) {
+        struct timespec now;
         struct stat status;
+        bool traces;
 
-        if (fstat(fd, &status) < 0)
+        if (flush(fd, &traces, err) < 0)
+                return -1;
+        /* In this order: what changes in between is unsettled. */
+        if (clock_gettime(CLOCK_REALTIME, &now) < 0 || fstat(fd, &status) < 0)
                 return wla_fail_errno(err, errno, "looking at the image");
         *ret = (struct image_state){
                 .device = status.st_dev,
@@ -40,6 +78,7 @@ int image_state_read(int fd, struct image_state *ret, struct wla_error *err) {
                 .modified_nsec = status.st_mtim.tv_nsec,
                 .changed_sec = status.st_ctim.tv_sec,
                 .changed_nsec = status.st_ctim.tv_nsec,
+                .lasting = traces && is_settled(&status.st_ctim, &now),
         };
         return 0;
 }
@@ -64,11 +103,12 @@ static int open_record(int directory_fd, const struct image_state *state, int *r
 /* Whether it is of this state of the file. */
 static bool read_record(const struct image_digest *digest, struct record *ret) {
         return pread(digest->record_fd, ret, sizeof(*ret), 0) == (ssize_t)sizeof(*ret) &&
-               ret->magic == RECORD_MAGIC && image_state_equal(&ret->state, &digest->state);
+               ret->magic == RECORD_MAGIC && ret->state.lasting &&
+               image_state_equal(&ret->state, &digest->state);
 }
 
-static int write_record(int fd, const struct image_state *state, uint64_t done,
-                        const uint8_t *bytes, struct wla_error *err) {
+static int write_at(int fd, const struct image_state *state, uint64_t done, const uint8_t *bytes,
+                    struct wla_error *err) {
         struct record record;
 
         memset(&record, 0, sizeof(record));
@@ -82,21 +122,36 @@ static int write_record(int fd, const struct image_state *state, uint64_t done,
         return 0;
 }
 
+/* What the next change would not show in is nobody's but ours. */
+static int write_record(const struct image_digest *digest, const uint8_t *bytes,
+                        struct wla_error *err) {
+        if (!digest->state.lasting)
+                return 0;
+        return write_at(digest->record_fd, &digest->state, digest->done, bytes, err);
+}
+
 static void unlock(struct image_digest *digest) {
         digest->computes = false;
         EVP_MD_CTX_free(digest->context);
         digest->context = NULL;
-        (void)flock(digest->record_fd, LOCK_UN);
+        if (digest->record_fd >= 0)
+                (void)flock(digest->record_fd, LOCK_UN);
 }
 
 static int start_computing(struct image_digest *digest, struct wla_error *err) {
-        digest->computes = true;
         digest->done = 0;
         digest->context = EVP_MD_CTX_new();
-        if (!digest->context || EVP_DigestInit_ex(digest->context, EVP_sha384(), NULL) != 1)
+        if (!digest->context || EVP_DigestInit_ex(digest->context, EVP_sha384(), NULL) != 1) {
+                unlock(digest);
                 return wla_fail(err, WLA_E_SYSTEM, "OpenSSL cannot compute SHA-384");
+        }
+        if (write_record(digest, NULL, err) < 0) {
+                unlock(digest);
+                return -1;
+        }
         (void)posix_fadvise(digest->image_fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-        return write_record(digest->record_fd, &digest->state, 0, NULL, err);
+        digest->computes = true;
+        return 0;
 }
 
 /* When nobody has it locked, it is ready or ours to compute. */
@@ -118,14 +173,25 @@ static int try_lock(struct image_digest *digest, struct wla_error *err) {
         return 0;
 }
 
+static int begin(int directory_fd, struct image_digest *digest, struct wla_error *err) {
+        if (image_state_read(digest->image_fd, &digest->state, err) < 0)
+                return -1;
+        if (!digest->state.lasting)
+                return start_computing(digest, err);
+        if (open_record(directory_fd, &digest->state, &digest->record_fd, err) < 0)
+                return -1;
+        return try_lock(digest, err);
+}
+
 int image_digest_begin(int directory_fd, int image_fd, struct image_digest *digest,
                        struct wla_error *err) {
         *digest = IMAGE_DIGEST_NONE;
         digest->image_fd = image_fd;
-        if (image_state_read(image_fd, &digest->state, err) < 0 ||
-            open_record(directory_fd, &digest->state, &digest->record_fd, err) < 0)
+        if (begin(directory_fd, digest, err) < 0) {
+                image_digest_close(digest);
                 return -1;
-        return try_lock(digest, err);
+        }
+        return 0;
 }
 
 static int read_piece(struct image_digest *digest, uint8_t *piece, struct wla_error *err) {
@@ -155,7 +221,7 @@ static int finish(struct image_digest *digest, struct wla_error *err) {
                 return wla_fail(err, WLA_E_INPUT, "the image was changed while it was read");
         if (EVP_DigestFinal_ex(digest->context, digest->bytes, NULL) != 1)
                 return wla_fail(err, WLA_E_SYSTEM, "OpenSSL cannot compute SHA-384");
-        if (write_record(digest->record_fd, &digest->state, digest->done, digest->bytes, err) < 0)
+        if (write_record(digest, digest->bytes, err) < 0)
                 return -1;
         digest->ready = true;
         unlock(digest);
@@ -171,8 +237,7 @@ static int compute(struct image_digest *digest, uint64_t until_usec, struct wla_
                 if (read_piece(digest, piece, err) < 0)
                         return -1;
                 if (digest->done < digest->state.size && clock_now_usec() >= until_usec)
-                        return write_record(digest->record_fd, &digest->state, digest->done, NULL,
-                                            err);
+                        return write_record(digest, NULL, err);
         }
         return finish(digest, err);
 }
@@ -202,12 +267,14 @@ int image_digest_store(int directory_fd, const struct image_state *state,
                        const uint8_t bytes[IMAGE_DIGEST_SIZE], struct wla_error *err) {
         _cleanup_close_ int fd = -1;
 
+        if (!state->lasting)
+                return 0;
         if (open_record(directory_fd, state, &fd, err) < 0)
                 return -1;
         /* Who computes it will come to the same. */
         if (flock(fd, LOCK_EX | LOCK_NB) < 0)
                 return 0;
-        return write_record(fd, state, state->size, bytes, err);
+        return write_at(fd, state, state->size, bytes, err);
 }
 
 void image_digest_close(struct image_digest *digest) {

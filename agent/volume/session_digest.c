@@ -48,7 +48,7 @@ int session_digest_image(struct session *session, struct session_step *step,
                          struct wla_error *err) {
         struct image_digest *digest = &session->digest;
 
-        if ((digest->record_fd < 0 && begin(session, err) < 0) ||
+        if ((digest->image_fd < 0 && begin(session, err) < 0) ||
             image_digest_advance(digest, STEP_USEC, err) < 0)
                 return wla_wrap(err, "its digest");
         step->reply->size = digest->state.size;
@@ -62,7 +62,7 @@ int session_digest_image(struct session *session, struct session_step *step,
 int session_check_digested(const struct session *session, struct wla_error *err) {
         struct image_state now;
 
-        if (session->digest.record_fd < 0)
+        if (session->digest.image_fd < 0)
                 return 0;
         if (image_state_read(source_of(session), &now, err) < 0)
                 return -1;
@@ -75,7 +75,8 @@ int session_check_digested(const struct session *session, struct wla_error *err)
 void session_finish_digest(struct session *session) {
         struct wla_error err = {0};
 
-        if (!session->digest.computes)
+        /* One that is not kept would be nobody's. */
+        if (!session->digest.computes || !session->digest.state.lasting)
                 return;
         if (image_digest_advance(&session->digest, UINT64_MAX, &err) == 0)
                 log_line(LOG_INFO, "the digest of %s has been computed", session->path);

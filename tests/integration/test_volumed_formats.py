@@ -10,6 +10,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import time
 import unittest
 import uuid
 
@@ -252,6 +253,12 @@ class Digests(Formats):
     def setUp(self):
         super().setUp()
         foreign_formats.write_isecl(self.path, self.plaintext(), KEY)
+        kind = subprocess.run(["stat", "-f", "-c", "%T", self.images], check=True, capture_output=True, text=True)
+        self.keeps = kind.stdout.strip() not in ("tmpfs", "ramfs", "overlayfs")
+
+    def settle(self):
+        """A digest is kept only of a file that was not changed just now."""
+        poll(lambda: time.time() - os.stat(self.path).st_ctime > 2, "the image to come of age", 120)
 
     def expected(self):
         with open(self.path, "rb") as file:
@@ -262,19 +269,22 @@ class Digests(Formats):
 
     def test_of_the_file_before_and_after_its_conversion(self):
         expected = self.expected()
+        self.settle()
         self.assertIn(f" digest={expected}\n", self.ask("digest"))
-        self.assertEqual(len(self.records()), 1)
+        self.assertEqual(len(self.records()), int(self.keeps))
         self.assertIn(f" digest={expected}\n", self.ask("convert", self.key, KEY_ID, "digest"))
         self.assertIn(f" digest={expected}\n", self.ask("digest", "digest"))
         os.truncate(self.path, os.path.getsize(self.path))  # as good as new
         self.assertIn(f" digest={expected}\n", self.ask("digest"))
-        self.assertEqual(len(self.records()), 1)
+        self.assertEqual(len(self.records()), int(self.keeps))
 
     def test_the_conversion_leaves_it(self):
+        self.settle()
         self.ask("convert", self.key, self.WLS)
-        (record,) = self.records()
-        with open(os.path.join(self.directory, "digests", record), "rb") as file:
-            self.assertIn(bytes.fromhex(self.expected()), file.read())
+        self.assertEqual(len(self.records()), int(self.keeps))
+        for record in self.records():
+            with open(os.path.join(self.directory, "digests", record), "rb") as file:
+                self.assertIn(bytes.fromhex(self.expected()), file.read())
         self.assertIn(f" digest={self.expected()}\n", self.ask("digest"))
 
     def test_without_one_it_leaves_none(self):
@@ -301,12 +311,14 @@ class Digests(Formats):
     def test_it_is_finished_when_nobody_waits(self):
         size = 3 << 28
         os.truncate(self.path, size)
+        self.settle()
         said = self.ask("digest")
         self.assertRegex(said, f"digested=[0-9]+ of={size} digest=\n")
         # Who comes meanwhile sees how far it is, and computes nothing.
         self.assertRegex(self.ask("digest"), f"digested=[0-9]+ of={size} digest=")
         poll(lambda: not self.sessions(), "the digest to be there", 120)
-        self.assertRegex(self.ask("digest"), f"digested={size} of={size} digest=[0-9a-f]{{96}}\n")
+        if self.keeps:
+            self.assertRegex(self.ask("digest"), f"digested={size} of={size} digest=[0-9a-f]{{96}}\n")
 
     def test_a_directory_that_is_open_to_others(self):
         os.mkdir(os.path.join(self.directory, "digests"), 0o755)
