@@ -5,6 +5,8 @@
 #include <openssl/crypto.h>
 #include <string.h>
 
+#include "base/guarded_pages.h"
+
 /* Room for a hundred opened keys and the replies in flight; it counts against LimitMEMLOCK=. */
 #define HEAP_SIZE       (256u * 1024u)
 #define HEAP_MIN_BLOCK  64u
@@ -12,10 +14,28 @@
 
 struct wla_secret {
         size_t size;
+        size_t in_pages; /* all of it, when it has pages of its own; else 0 */
         uint8_t data[];
 };
 
 static bool heap_locked;
+
+enum pages {
+        PAGES_NONE, /* secrets are in the heap */
+        PAGES_LOCKED,
+        PAGES_MAYBE_LOCKED,
+};
+
+/* Set before the first thread. */
+static enum pages pages;
+
+static int fail_lock(size_t size, struct wla_error *err) {
+        return wla_fail_hint(
+                err, WLA_E_SYSTEM,
+                "raise LimitMEMLOCK= of the service, or 'ulimit -l', to 1 MiB or more; "
+                "AllowUnlockedMemory=yes accepts that keys may be swapped to disk",
+                "the kernel refuses to lock %zu KiB of memory for keys", size / 1024);
+}
 
 int wla_secret_heap_init(bool allow_unlocked, struct wla_error *err) {
         int outcome = CRYPTO_secure_malloc_init(HEAP_SIZE, HEAP_MIN_BLOCK);
@@ -28,11 +48,22 @@ int wla_secret_heap_init(bool allow_unlocked, struct wla_error *err) {
                 return 0;
 
         (void)CRYPTO_secure_malloc_done();
-        return wla_fail_hint(
-                err, WLA_E_SYSTEM,
-                "raise LimitMEMLOCK= of the service, or 'ulimit -l', to 1 MiB or more; "
-                "AllowUnlockedMemory=yes accepts that keys may be swapped to disk",
-                "the kernel refuses to lock %u KiB of memory for keys", HEAP_SIZE / 1024);
+        return fail_lock(HEAP_SIZE, err);
+}
+
+int wla_secret_pages_init(bool allow_unlocked, struct wla_error *err) {
+        bool locked = false;
+        void *trial = guarded_pages_map(SECRET_SIZE_MAX, &locked);
+
+        if (!trial)
+                return wla_fail(err, WLA_E_SYSTEM, "cannot map memory for keys");
+        guarded_pages_unmap(trial, SECRET_SIZE_MAX);
+        if (!locked && !allow_unlocked)
+                return fail_lock(SECRET_SIZE_MAX, err);
+
+        pages = allow_unlocked ? PAGES_MAYBE_LOCKED : PAGES_LOCKED;
+        heap_locked = locked;
+        return 0;
 }
 
 bool wla_secret_heap_locked(void) {
@@ -47,19 +78,40 @@ size_t wla_secret_heap_size(void) {
         return HEAP_SIZE;
 }
 
+static struct wla_secret *new_in_heap(size_t size) {
+        struct wla_secret *secret = OPENSSL_secure_zalloc(size);
+
+        if (!secret || CRYPTO_secure_allocated(secret))
+                return secret;
+        /* Without a heap, OpenSSL hands out ordinary memory. */
+        OPENSSL_secure_clear_free(secret, size);
+        return NULL;
+}
+
+static struct wla_secret *new_in_pages(size_t size) {
+        bool locked = false;
+        struct wla_secret *secret = guarded_pages_map(size, &locked);
+
+        if (secret && !locked && pages == PAGES_LOCKED) {
+                guarded_pages_unmap(secret, size);
+                return NULL;
+        }
+        if (secret)
+                secret->in_pages = size;
+        return secret;
+}
+
 int wla_secret_new(size_t size, struct wla_secret **ret, struct wla_error *err) {
         assert(size > 0);
 
         if (size > SECRET_SIZE_MAX)
                 return wla_fail(err, WLA_E_INPUT, "a secret of %zu bytes is too large", size);
 
-        struct wla_secret *secret = OPENSSL_secure_zalloc(sizeof(*secret) + size);
-        if (!secret || !CRYPTO_secure_allocated(secret)) {
-                /* Without a heap, OpenSSL hands out ordinary memory. */
-                OPENSSL_secure_clear_free(secret, sizeof(*secret) + size);
+        struct wla_secret *secret = pages == PAGES_NONE ? new_in_heap(sizeof(*secret) + size)
+                                                        : new_in_pages(sizeof(*secret) + size);
+        if (!secret)
                 return wla_fail_hint(err, WLA_E_BUSY, "try again when other requests have finished",
                                      "the locked memory for keys is exhausted");
-        }
 
         secret->size = size;
         *ret = secret;
@@ -92,7 +144,9 @@ void wla_secret_truncate(struct wla_secret *secret, size_t size) {
 }
 
 struct wla_secret *wla_secret_free(struct wla_secret *secret) {
-        if (secret)
+        if (secret && secret->in_pages)
+                guarded_pages_unmap(secret, secret->in_pages);
+        else if (secret)
                 OPENSSL_secure_clear_free(secret, sizeof(*secret) + secret->size);
         return NULL;
 }

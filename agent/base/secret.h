@@ -3,13 +3,14 @@
 
 /* Memory for plaintext keys: locked, excluded from core dumps, between guard pages, wiped.
  *
- * It is OpenSSL's secure heap; one call at start-up makes it, before the first thread.
+ * It is OpenSSL's secure heap, or pages of each secret's own; one call at start-up makes it, before the first
+ * thread.
  * Plaintext keys exist nowhere else.  tools/plaintext-zones lists the files that may look inside.
  *
  * Ownership: wla_secret_new() gives the secret to the caller; consumers get it as const and can
  *            neither free nor keep it.
  * Threads:   allocation and release from any thread; one secret is used by one thread at a time.
- * Failure:   WLA_E_BUSY when the secure heap is exhausted, WLA_E_SYSTEM when locking is refused.
+ * Failure:   WLA_E_BUSY when there is no more locked memory, WLA_E_SYSTEM when locking is refused.
  */
 
 #include <stdint.h>
@@ -26,7 +27,12 @@ struct wla_bytes {
 /* Makes the secure heap.  Fails when the kernel refuses to lock it, unless allow_unlocked. */
 int wla_secret_heap_init(bool allow_unlocked, struct wla_error *err) _must_check_;
 
-/* Whether the heap is locked into memory. */
+/* Instead of the heap, for a process in which libcryptsetup opens keyslots: OpenSSL from 3.2 takes the memory of
+ * Argon2 (providers/implementations/kdfs/argon2.c), hundreds of MiB, from the secure heap where there is one,
+ * and from nowhere else.  Fails like wla_secret_heap_init(). */
+int wla_secret_pages_init(bool allow_unlocked, struct wla_error *err) _must_check_;
+
+/* Whether the heap is locked into memory, or the pages are. */
 bool wla_secret_heap_locked(void);
 
 /* Bytes of the heap in use, and its size. */

@@ -57,7 +57,8 @@ static void work(const struct child_job *job, struct wla_error *err) {
                 tidy_up(job->config, err);
                 return;
         }
-        if (wla_secret_heap_init(job->config->agent.allow_unlocked_memory, err) < 0) {
+        /* Not the heap: see ordinary_key.h. */
+        if (wla_secret_pages_init(job->config->agent.allow_unlocked_memory, err) < 0) {
                 log_line(LOG_ERR, "a session cannot start: %s", wla_error_text(err));
                 return;
         }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "volume/ordinary_key.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -83,6 +85,7 @@ int ordinary_key_try(int header_fd, const struct luks2_header *header,
         enum ordinary_key_outcome outcome = ORDINARY_KEY_REFUSED;
         char path[32];
 
+        assert(!CRYPTO_secure_malloc_initialized());
         (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", header_fd);
         if (wla_secret_new(header->volume_key_size, &volume_key, err) < 0 ||
             load_and_try(path, passphrase, volume_key, &outcome, err) < 0)

@@ -10,6 +10,9 @@
  *
  * The header is the sealed copy (volume/sealed_header.h); libcryptsetup sees nothing else.
  *
+ * The process has no secure heap of OpenSSL, which would be too small for Argon2: its secrets are in pages of
+ * their own, wla_secret_pages_init().
+ *
  * Threads: one at a time; libcryptsetup has global state.
  * Failure: WLA_E_DENIED another key, or exposed; WLA_E_UNSUPPORTED a key derivation that would hold up the
  *          host; WLA_E_BUSY without the memory that Argon2 needs; WLA_E_SYSTEM with libcryptsetup's text.

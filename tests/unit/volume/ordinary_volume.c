@@ -3,7 +3,6 @@
 
 #include <check.h>
 #include <libcryptsetup.h>
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +14,7 @@ struct wla_secret *ordinary_secret(const char *text) {
         struct wla_error err = {0};
         struct wla_secret *secret = NULL;
 
-        if (!CRYPTO_secure_malloc_initialized())
-                ck_assert_int_eq(wla_secret_heap_init(true, &err), 0);
+        ck_assert_int_eq(wla_secret_pages_init(true, &err), 0);
         ck_assert_int_eq(wla_secret_new(32, &secret, &err), 0);
         memcpy(wla_secret_fill(secret), text, 32);
         return secret;

@@ -76,7 +76,7 @@ static void start(struct fixture *fixture) {
 
         *fixture = (struct fixture){.header_fd = -1};
         if (!wla_secret_heap_locked())
-                ck_assert_int_eq(wla_secret_heap_init(false, &fixture->err), 0);
+                ck_assert_int_eq(wla_secret_pages_init(false, &fixture->err), 0);
         scratch_make(&fixture->scratch);
         int length = snprintf(text, sizeof(text), "[Volumes]\nImageRoots=%s\nLayerDirectory=%s/l\n",
                               fixture->scratch.path, fixture->scratch.path);
