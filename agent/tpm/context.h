@@ -50,6 +50,8 @@ struct tpm {
         ESYS_TR host_key; /* one at a time: a TPM without a resource manager has room for three */
         enum host_key_usage host_key_usage;
         TPM2B_NAME host_storage_name;
+        /* The one that does not take the empty password; size 0: none. */
+        TPM2B_NAME host_storage_refused;
         bool locked_out; /* as far as is known */
 
         TSS2_RC rc;             /* the last response code that was no success */

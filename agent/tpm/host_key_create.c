@@ -51,6 +51,8 @@ static int create(struct tpm *tpm, struct creation *creation, struct wla_error *
         _cleanup_esys_ TPM2B_PRIVATE *private = NULL;
         _cleanup_esys_ TPM2B_PUBLIC *public = NULL;
 
+        if (host_storage_may_ask(tpm, err) < 0)
+                return -1;
         auth_value_copy(creation->secret, &sensitive.sensitive.userAuth);
         TSS2_RC rc = Esys_Create(tpm->esys, tpm->host_storage, tpm->host_session, ESYS_TR_NONE,
                                  ESYS_TR_NONE, &sensitive, &template, &no_data, &no_pcrs, &private,

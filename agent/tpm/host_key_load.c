@@ -14,6 +14,10 @@
 
 static const char hint_storage[] =
         "the Trust Agent makes it: run its setup task provision-primary-key on this host";
+static const char hint_password[] =
+        "it is not asked again, because wrong attempts lock a TPM; the Trust Agent makes one "
+        "without "
+        "a password: run its setup task provision-primary-key, and start the agent again";
 static const char hint_aik[] =
         "the Trust Agent makes it: run its setup task provision-aik on this host";
 static const char hint_new_key[] = "if the files are not of another host, its TPM was cleared: "
@@ -129,16 +133,30 @@ int host_key_check_parent(struct tpm *tpm, const struct host_key *key, struct wl
                              host_key_usage_name(key->usage), HOST_STORAGE_KEY_HANDLE);
 }
 
+/* The connection goes, so that the next request sees whether there is another storage key. */
+static int fail_password(struct tpm *tpm, struct wla_error *err) {
+        tpm->remedy = TPM_DROP;
+        return wla_fail_hint(err, WLA_E_TPM, hint_password,
+                             "the storage key at 0x%08x of this TPM has a password",
+                             HOST_STORAGE_KEY_HANDLE);
+}
+
+int host_storage_may_ask(struct tpm *tpm, struct wla_error *err) {
+        if (tpm->host_storage_refused.size > 0 &&
+            tpm_name_equal(&tpm->host_storage_refused, &tpm->host_storage_name))
+                return fail_password(tpm, err);
+        return 0;
+}
+
 int host_storage_check(struct tpm *tpm, TSS2_RC rc, const char *doing, struct wla_error *err) {
         TPM2_RC base = tpm_rc_base(rc);
         int r = tpm_check(tpm, rc, doing, err);
 
         if (base != TPM2_RC_BAD_AUTH && base != TPM2_RC_AUTH_FAIL)
                 return r;
-        (void)wla_fail_hint(err, WLA_E_TPM, hint_storage,
-                            "the storage key at 0x%08x of this TPM has a password (0x%x)",
-                            HOST_STORAGE_KEY_HANDLE, rc);
-        return wla_wrap(err, "%s", doing);
+        tpm->host_storage_refused = tpm->host_storage_name;
+        (void)fail_password(tpm, err);
+        return wla_wrap(err, "%s (0x%x)", doing, rc);
 }
 
 /* The public half is right, or the file would not have been read. */
@@ -167,6 +185,8 @@ int host_key_load(struct tpm *tpm, const struct host_key *key, ESYS_TR *ret,
                 return wla_fail_hint(err, WLA_E_TPM, hint_damaged,
                                      "the TPM software stack does not understand the %s",
                                      host_key_usage_name(key->usage));
+        if (host_storage_may_ask(tpm, err) < 0)
+                return -1;
         return check_load(tpm,
                           Esys_Load(tpm->esys, tpm->host_storage, ESYS_TR_PASSWORD, ESYS_TR_NONE,
                                     ESYS_TR_NONE, &private, &public, ret),

@@ -31,6 +31,11 @@ int host_key_load(struct tpm *tpm, const struct host_key *key, ESYS_TR *ret,
 int host_key_open(struct tpm *tpm, enum host_key_usage usage, TPMA_SESSION attributes,
                   struct wla_error *err) _must_check_;
 
-/* tpm_check() for a command that the empty password of the storage key authorises. */
+/* Before a command that the empty password of the storage key authorises: fails when a storage key of this name
+ * has refused it, as the TPM would count another wrong authorisation.  A key that the same seed and template
+ * make anew has the same name, with a password or without. */
+int host_storage_may_ask(struct tpm *tpm, struct wla_error *err) _must_check_;
+
+/* tpm_check() for such a command; remembers a refusal. */
 int host_storage_check(struct tpm *tpm, TSS2_RC rc, const char *doing,
                        struct wla_error *err) _must_check_;

@@ -76,11 +76,12 @@ void other_user_makes_key(const char *tcti, uint32_t handle, const TPM2B_PUBLIC 
         make_persistent(tcti, handle, &no_password, template);
 }
 
-void other_user_makes_key_with_password(const char *tcti, uint32_t handle, const char *password) {
+void other_user_makes_key_with_password(const char *tcti, uint32_t handle,
+                                        const TPM2B_PUBLIC *template, const char *password) {
         TPM2B_SENSITIVE_CREATE sensitive = {.sensitive.userAuth.size = (uint16_t)strlen(password)};
 
         memcpy(sensitive.sensitive.userAuth.buffer, password, strlen(password));
-        make_persistent(tcti, handle, &sensitive, &storage_key_template);
+        make_persistent(tcti, handle, &sensitive, template);
 }
 
 void other_user_makes_aik(const char *tcti, uint32_t handle, const char *password) {

@@ -11,7 +11,8 @@ void other_user_extends(const char *tcti, uint32_t pcr);
 
 /* Makes a primary key and persists it. */
 void other_user_makes_key(const char *tcti, uint32_t handle, const TPM2B_PUBLIC *template);
-void other_user_makes_key_with_password(const char *tcti, uint32_t handle, const char *password);
+void other_user_makes_key_with_password(const char *tcti, uint32_t handle,
+                                        const TPM2B_PUBLIC *template, const char *password);
 
 /* An attestation key; password: "" for none. */
 void other_user_makes_aik(const char *tcti, uint32_t handle, const char *password);

@@ -436,19 +436,70 @@ START_TEST(what_the_trust_agent_should_have_done) {
 }
 END_TEST
 
-START_TEST(a_storage_key_with_a_password) {
+/* As the Trust Agent's is: wrong passwords count.  Of one template a TPM makes one key, whatever its password. */
+static void replace_storage_key(struct host *host, const char *password, uint8_t unique) {
+        TPM2B_PUBLIC template = storage_key_template;
+
+        template.publicArea.objectAttributes &= ~(TPMA_OBJECT)TPMA_OBJECT_NODA;
+        template.publicArea.unique.ecc.x.size = 32;
+        template.publicArea.unique.ecc.x.buffer[0] = unique;
+        other_user_removes_key(host->swtpm.tcti, HOST_STORAGE_KEY_HANDLE);
+        other_user_makes_key_with_password(host->swtpm.tcti, HOST_STORAGE_KEY_HANDLE, &template,
+                                           password);
+        other_user_ends_lockout(host->swtpm.tcti);
+}
+
+static void connect_anew(struct host *host) {
+        host->tpm = tpm_free(host->tpm);
+        ck_assert_int_eq(tpm_new(host->swtpm.tcti, host->state, &host->tpm, &host->err), 0);
+        place_both(host);
+}
+
+START_TEST(a_password_of_the_storage_key_is_counted_once) {
+        static const char refusal[] = "the storage key at 0x81000000 of this TPM has a password";
         struct host host;
         struct host_key key;
         struct wla_error err = {0};
         _cleanup_secret_ struct wla_secret *secret = NULL;
+        _cleanup_buf_ struct buf wrapped = {0};
 
         begin(&host);
         ck_assert_int_eq(host_key_secret_new(&secret, &err), 0);
         const struct host_key_options options = {.secret = secret};
-        other_user_removes_key(host.swtpm.tcti, HOST_STORAGE_KEY_HANDLE);
-        other_user_makes_key_with_password(host.swtpm.tcti, HOST_STORAGE_KEY_HANDLE, "x");
-        is_refused(&host, tpm_host_key_create(host.tpm, &options, &key, &host.err), WLA_E_TPM,
-                   "the storage key at 0x81000000 of this TPM has a password");
+
+        /* Making a key. */
+        replace_storage_key(&host, "x", 1);
+        for (int i = 0; i < 3; i++)
+                is_refused(&host, tpm_host_key_create(host.tpm, &options, &key, &host.err),
+                           WLA_E_TPM, refusal);
+        ck_assert_ptr_nonnull(strstr(host.err.hint, "wrong attempts lock a TPM"));
+        ck_assert_uint_eq(wrong_authorisations(&host), 1);
+
+        /* Another one is asked. */
+        replace_storage_key(&host, "", 2);
+        create(&host, HOST_KEY_BINDING, HOST_BINDING_KEY_FILE, "binding-key-secret");
+        read_key(&host, HOST_KEY_BINDING, &key);
+        broker_wraps(&host, &key, &wrapped);
+        opens(&host, &wrapped);
+
+        /* Loading one, whichever request needs it. */
+        replace_storage_key(&host, "x", 2);
+        connect_anew(&host);
+        for (int i = 0; i < 3; i++) {
+                is_refused(&host, unbind(&host, &wrapped), WLA_E_TPM, refusal);
+                is_refused(&host, tpm_host_key_try(host.tpm, &key, &host.err), WLA_E_TPM, refusal);
+                is_refused(&host, tpm_host_key_prepare(host.tpm, HOST_KEY_BINDING, &host.err),
+                           WLA_E_TPM, refusal);
+        }
+        ck_assert_uint_eq(wrong_authorisations(&host), 1);
+
+        /* The name is the same without a password. */
+        replace_storage_key(&host, "", 2);
+        is_refused(&host, unbind(&host, &wrapped), WLA_E_TPM, refusal);
+        ck_assert_ptr_nonnull(strstr(host.err.hint, "start the agent again"));
+        connect_anew(&host);
+        opens(&host, &wrapped);
+        ck_assert_uint_eq(wrong_authorisations(&host), 0);
         wla_secret_free(TAKE_PTR(secret));
         host_end(&host);
 }
@@ -531,7 +582,7 @@ void add_host_key_tests(TCase *tcase) {
         tcase_add_test(tcase, missing_and_unusable_files_and_secrets_are_named);
         tcase_add_test(tcase, a_damaged_private_half_is_named);
         tcase_add_test(tcase, what_the_trust_agent_should_have_done);
-        tcase_add_test(tcase, a_storage_key_with_a_password);
+        tcase_add_test(tcase, a_password_of_the_storage_key_is_counted_once);
         tcase_add_test(tcase, it_comes_back);
         tcase_add_test(tcase, neither_keys_nor_secrets_cross_the_wire);
         tcase_add_test(tcase, without_a_secret_none_is_made);

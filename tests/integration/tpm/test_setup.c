@@ -256,7 +256,8 @@ START_TEST(a_storage_key_with_a_password_is_named) {
         const struct tpm_setup_options options = {0};
 
         host_begin(&host);
-        other_user_makes_key_with_password(host.swtpm.tcti, STORAGE_KEY_HANDLE, "secret");
+        other_user_makes_key_with_password(host.swtpm.tcti, STORAGE_KEY_HANDLE,
+                                           &storage_key_template, "secret");
         expect_setup_failure(&host, &options, WLA_E_TPM,
                              "the storage key at 0x81000001 of this TPM has a password");
         ck_assert_ptr_nonnull(strstr(host.err.hint, "empty password"));
