@@ -42,6 +42,7 @@ class Double:
         answer = json.loads(self.answers.readline())
         if "error" in answer:
             raise ValueError(f"{name}: {answer['error']}")
+        self.cms_tls_cert_sha384 = answer.get("cms_tls_cert_sha384", self.cms_tls_cert_sha384)
         return answer
 
     def stop(self):
