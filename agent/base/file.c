@@ -110,16 +110,16 @@ int file_read_trusted(const char *path, struct buf *content, struct wla_error *e
         return read_all(fd, path, content, err);
 }
 
-static int write_all(int fd, const uint8_t *data, size_t size) {
-        while (size > 0) {
-                ssize_t written = write(fd, data, size);
+int file_write_all(int fd, struct wla_bytes data) {
+        while (data.size > 0) {
+                ssize_t written = write(fd, data.data, data.size);
 
                 if (written < 0 && errno == EINTR)
                         continue;
                 if (written < 0)
                         return -1;
-                data += written;
-                size -= (size_t)written;
+                data.data += written;
+                data.size -= (size_t)written;
         }
         return 0;
 }
@@ -147,7 +147,7 @@ static int fill_temporary(int fd, struct wla_bytes data, mode_t mode, struct own
         bool given = owner.uid != (uid_t)-1 || owner.gid != (gid_t)-1;
 
         if ((given && fchown(fd, owner.uid, owner.gid) < 0) || fchmod(fd, mode) < 0 ||
-            write_all(fd, data.data, data.size) < 0)
+            file_write_all(fd, data) < 0)
                 return -1;
         return fsync(fd);
 }

@@ -59,6 +59,9 @@ int file_write(int dir_fd, const char *name, const void *data, size_t size, mode
 int file_write_for(int dir_fd, const char *name, struct wla_bytes data, mode_t mode, uid_t uid,
                    gid_t gid, struct wla_error *err) _must_check_;
 
+/* Writes all of data where fd is; -1 with errno. */
+int file_write_all(int fd, struct wla_bytes data) _must_check_;
+
 /* Whether nobody has replaced or changed a file between the two, as far as that shows. */
 bool file_is_same(const struct stat *a, const struct stat *b);
 

@@ -116,20 +116,6 @@ bool credential_is_usable(const char *root) {
                here.st_ino == there.st_ino;
 }
 
-static int write_all(int fd, struct wla_bytes content) {
-        while (content.size > 0) {
-                ssize_t written = write(fd, content.data, content.size);
-
-                if (written < 0 && errno == EINTR)
-                        continue;
-                if (written < 0)
-                        return -1;
-                content.data += written;
-                content.size -= (size_t)written;
-        }
-        return 0;
-}
-
 /* Of one name, so that what a crash has left is replaced by the next. */
 static int write_file(struct credential_draft *draft, enum credential_kind kind,
                       struct wla_bytes content, struct wla_error *err) {
@@ -144,7 +130,7 @@ static int write_file(struct credential_draft *draft, enum credential_kind kind,
         if (unlinkat(draft->store, draft->draft_name, 0) == 0 || errno == ENOENT)
                 fd = openat(draft->store, draft->draft_name,
                             O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, FILE_MODE);
-        if (fd < 0 || write_all(fd, content) < 0 || fsync(fd) < 0)
+        if (fd < 0 || file_write_all(fd, content) < 0 || fsync(fd) < 0)
                 return directory_path_fail(errno, "writing", draft->place.path, err);
         return 0;
 }

@@ -60,13 +60,13 @@ static void check_readable(struct doctor *doctor, const char *path) {
                               "wlagentd may not read %s (mode %04o)", path, facts.st_mode & 07777);
 }
 
-static void check_tpm(struct doctor *doctor, struct host_key *key) {
+static void check_tpm(struct doctor *doctor, const struct host_key *key) {
         __attribute__((cleanup(free_tpm))) struct tpm *tpm = NULL;
         const struct config *config = doctor->config;
         struct wla_error err = {0};
 
         if (tpm_new(config->tpm.device, config->agent.state_directory, &tpm, &err) < 0 ||
-            tpm_host_key_check(tpm, key, &err) < 0) {
+            tpm_host_key_try(tpm, key, &err) < 0) {
                 (void)wla_wrap(&err, "%s", config->wls.binding_key);
                 doctor_report_error(doctor, FINDING_FAILURE, "wls-binding-key", &err);
                 return;

@@ -48,23 +48,9 @@ static int open_parent(const struct host_root *root, const char *path, int *ret_
         return 0;
 }
 
-static int write_all(int fd, struct wla_bytes content) {
-        while (content.size > 0) {
-                ssize_t written = write(fd, content.data, content.size);
-
-                if (written < 0 && errno == EINTR)
-                        continue;
-                if (written < 0)
-                        return -1;
-                content.data += written;
-                content.size -= (size_t)written;
-        }
-        return 0;
-}
-
 static int fill(int fd, struct wla_bytes content, const struct migrate_put *put) {
         if (fchown(fd, put->uid, put->gid) < 0 || fchmod(fd, put->mode) < 0 ||
-            write_all(fd, content) < 0)
+            file_write_all(fd, content) < 0)
                 return -1;
         if (put->changed) {
                 const struct timespec times[2] = {{.tv_nsec = UTIME_NOW}, *put->changed};

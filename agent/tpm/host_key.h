@@ -157,9 +157,6 @@ bool tpm_host_key_is_used(const struct tpm *tpm, enum host_key_usage usage);
 int tpm_host_key_prepare(struct tpm *tpm, enum host_key_usage usage,
                          struct wla_error *err) _must_check_;
 
-/* Whether this TPM loads a key, which takes no secret; *key is only read. */
-int tpm_host_key_check(struct tpm *tpm, struct host_key *key, struct wla_error *err) _must_check_;
-
 /* Opens what a key broker wrapped to the binding key (RSA_WRAPPED_SIZE bytes, see rsa_wrap.h).  After a wrong
  * secret the TPM is not asked again until the file or the credential has changed; a TPM that is locked out
  * is not asked until it no longer is. */
