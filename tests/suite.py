@@ -160,6 +160,9 @@ def on_alarm(_number, _frame):
 
 
 def main():
+    # A shell without job control has what it starts in the background ignore them, and so all that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results")
     parser.add_argument("--logs")
