@@ -134,7 +134,8 @@ class Processes(unittest.TestCase):
         with open(f"/proc/{pid}/status", encoding="ascii") as file:
             status = dict(line.split(":\t", 1) for line in file.read().splitlines() if ":\t" in line)
         self.assertEqual(status["NoNewPrivs"], "1")
-        self.assertGreaterEqual(int(poll(lambda: int(self.locked(pid)), "locked memory")), 256)
+        page = os.sysconf("SC_PAGESIZE") // 1024
+        poll(lambda: int(self.locked(pid)) == page, "the page for a request to be locked, and no other")
         with open(f"/proc/{pid}/limits", encoding="ascii") as file:
             self.assertRegex(file.read(), r"Max core file size +0 +0 ")
         for connection in (other, mine):
