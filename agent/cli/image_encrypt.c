@@ -40,22 +40,40 @@ static const struct command_option options[] = {
         [FLAVOR_KEY] = {"flavor-key", "FILE", "the key that signs it, PEM"},
         [OUTPUT_FORMAT] = {"output-format", "wlagent|isecl", "what OUT becomes"},
         [COMPACT] = {"compact", NULL, "store allocated parts only; others can see which these are"},
-        [FORMAT] = {"format", "raw|qcow2", "what IN is, instead of judging by its first bytes"},
+        [FORMAT] = {"format", "raw|qcow2|isecl", "what IN is; isecl: as --output-format isecl"},
         [NO_SEAL] = {"no-seal", NULL, "without the code that 'wlagent image verify' checks"},
         [FORCE] = {"force", NULL, "replace OUT and its header"},
         [JSON] = {"json", NULL, "print a JSON object"},
         {0},
 };
 
+/* Of all formats only OUT can have isecl: so --format, which tells what IN is, may also say that. */
+static int check_format_names(const char **format, const char **output, struct wla_error *err) {
+        if (*format && strcmp(*format, "isecl") == 0) {
+                if (*output && strcmp(*output, "isecl") != 0)
+                        return wla_fail(err, WLA_E_INPUT,
+                                        "--format isecl and --output-format %.20s exclude each "
+                                        "other",
+                                        *output);
+                *output = *format;
+                *format = NULL;
+        }
+        if (*format && strcmp(*format, "raw") != 0 && strcmp(*format, "qcow2") != 0)
+                return wla_fail(err, WLA_E_INPUT, "'%.20s' is no format: raw or qcow2, or isecl",
+                                *format);
+        if (*output && strcmp(*output, "wlagent") != 0 && strcmp(*output, "isecl") != 0)
+                return wla_fail(err, WLA_E_INPUT, "'%.20s' is no format: wlagent or isecl",
+                                *output);
+        return 0;
+}
+
 static int check_formats(const struct arguments *arguments, struct encrypt_options *what,
                          struct wla_error *err) {
         const char *format = arguments->option[FORMAT];
         const char *output = arguments->option[OUTPUT_FORMAT];
 
-        if (format && strcmp(format, "raw") != 0 && strcmp(format, "qcow2") != 0)
-                return wla_fail(err, WLA_E_INPUT, "'%.20s' is no format: raw or qcow2", format);
-        if (output && strcmp(output, "wlagent") != 0 && strcmp(output, "isecl") != 0)
-                return wla_fail(err, WLA_E_INPUT, "'%.20s' is no format: wlagent or isecl", output);
+        if (check_format_names(&format, &output, err) < 0)
+                return -1;
         what->isecl = output && strcmp(output, "isecl") == 0;
         if (what->isecl && (format || arguments->option[COMPACT] || arguments->option[NO_SEAL]))
                 return wla_fail(err, WLA_E_INPUT,

@@ -64,6 +64,7 @@ class Completion(harness.AgentTest):
         self.assertEqual(self.complete("key", "wrap", "--to", "a.", cwd=self.directory), ["a.pem"])
         self.assertEqual(self.complete("image", "encrypt", "ab.json", "a.", cwd=self.directory), ["a.pem"])
         self.assertEqual(self.complete("image", "encrypt", "--format", "q", cwd=self.directory), ["qcow2"])
+        self.assertEqual(self.complete("image", "encrypt", "--format", "i", cwd=self.directory), ["isecl"])
         self.assertEqual(self.complete("--config", "ab", cwd=self.directory), ["ab.json"])
 
     def test_silence_without_a_store(self):

@@ -167,6 +167,15 @@ class IntelsFormat(ImagesTest):
         self.assertEqual(opened_isecl(self.read("out"), bytes(range(32))), self.read("disk"))
         self.assertEqual(double.requests()["requests"], [])
 
+    def test_by_the_shorter_option(self):
+        """--format says what IN is; isecl is what only OUT can be."""
+        key = self.write("key", bytes(range(32)), 0o600)
+        for more in ((), ("--output-format", "isecl")):
+            self.encrypt("--key-file", key, "--format", "isecl", *more, "--force")
+            self.assertEqual(opened_isecl(self.read("out"), bytes(range(32))), self.read("disk"))
+        done = self.encrypt("--key-file", key, "--format", "isecl", "--output-format", "wlagent", "--force", check=False)
+        self.refused(done, "--format isecl and --output-format wlagent exclude each other", code=2)
+
     def test_reading_them(self):
         key = double.add_key()
         answer = json.loads(self.encrypt("--kbs-key", key["id"], "--output-format", "isecl", "--json").stdout)
@@ -343,6 +352,7 @@ class Failures(ImagesTest):
                       ("--output-format", "isecl", "--key", "web"), ("--kbs", "configured", "--output-format", "qcow2"),
                       ("--kbs", "configured", "--output-format", "isecl", "--compact"),
                       ("--kbs", "configured", "--output-format", "isecl", "--no-seal"),
+                      ("--kbs", "configured", "--format", "isecl", "--compact"), ("--format", "isecl"),
                       ("--kbs", "configured", "--output-format", "isecl", "--format", "raw")):
             done = self.encrypt(*words, check=False)
             self.assertEqual(done.returncode, 2, (words, done.stderr))
