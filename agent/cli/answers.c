@@ -47,7 +47,8 @@ static int take_environment(struct answers *answers, struct wla_error *err) {
         for (enum answer answer = 0; answer < _ANSWER_MAX; answer++) {
                 char *value = getenv(answer_name(answer));
 
-                if (!value || answer_kind(answer) == ANSWER_KIND_IGNORED)
+                if (!value || answer_kind(answer) == ANSWER_KIND_IGNORED ||
+                    answer_kind(answer) == ANSWER_KIND_ENVIRONMENT)
                         continue;
                 if (answers_set(answers, answer, value, strlen(value), err) < 0)
                         return wla_wrap(err, "%s", answer_name(answer));

@@ -108,14 +108,20 @@ static bool find_answer(const char *name, enum answer *ret) {
         return false;
 }
 
-static int note_unused(struct reading *reading, const char *name, bool known,
+/* answer: _ANSWER_MAX when nobody knows the name. */
+static int note_unused(struct reading *reading, const char *name, enum answer answer,
                        struct wla_error *err) {
-        if (known)
-                return buf_printf(&reading->ignored, err, "%s%s",
-                                  reading->ignored.size > 0 ? ", " : "", name);
-        return buf_printf(&reading->answers->notes, err,
-                          "%s:%u: %s is no setting of Intel SecL's agents; it is ignored\n",
-                          reading->path, reading->line, name);
+        if (answer == _ANSWER_MAX)
+                return buf_printf(&reading->answers->notes, err,
+                                  "%s:%u: %s is no setting of Intel SecL's agents; it is ignored\n",
+                                  reading->path, reading->line, name);
+        if (answer_kind(answer) == ANSWER_KIND_ENVIRONMENT)
+                return buf_printf(&reading->answers->notes, err,
+                                  "%s:%u: %s counts in the environment only: export it, and for "
+                                  "wlagentd.service see wlagentd(8)\n",
+                                  reading->path, reading->line, name);
+        return buf_printf(&reading->ignored, err, "%s%s", reading->ignored.size > 0 ? ", " : "",
+                          name);
 }
 
 static int set(struct reading *reading, enum answer answer, struct span value,
@@ -134,7 +140,7 @@ static int set(struct reading *reading, enum answer answer, struct span value,
 
 static int read_line(struct reading *reading, struct span line, struct wla_error *err) {
         char name[NAME_MAX_SIZE];
-        enum answer answer;
+        enum answer answer = _ANSWER_MAX;
         struct span value;
 
         for (const char *at = line.at; at < line.end; at++)
@@ -148,9 +154,9 @@ static int read_line(struct reading *reading, struct span line, struct wla_error
                 return -1;
 
         /* What nobody uses may be anything that a shell understands. */
-        bool known = find_answer(name, &answer);
-        if (!known || answer_kind(answer) == ANSWER_KIND_IGNORED)
-                return note_unused(reading, name, known, err);
+        if (!find_answer(name, &answer) || answer_kind(answer) == ANSWER_KIND_IGNORED ||
+            answer_kind(answer) == ANSWER_KIND_ENVIRONMENT)
+                return note_unused(reading, name, answer, err);
         if (take_value(&line, &value, err) < 0)
                 return wla_wrap(err, "%s", name);
         return set(reading, answer, value, err);

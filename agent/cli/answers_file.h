@@ -9,6 +9,7 @@ enum answer_kind {
         ANSWER_KIND_TEXT,
         ANSWER_KIND_SECRET,
         ANSWER_KIND_IGNORED,
+        ANSWER_KIND_ENVIRONMENT,
 };
 
 enum answer_kind answer_kind(enum answer answer);

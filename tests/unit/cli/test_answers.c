@@ -136,9 +136,10 @@ START_TEST(unused_and_unknown_names_are_told_of) {
         static const char text[] = "TPM_OWNER_SECRET=$(openssl rand -hex 20)\n"
                                    "GRUB_FILE=/boot/grub.cfg; true\n"
                                    "WLA_SERVICE_PASWORD=hunter2\n"
-                                   "TPM_OWNER_SECRET=twice\n";
+                                   "TPM_OWNER_SECRET=twice\n"
+                                   "HTTPS_PROXY=http://user:hunter2@proxy:3128\n";
         _cleanup_answers_ struct answers answers = ANSWERS;
-        char expected[512];
+        char expected[1024];
 
         set_up();
         const char *path = make_file(text);
@@ -146,9 +147,11 @@ START_TEST(unused_and_unknown_names_are_told_of) {
         (void)snprintf(expected, sizeof(expected),
                        "%s:3: WLA_SERVICE_PASWORD is no setting of Intel SecL's agents; it is "
                        "ignored\n"
+                       "%s:5: HTTPS_PROXY counts in the environment only: export it, and for "
+                       "wlagentd.service see wlagentd(8)\n"
                        "%s: these have no use here and are ignored: TPM_OWNER_SECRET, GRUB_FILE, "
                        "TPM_OWNER_SECRET\n",
-                       path, path);
+                       path, path, path);
         ck_assert_str_eq((char *)answers.notes.data, expected);
         tear_down();
 }
