@@ -5,6 +5,7 @@ Intel's agent could have made."""
 
 import concurrent.futures
 import os
+import shutil
 
 from grpc import StatusCode
 
@@ -324,6 +325,35 @@ class WlsFaultsOverHttp1(WlsFaults):
     def broken_connections(self):
         return (*(knobs for knobs in super().broken_connections() if "stream_reset_at" not in knobs),
                 {"no_length": True}, {"no_length": True, "drop_at": 300}, {"headers": {"X-More": "x" * 400_000}})
+
+
+class WlsTrust(WlsTest):
+    timeout = 5
+
+    def restart(self, **variables):
+        self.agent.stop()
+        self.agent.start(env={**self.host.environment(), **variables})
+        self.client = self.agent.client()
+        self.addCleanup(self.client.close)
+
+    def test_roots_of_the_system(self):
+        """They count besides those of TrustDirectory=."""
+        key = self.key()
+        shutil.copy(os.path.join(double.directory, "privacy-ca.pem"), os.path.join(self.directory, "trust", "root.pem"))
+        self.restart()
+        self.denied(key, StatusCode.PERMISSION_DENIED, "AAS .*its certificate is not to be trusted")
+        self.restart(SSL_CERT_FILE=double.root_ca)
+        self.opens(key)
+
+    def test_tls_before_1_3(self):
+        key = self.key()
+        double.tls(fault="tls12")
+        self.restart()
+        self.denied(key, StatusCode.UNAVAILABLE, "AAS ")
+        self.assertEqual((self.calls("aas.token"), self.calls()), (0, 0))
+        self.agent.write_config(WLS={"AllowTLS12": "yes"})
+        self.restart()
+        self.opens(key)
 
 
 class WlsStart(WlsTest):
