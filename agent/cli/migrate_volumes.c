@@ -18,6 +18,7 @@
 #define IMAGES          INSTANCES "/_base"
 #define VOLUME_END      "_sparse"
 #define IMAGE_END       "_sparseFile"
+#define IMAGE_MAGIC     "ISecL-VMC"
 #define ASSOCIATION_MAX 65536u
 #define MOUNTS_MAX      (1024u * 1024u)
 #define VOLUMES_TOLD    64u
@@ -161,21 +162,42 @@ static int look_instances(struct migrate *migrate, struct wla_error *err) {
                 "again when those are done");
 }
 
+/* Whether it begins as an image of image/isecl_image.h does. */
+static bool is_image(int dir_fd, const char *name) {
+        _cleanup_close_ int fd = openat(dir_fd, name,
+                                        O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        char start[sizeof(IMAGE_MAGIC)];
+        struct stat facts;
+
+        return fd >= 0 && fstat(fd, &facts) == 0 && S_ISREG(facts.st_mode) &&
+               read(fd, start, sizeof(start)) == (ssize_t)sizeof(start) &&
+               memcmp(start, IMAGE_MAGIC, sizeof(start)) == 0;
+}
+
+/* What Nova has in its cache: one of each kind stands for all. */
 static int look_images(struct migrate *migrate, struct wla_error *err) {
         _cleanup_list_ DIR *list = open_list(&migrate->root, IMAGES);
         const struct dirent *entry;
+        char image[sizeof(IMAGES) + NAME_MAX + 1] = "";
+        bool volume = false;
 
-        while (list && (entry = readdir(list)))
-                if (ends_with(entry->d_name, IMAGE_END) &&
-                    migrate_plan_note(
-                            &migrate->plan, err, MIGRATE_BY_HAND, IMAGES "/*" IMAGE_END,
-                            "volumes with images as Intel's agent opened them, encrypted "
-                            "under the images' keys; wlagent makes its own, so remove them "
-                            "when no VM needs to go back") < 0)
-                        return -1;
-                else if (ends_with(entry->d_name, IMAGE_END))
-                        return 0;
-        return 0;
+        while (list && (entry = readdir(list))) {
+                volume |= ends_with(entry->d_name, IMAGE_END);
+                if (image[0] == '\0' && is_image(dirfd(list), entry->d_name))
+                        (void)snprintf(image, sizeof(image), IMAGES "/%s", entry->d_name);
+        }
+        if (volume &&
+            migrate_plan_note(&migrate->plan, err, MIGRATE_BY_HAND, IMAGES "/*" IMAGE_END,
+                              "volumes with images as Intel's agent opened them, encrypted under "
+                              "the images' keys; wlagent makes its own, so remove them when no VM "
+                              "needs to go back") < 0)
+                return -1;
+        if (image[0] == '\0')
+                return 0;
+        return migrate_plan_note(&migrate->plan, err, MIGRATE_BY_HAND, image,
+                                 "an image in Intel's format, which wlagent opens for domains of "
+                                 "'wlagent vm protect' and not for instances of Nova: their owners "
+                                 "encrypt such images anew, see wlagent-nova(7)");
 }
 
 static int look_mounts(struct migrate *migrate, struct wla_error *err) {

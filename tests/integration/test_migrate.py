@@ -305,6 +305,12 @@ class Plan(MigrateTest):
         self.assertRegex(notes[f"/mnt/workload-agent/crypto/{IMAGE}"], f"cryptsetup close {IMAGE}")
         self.assertRegex(notes["/run/workload-agent/image_vm_association"], f"counts 2 VMs with image {IMAGE}")
         self.assertIn("/var/lib/nova/instances/_base/*_sparseFile", notes)
+        self.assertNotIn("/var/lib/nova/instances/_base/b9", notes)
+        for text in ("ISecL-VMC", "ISecL-VMD\0\0\0", "\0\0\0ISecL-VMC\0\0\0"):
+            self.put("var/lib/nova/instances/_base/b9", text)
+            self.assertNotIn("/var/lib/nova/instances/_base/b9", self.notes("by_hand"))
+        self.put("var/lib/nova/instances/_base/b9", "ISecL-VMC\0\0\0,\0\0\0V1\0\0")
+        self.assertRegex(self.notes("by_hand")["/var/lib/nova/instances/_base/b9"], "not for instances of Nova.*wlagent-nova.7")
 
     def test_release_5(self):
         self.host_5()
