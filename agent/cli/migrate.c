@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/migrate.h"
 
+#include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
 
 #include "base/file.h"
 #include "cli/command.h"
 #include "cli/confirm.h"
+#include "cli/migrate_lock.h"
 #include "cli/state_directory.h"
 
 enum { APPLY, UNDO, FORGET, ORIGIN, ROOT, FORCE, JSON };
@@ -28,6 +30,7 @@ static const char hint_absent[] =
 void migrate_done(struct migrate *migrate) {
         migrate_plan_done(&migrate->plan);
         intel_config_done(&migrate->config);
+        file_closep(&migrate->lock);
         host_root_done(&migrate->root);
 }
 
@@ -60,8 +63,7 @@ static int note_next(struct migrate *migrate, struct wla_error *err) {
 }
 
 int migrate_look(struct migrate *migrate, struct wla_error *err) {
-        if (host_root_open(migrate->root_path, &migrate->root, err) < 0 ||
-            read_config(migrate, err) < 0)
+        if (read_config(migrate, err) < 0)
                 return -1;
 
         migrate->has_user = host_root_user(&migrate->root, DAEMON_USER, &migrate->uid,
@@ -120,7 +122,9 @@ static int migrate_host(const struct arguments *arguments, struct wla_error *err
 
         migrate.root_path = arguments->option[ROOT];
         migrate.allowed_origins = arguments->option[ORIGIN];
-        if (migrate_look(&migrate, err) < 0 || (!json && print(&migrate, json, apply, err) < 0))
+        if (host_root_open(migrate.root_path, &migrate.root, err) < 0 ||
+            (apply && migrate_lock(&migrate.root, &migrate.lock, err) < 0) ||
+            migrate_look(&migrate, err) < 0 || (!json && print(&migrate, json, apply, err) < 0))
                 return -1;
         if (apply && json && fail_blocked(&migrate.plan, err) < 0)
                 return -1;
@@ -128,9 +132,12 @@ static int migrate_host(const struct arguments *arguments, struct wla_error *err
                 return -1;
         if (json)
                 return print(&migrate, json, apply, err);
-        (void)printf("\n%s\n", apply ? "done; 'wlagent migrate --undo' puts everything back"
-                                     : "nothing was changed; 'wlagent migrate --apply' carries it "
-                                       "out");
+        /* As it was called: until then Intel's program is the first of that name in PATH. */
+        if (apply)
+                (void)puts("\ndone; 'wlagent migrate --undo' puts everything back");
+        else
+                (void)printf("\nnothing was changed; '%s migrate --apply' carries it out\n",
+                             program_invocation_name);
         return 0;
 }
 

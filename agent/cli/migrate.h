@@ -37,6 +37,7 @@
 struct migrate {
         const char *root_path; /* --root, or NULL */
         struct host_root root;
+        int lock;                    /* -1 where nothing is changed */
         const char *allowed_origins; /* --allow-key-origin, or NULL */
         struct intel_config config;
         bool has_user; /* that wlagentd runs as */
@@ -49,8 +50,9 @@ void migrate_done(struct migrate *migrate);
 
 #define _cleanup_migrate_ __attribute__((cleanup(migrate_done)))
 
-/* Opens the root, reads config.yml, and makes the plan.  *ret is MIGRATE_CLOSED on entry. */
-#define MIGRATE_CLOSED ((struct migrate){.root = {.fd = -1}})
+#define MIGRATE_CLOSED ((struct migrate){.root = {.fd = -1}, .lock = -1})
+
+/* Reads config.yml and makes the plan.  The root is open. */
 int migrate_look(struct migrate *migrate, struct wla_error *err) _must_check_;
 
 /* One per file of its name. */

@@ -2,11 +2,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/file.h"
 #include "cli/credential_store.h"
 #include "cli/migrate.h"
 #include "cli/migrate_journal.h"
+#include "cli/migrate_lock.h"
 #include "cli/migrate_put.h"
 #include "cli/migrate_systemctl.h"
 
@@ -20,12 +21,6 @@ static const char *const credential_files[] = {
 };
 
 #define CREDENTIAL_FILES (sizeof(credential_files) / sizeof(credential_files[0]))
-
-static int check_user(struct wla_error *err) {
-        if (geteuid() == 0)
-                return 0;
-        return wla_fail_hint(err, WLA_E_DENIED, "run it as root", "only root can do this");
-}
 
 /* Whose secret stands in config.yml and in a credential. */
 static const struct key {
@@ -132,8 +127,6 @@ int migrate_apply(struct migrate *migrate, struct wla_error *err) {
         _cleanup_migrate_journal_ struct migrate_journal journal = MIGRATE_JOURNAL_CLOSED;
         const struct migrate_plan *plan = &migrate->plan;
 
-        if (check_user(err) < 0)
-                return -1;
         if (plan->blocks > 0)
                 return wla_fail_hint(err, WLA_E_INPUT, "run it without --apply to see them",
                                      "%zu of what is told above has to be mended first",
@@ -309,8 +302,9 @@ static int undo(struct migrate_journal *journal, struct wla_error *err) {
 int migrate_undo(const char *root_path, struct wla_error *err) {
         _cleanup_host_root_ struct host_root root = HOST_ROOT_CLOSED;
         _cleanup_migrate_journal_ struct migrate_journal journal = MIGRATE_JOURNAL_CLOSED;
+        _cleanup_close_ int lock = -1;
 
-        if (check_user(err) < 0 || host_root_open(root_path, &root, err) < 0)
+        if (host_root_open(root_path, &root, err) < 0 || migrate_lock(&root, &lock, err) < 0)
                 return -1;
         if (migrate_journal_open(&root, false, &journal, err) < 0) {
                 if (err->code == WLA_E_NOT_FOUND)
@@ -336,8 +330,9 @@ static int forget(const struct host_root *root, struct wla_error *err) {
 
 int migrate_forget(const char *root_path, struct wla_error *err) {
         _cleanup_host_root_ struct host_root root = HOST_ROOT_CLOSED;
+        _cleanup_close_ int lock = -1;
 
-        if (check_user(err) < 0 || host_root_open(root_path, &root, err) < 0 ||
+        if (host_root_open(root_path, &root, err) < 0 || migrate_lock(&root, &lock, err) < 0 ||
             forget(&root, err) < 0)
                 return -1;
         (void)puts(INTEL_CONFIG " and the backup are removed; its blocks on the disk are free, not "

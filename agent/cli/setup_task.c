@@ -181,7 +181,8 @@ static int run_and_print(struct run *run, struct wla_error *err) {
         return -1;
 }
 
-/* Two at once would each make a key, and one of the keys would be left without its secret. */
+/* Two at once would each make a key, and one of the keys would be left without its secret; so would one and a
+ * 'wlagent migrate', see cli/migrate_lock.h. */
 static int lock(const char *config_path, int *ret, struct wla_error *err) {
         _cleanup_close_ int fd = -1;
         char directory[PATH_MAX];
@@ -195,7 +196,7 @@ static int lock(const char *config_path, int *ret, struct wla_error *err) {
                 return -1;
         if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
                 return wla_fail_hint(err, WLA_E_BUSY, "wait for its end",
-                                     "another 'wlagent setup' is at work");
+                                     "another 'wlagent setup' or 'wlagent migrate' is at work");
         *ret = TAKE_FD(fd);
         return 0;
 }

@@ -84,6 +84,18 @@ class SetupCase(unittest.TestCase):
             check()
         raise AssertionError("it never ends")
 
+    def full_from_each_step_on(self, check, task, *options, **answers):
+        """With a disk that is full from each change on, one run each; the last has room. Returns how many had not."""
+        preload = os.path.join(running.BUILD, "tests", "integration", "libfull_disk.so")
+        for step in range(1, 200):
+            done = self.setup_task(task, *options, check=False, LD_PRELOAD=preload, FULL_AT_STEP=str(step), **answers)
+            if done.returncode == 0:
+                return step - 1
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertIn(b"No space left on device", done.stderr)
+            check()
+        raise AssertionError("it never ends")
+
     def requests(self, route=None):
         return [request for request in double.requests()["requests"] if route in (None, request["route"])]
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """wlagent migrate: hosts of Intel SecL's Workload Agent, as trees below --root."""
 
+import base64
 import json
 import os
 import re
@@ -235,6 +236,11 @@ class MigrateTest(unittest.TestCase):
         self.assertEqual({name: (before.get(name), now.get(name)) for name in before.keys() | now.keys()
                           if before.get(name) != now.get(name)}, {})
 
+    def settled(self):
+        """What an --apply has to come to; ciphertexts are never the same."""
+        return {name: facts[:3] + (None if "credstore" in name else facts[3],)
+                for name, facts in self.snapshot().items() if BACKUP not in name}
+
     def place(self, name):
         sealed = f"etc/credstore.encrypted/{name}"
         return sealed if os.path.exists(self.path(sealed)) else f"etc/credstore/{name}"
@@ -346,7 +352,8 @@ class Plan(MigrateTest):
         out = self.migrate().stdout
         self.assertRegex(out, "^/etc/workload-agent/config.yml: names of release 4\n\nchanges\n")
         self.assertIn("                | ServiceUser=wla-service\n", out)
-        self.assertRegex(out, "\n\nnothing was changed; 'wlagent migrate --apply' carries it out\n$")
+        # By its path, as /usr/local/bin/wlagent is Intel's.
+        self.assertRegex(out, f"\n\nnothing was changed; '{re.escape(running.WLAGENT)} migrate --apply' carries it out\n$")
 
     def test_no_hardware_uuid(self):
         self.host_5()
@@ -516,6 +523,62 @@ class Apply(MigrateTest):
         self.assertRegex(self.notes("problems")[f"/{ETC}/wlagent.conf.d/60-site.conf"], "no regular file")
         self.refused("has to be mended first", "--apply")
 
+    def test_where_the_secrets_go(self):
+        """From locked memory through a pipe: neither into an argument nor into an environment, of whatever it starts."""
+        directory = os.path.join(self.keys, "bin")
+        os.mkdir(directory)
+        program = os.path.join(directory, "systemd-creds")
+        with open(program, "w", encoding="utf-8") as file:
+            file.write("#!/bin/sh\n"
+                       f"cat /proc/$$/cmdline /proc/$$/environ /proc/$PPID/cmdline /proc/$PPID/environ >>{self.keys}/seen\n"
+                       "exec base64 -w 0\n")
+        os.chmod(program, 0o755)
+        self.host_4()
+        self.migrate("--apply", env=self.environment(PATH=f"{directory}:{os.environ['PATH']}"))
+        with open(os.path.join(self.keys, "seen"), encoding="utf-8") as file:
+            seen = file.read()
+        self.assertEqual(seen.count("--name="), 3)
+        for name, secret in (("aas-password", PASSWORD), ("binding-key-secret", BINDING), ("signing-key-secret", SIGNING)):
+            self.assertIn(f"--name={name}", seen)
+            self.assertNotIn(secret, seen)
+            self.assertEqual(base64.b64decode(self.text(f"etc/credstore.encrypted/{name}")).decode(), secret)
+        self.no_secrets_but_in(f"{ETC}/config.yml")
+
+    def test_one_at_a_time(self):
+        """Of what changes something; 'wlagent setup' is one of them."""
+        directory = os.path.join(self.keys, "bin")
+        os.mkdir(directory)
+        program, began, wait = (os.path.join(directory, name) for name in ("systemd-creds", "began", "wait"))
+        os.mkfifo(wait)
+        with open(program, "w", encoding="utf-8") as file:
+            file.write(f"#!/bin/sh\n[ -e {began} ] || {{ echo >{began}; cat <{wait}; }}\nexec cat\n")
+        os.chmod(program, 0o755)
+        self.host_4()
+        self.put(f"{ETC}/wlagent.conf", "[Agent]\n")
+        before = self.snapshot(directory_times=False)
+        first = subprocess.Popen([running.WLAGENT, "migrate", "--root", self.root, "--apply"], stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                 env=self.environment(PATH=f"{directory}:{os.environ['PATH']}"))
+        try:
+            running.poll(lambda: os.path.exists(began), "systemd-creds")
+            busy = "another 'wlagent migrate' or 'wlagent setup' is at work"
+            for arguments in (["--apply"], ["--undo"], ["--forget-original", "--force"]):
+                self.refused(busy, *arguments, hint="wait for its end")
+            done = subprocess.run([running.WLAGENT, "--config", self.path(f"{ETC}/wlagent.conf"), "setup",
+                                   "update-service-config", "--root", self.root], capture_output=True, text=True, check=False,
+                                  timeout=60)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("another 'wlagent setup' or 'wlagent migrate' is at work", done.stderr)
+            self.migrate()  # to look changes nothing
+        finally:
+            with open(wait, "w", encoding="utf-8"):
+                pass
+            first.communicate(timeout=60)
+        self.assertEqual(first.returncode, 0)
+        self.assertEqual(self.changes(), set())
+        self.migrate("--undo")
+        self.same(before)
+
     def test_a_credential_that_is_there(self):
         self.host_4()
         self.put("etc/credstore.encrypted/aas-password", "sealed", 0o600)
@@ -682,10 +745,43 @@ class Undo(MigrateTest):
         self.same(before)
         self.assertGreater(step, 20)
 
-    def settled(self):
-        """What an --apply has to come to; ciphertexts are never the same."""
-        return {name: facts[:3] + (None if "credstore" in name else facts[3],)
-                for name, facts in self.snapshot().items() if BACKUP not in name}
+    def full(self, step, *arguments):
+        """With a disk that is full from the change number step on; false when it has fewer."""
+        preload = os.path.join(running.BUILD, "tests", "integration", "libfull_disk.so")
+        done = self.migrate(*arguments, check=False, env=self.environment(LD_PRELOAD=preload, FULL_AT_STEP=str(step)))
+        if done.returncode:
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertIn("No space left on device", done.stderr)
+        return done.returncode != 0
+
+    def test_a_disk_that_is_full_from_each_change_on(self):
+        """Then --undo puts everything back, and another --apply comes to what one alone does."""
+        self.host_4()
+        before = self.snapshot(directory_times=False)
+        self.migrate("--apply")
+        done = self.settled()
+        self.migrate("--undo")
+        step = 1
+        while self.full(step, "--apply"):
+            if step % 3 == 0:
+                self.migrate("--apply")
+                self.assertEqual(self.settled(), done, f"step {step}")
+            if os.path.isdir(self.path(BACKUP)):
+                self.migrate("--undo")
+            self.same(before)
+            step += 1
+        self.assertGreater(step, 20)
+        self.assertEqual(self.settled(), done)
+
+        step = 1
+        while self.full(step, "--undo"):
+            if step % 9 == 1:
+                self.migrate("--undo")
+                self.same(before)
+                self.migrate("--apply")
+            step += 2
+        self.same(before)
+        self.assertGreater(step, 5)
 
 
 SYSTEMCTL = """\
@@ -696,6 +792,11 @@ show) cat "/state/$4" 2>/dev/null || cat /state/others ;;
 *) exit "$(cat /outcome)" ;;
 esac
 """
+# Counts its calls, and kills who has called it at one of them.
+KILLING = SYSTEMCTL.replace('case $1 in\n', """\
+[ "$(wc -l </calls)" != CALL ] || kill -9 $PPID
+case $1 in
+""")
 LISTENERS = ("wlagentd.socket", "wlagentd-control.socket", "wlagentd.service", "wlagent-volumed.socket")
 
 
@@ -808,6 +909,45 @@ class Services(MigrateTest):
         # What runs here does not matter to another root.
         self.put("state/wlagentd.socket", "active\n")
         self.migrate("--undo")
+
+    def killed(self, call, *arguments):
+        """wlagent dies while it waits for that call of systemctl, which has done its work."""
+        self.put("usr/local/sbin/systemctl", KILLING.replace("CALL", str(call)), 0o755)
+        done = self.inside("/wlagent-under-test", "migrate", *arguments)
+        self.put("usr/local/sbin/systemctl", SYSTEMCTL, 0o755)
+        self.put("calls", "")
+        self.assertEqual(done.returncode, -9, done.stderr)
+
+    def test_killed_at_each_call(self):
+        before = self.snapshot(directory_times=False)
+        self.run_migrate("--apply")
+        applied = self.applied()
+        self.run_migrate("--undo")
+        for call in (1, 2, 3):
+            for then in ("--undo", "--apply"):
+                with self.subTest(call=call, then=then):
+                    self.answers("active")
+                    self.killed(call, "--apply")
+                    self.answers("inactive" if call > 1 else "active")
+                    if then == "--apply":
+                        self.run_migrate("--apply")
+                        self.assertEqual(self.applied(), applied)
+                    # What was stopped is started, whoever has stopped it.
+                    calls, _ = self.run_migrate("--undo")
+                    self.assertEqual("start wlagent.service" in calls, call > 1 or then == "--apply")
+                    self.answers("active")
+                    self.same(before)
+        for call in (len(LISTENERS) + 1, len(LISTENERS) + 2):
+            self.answers("active")
+            self.run_migrate("--apply")
+            self.killed(call, "--undo")
+            self.answers("inactive")
+            self.assertEqual(self.run_migrate("--undo")[0][-1], "start wlagent.service")
+            self.answers("active")
+            self.same(before)
+
+    def applied(self):
+        return {name: facts for name, facts in self.settled().items() if not name.startswith(("state", "calls"))}
 
     def test_changed_after_an_interrupted_apply(self):
         self.put("usr/local/sbin/systemctl", SYSTEMCTL.replace("show)", "daemon-reload) exit 1 ;;\nshow)"), 0o755)

@@ -265,6 +265,18 @@ class Keys(KeysCase):
         self.assertEqual([name for name in os.listdir(os.path.join(self.etc, "credstore.encrypted"))
                           if not name.startswith(".new-")], ["binding-key-secret"])
 
+    def test_a_disk_that_is_full_from_each_change_on(self):
+        """The old pair stays."""
+        self.says("binding-key")
+        old = read(self.path("binding")), self.secret("binding")
+
+        def check():
+            self.assertEqual((read(self.path("binding")), self.secret("binding")), old)
+
+        self.assertGreater(self.full_from_each_step_on(check, "binding-key", "--force"), 5)
+        self.assertNotEqual(read(self.path("binding")), old[0])
+        self.pair_works("binding")
+
     def refused(self, kind, pattern, **answers):
         """And what was there is there."""
         before = [read(path) for path in (self.path(kind), self.credential(kind)) if os.path.exists(path)]

@@ -195,6 +195,18 @@ class Service(ServiceCase):
         self.assertIn("done", self.says(TASK, WLS_API_URL=first))
         self.assertIn("unchanged", self.says(TASK))
 
+    def test_a_disk_that_is_full_from_each_change_on(self):
+        first, second = double.urls["wls"], "https://wls.example:5000/wls/v1"
+        self.says(TASK)
+
+        def check():
+            self.assertIn(self.options()["WLS.ServerURL"], (first, second))
+            self.assertIn(self.decrypted(), (double.users["wla"], "swordfish"))
+
+        new = {"WLS_API_URL": second, "WLA_SERVICE_PASSWORD": "swordfish"}
+        self.assertGreater(self.full_from_each_step_on(check, TASK, "--force", **new), 5)
+        self.assertEqual((self.options()["WLS.ServerURL"], self.decrypted()), (second, "swordfish"))
+
     def test_killed_while_the_kind_of_the_credential_changes(self):
         def check():
             plain = os.path.exists(os.path.join(self.units, "credential-aas-password.conf"))
@@ -356,7 +368,7 @@ class Answers(ServiceCase):
                                  env=self.environment(PATH=f"{pause}:{os.environ['PATH']}"), stdout=subprocess.PIPE,
                                  stderr=subprocess.PIPE)
         running.poll(lambda: os.path.exists(os.path.join(self.directory, "began")), "systemd-creds")
-        self.fails("^wlagent: another 'wlagent setup' is at work\nhint: wait for its end", TASK)
+        self.fails("^wlagent: another 'wlagent setup' or 'wlagent migrate' is at work\nhint: wait for its end", TASK)
         with open(os.path.join(self.directory, "wait"), "w", encoding="utf-8"):
             pass
         first.communicate(timeout=60)
