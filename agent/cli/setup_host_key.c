@@ -9,8 +9,8 @@
 #include "tpm/tpm.h"
 
 static const char *const register_tasks[] = {
-        [HOST_KEY_BINDING] = "register-binding-key",
-        [HOST_KEY_SIGNING] = "register-signing-key",
+        [HOST_KEY_BINDING] = "wlagent setup register-binding-key",
+        [HOST_KEY_SIGNING] = "wlagent setup register-signing-key",
 };
 
 static void close_tpm(struct tpm **tpm) {

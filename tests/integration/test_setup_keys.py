@@ -110,7 +110,7 @@ class Keys(KeysCase):
             said = self.setup_task(kind + "-key")
             self.assertEqual(said.stdout.decode(),
                              f"{kind}-key: done: {self.path(kind)} has a new {kind} key; register it with "
-                             f"'register-{kind}-key'\nTo take effect: systemctl try-restart wlagentd\n")
+                             f"'wlagent setup register-{kind}-key'\nTo take effect: systemctl try-restart wlagentd\n")
             self.assertIn(f"wlagent: the credential {kind}-key-secret is {self.credential(kind)}, encrypted\n",
                           said.stderr.decode())
             key = self.key(kind)
