@@ -44,7 +44,7 @@ int binding_key_pem(const struct binding_key *key, struct buf *pem, struct wla_e
 }
 
 /* A Name is the algorithm followed by the digest of the public area: Part 1, section 16. */
-static int compute_name(const TPM2B_PUBLIC *public, TPM2B_NAME *ret, struct wla_error *err) {
+int tpm_name_compute(const TPM2B_PUBLIC *public, TPM2B_NAME *ret, struct wla_error *err) {
         uint8_t area[sizeof(*public)];
         size_t area_size = 0;
         unsigned digest_size = 0;
@@ -52,7 +52,7 @@ static int compute_name(const TPM2B_PUBLIC *public, TPM2B_NAME *ret, struct wla_
         if (Tss2_MU_TPMT_PUBLIC_Marshal(&public->publicArea, area, sizeof(area), &area_size) !=
                     TSS2_RC_SUCCESS ||
             EVP_Digest(area, area_size, ret->name + 2, &digest_size, EVP_sha256(), NULL) != 1)
-                return wla_fail(err, WLA_E_SYSTEM, "cannot compute the name of the binding key");
+                return wla_fail(err, WLA_E_SYSTEM, "cannot compute the name of a key");
 
         ret->name[0] = TPM2_ALG_SHA256 >> 8;
         ret->name[1] = TPM2_ALG_SHA256 & 0xff;
@@ -64,7 +64,7 @@ int binding_key_identify(struct binding_key *key, struct wla_error *err) {
         if (!is_binding_key(&key->public))
                 return wla_fail(err, WLA_E_INPUT, "this is no binding key");
 
-        if (compute_name(&key->public, &key->name, err) < 0)
+        if (tpm_name_compute(&key->public, &key->name, err) < 0)
                 return -1;
         return rsa_modulus_fingerprint(key->public.publicArea.unique.rsa.buffer, key->fingerprint,
                                        err);

@@ -80,5 +80,9 @@ int binding_key_pem(const struct binding_key *key, struct buf *pem,
 
 bool tpm_name_equal(const TPM2B_NAME *a, const TPM2B_NAME *b);
 
+/* Of a key with SHA-256 as its name algorithm. */
+int tpm_name_compute(const TPM2B_PUBLIC *public, TPM2B_NAME *ret,
+                     struct wla_error *err) _must_check_;
+
 /* "0, 7 and 11" for the bits of pcrs. */
 void pcr_list_format(uint32_t pcrs, char *to, size_t size);

@@ -33,9 +33,7 @@ int tpm_new(const char *tcti, const char *state_directory, struct tpm **ret,
                 .answer_limit_msec = ANSWER_LIMIT_MSEC,
                 .storage = ESYS_TR_NONE,
                 .binding = ESYS_TR_NONE,
-                .session = ESYS_TR_NONE,
                 .host_storage = ESYS_TR_NONE,
-                .host_session = ESYS_TR_NONE,
                 .host_key = ESYS_TR_NONE,
         };
         if (!tpm->tcti || !tpm->state_directory) {
@@ -108,14 +106,16 @@ void tpm_flush(struct tpm *tpm, ESYS_TR *handle) {
 
 void tpm_disconnect(struct tpm *tpm, bool polite) {
         if (tpm->esys && polite) {
-                tpm_flush(tpm, &tpm->session);
+                session_end(tpm, &tpm->session);
                 if (tpm->binding_is_transient)
                         tpm_flush(tpm, &tpm->binding);
-                tpm_flush(tpm, &tpm->host_session);
+                session_end(tpm, &tpm->host_session);
                 tpm_flush(tpm, &tpm->host_key);
         }
-        tpm->storage = tpm->binding = tpm->session = ESYS_TR_NONE;
-        tpm->host_storage = tpm->host_session = tpm->host_key = ESYS_TR_NONE;
+        session_forget(&tpm->session);
+        session_forget(&tpm->host_session);
+        tpm->storage = tpm->binding = ESYS_TR_NONE;
+        tpm->host_storage = tpm->host_key = ESYS_TR_NONE;
 
         Esys_Finalize(&tpm->esys);
         if (!tpm->tcti_context)

@@ -17,6 +17,7 @@
 #include "tpm/binding_key.h"
 #include "tpm/host_key.h"
 #include "tpm/rc.h"
+#include "tpm/session.h"
 #include "tpm/tpm.h"
 
 /* A key of Intel SecL: where it is, and what was read there last. */
@@ -38,15 +39,14 @@ struct tpm {
 
         TSS2_TCTI_CONTEXT *tcti_context;
         ESYS_CONTEXT *esys; /* NULL: not connected */
-        ESYS_TR storage;    /* these three: ESYS_TR_NONE until needed */
+        ESYS_TR storage;    /* these two: ESYS_TR_NONE until needed */
         ESYS_TR binding;
-        ESYS_TR session;
-        TPM2_SE session_type;
         bool binding_is_transient;
+        struct session session;
 
         struct host_key_slot host_keys[_HOST_KEY_USAGE_MAX];
-        ESYS_TR host_storage; /* these three: ESYS_TR_NONE until needed */
-        ESYS_TR host_session;
+        struct session host_session;
+        ESYS_TR host_storage; /* these two: ESYS_TR_NONE until needed */
         ESYS_TR host_key; /* one at a time: a TPM without a resource manager has room for three */
         enum host_key_usage host_key_usage;
         TPM2B_NAME host_storage_name;

@@ -19,6 +19,7 @@ struct creation {
         struct wla_secret *aik_secret;
 
         ESYS_TR aik;
+        ESYS_TR session;
         ESYS_TR aik_session;
         ESYS_TR loaded;
         uint8_t aik_modulus[RSA_WRAPPED_SIZE];
@@ -54,7 +55,7 @@ static int create(struct tpm *tpm, struct creation *creation, struct wla_error *
         if (host_storage_may_ask(tpm, err) < 0)
                 return -1;
         auth_value_copy(creation->secret, &sensitive.sensitive.userAuth);
-        TSS2_RC rc = Esys_Create(tpm->esys, tpm->host_storage, tpm->host_session, ESYS_TR_NONE,
+        TSS2_RC rc = Esys_Create(tpm->esys, tpm->host_storage, creation->session, ESYS_TR_NONE,
                                  ESYS_TR_NONE, &sensitive, &template, &no_data, &no_pcrs, &private,
                                  &public, NULL, NULL, NULL);
         OPENSSL_cleanse(&sensitive, sizeof(sensitive));
@@ -105,7 +106,7 @@ static int certify(struct tpm *tpm, struct creation *creation, struct wla_error 
         if (auth_value_set(tpm, creation->loaded, creation->secret, err) < 0 ||
             auth_value_set(tpm, creation->aik, creation->aik_secret, err) < 0)
                 return -1;
-        TSS2_RC rc = Esys_Certify(tpm->esys, creation->loaded, creation->aik, tpm->host_session,
+        TSS2_RC rc = Esys_Certify(tpm->esys, creation->loaded, creation->aik, creation->session,
                                   creation->aik_session, ESYS_TR_NONE, &qualifying,
                                   &host_signing_scheme, &attestation, &signature);
         auth_value_clear(tpm, creation->loaded);
@@ -115,22 +116,28 @@ static int certify(struct tpm *tpm, struct creation *creation, struct wla_error 
         return store_certification(attestation, signature, &creation->key, err);
 }
 
-static int open_aik_session(struct tpm *tpm, struct creation *creation, struct wla_error *err) {
+static int open_session(struct tpm *tpm, TPMA_SESSION attributes, ESYS_TR *ret,
+                        struct wla_error *err) {
         TSS2_RC rc = Esys_StartAuthSession(tpm->esys, tpm->host_storage, ESYS_TR_NONE, ESYS_TR_NONE,
                                            ESYS_TR_NONE, ESYS_TR_NONE, NULL, TPM2_SE_HMAC,
-                                           &session_cipher, TPM2_ALG_SHA256,
-                                           &creation->aik_session);
-        return tpm_check(tpm, rc, "opening a session with the TPM", err);
+                                           &session_cipher, TPM2_ALG_SHA256, ret);
+        if (tpm_check(tpm, rc, "opening a session with the TPM", err) < 0)
+                return -1;
+        return tpm_check(tpm,
+                         Esys_TRSess_SetAttributes(tpm->esys, *ret,
+                                                   TPMA_SESSION_CONTINUESESSION | attributes, 0xff),
+                         "switching on the encryption of TPM parameters", err);
 }
 
 static int make_and_certify(struct tpm *tpm, struct creation *creation, struct wla_error *err) {
         if (host_storage_open(tpm, err) < 0 ||
             host_aik_open(tpm, creation->aik_handle, &creation->aik, creation->aik_modulus, err) <
                     0 ||
-            host_session_open(tpm, TPMA_SESSION_DECRYPT | TPMA_SESSION_ENCRYPT, err) < 0 ||
+            open_session(tpm, TPMA_SESSION_DECRYPT | TPMA_SESSION_ENCRYPT, &creation->session,
+                         err) < 0 ||
             create(tpm, creation, err) < 0 ||
             host_key_load(tpm, &creation->key, &creation->loaded, err) < 0 ||
-            open_aik_session(tpm, creation, err) < 0)
+            open_session(tpm, 0, &creation->aik_session, err) < 0)
                 return -1;
         return certify(tpm, creation, err);
 }
@@ -138,8 +145,9 @@ static int make_and_certify(struct tpm *tpm, struct creation *creation, struct w
 static int create_step(struct tpm *tpm, void *arg, struct wla_error *err) {
         struct creation *creation = arg;
 
-        creation->aik = creation->aik_session = creation->loaded = ESYS_TR_NONE;
+        creation->aik = creation->session = creation->aik_session = creation->loaded = ESYS_TR_NONE;
         int r = make_and_certify(tpm, creation, err);
+        tpm_flush(tpm, &creation->session);
         tpm_flush(tpm, &creation->aik_session);
         tpm_flush(tpm, &creation->loaded);
         if (r < 0)

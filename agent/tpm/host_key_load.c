@@ -82,19 +82,18 @@ int host_aik_open(struct tpm *tpm, uint32_t handle, ESYS_TR *ret, uint8_t ret_mo
         return 0;
 }
 
-int host_session_open(struct tpm *tpm, TPMA_SESSION attributes, struct wla_error *err) {
-        if (tpm->host_session == ESYS_TR_NONE) {
-                TSS2_RC rc = Esys_StartAuthSession(tpm->esys, tpm->host_storage, ESYS_TR_NONE,
-                                                   ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, NULL,
-                                                   TPM2_SE_HMAC, &session_cipher, TPM2_ALG_SHA256,
-                                                   &tpm->host_session);
-                if (tpm_check(tpm, rc, "opening a session with the TPM", err) < 0)
-                        return -1;
-        }
-        return tpm_check(tpm,
-                         Esys_TRSess_SetAttributes(tpm->esys, tpm->host_session,
-                                                   TPMA_SESSION_CONTINUESESSION | attributes, 0xff),
-                         "switching on the encryption of TPM parameters", err);
+static int host_session_open(struct tpm *tpm, struct wla_error *err) {
+        if (tpm->host_session.handle != 0)
+                return 0;
+        return session_start(tpm, &tpm->host_session, tpm->host_storage, &tpm->host_storage_name,
+                             TPM2_SE_HMAC, err);
+}
+
+TPM2B_NAME host_key_name(const struct host_key *key) {
+        TPM2B_NAME name = {.size = NAME_SIZE};
+
+        memcpy(name.name, key->name + 2, NAME_SIZE);
+        return name;
 }
 
 /* A qualified name is the digest of the parent's qualified name and the object's name; that of a hierarchy is
@@ -193,12 +192,11 @@ int host_key_load(struct tpm *tpm, const struct host_key *key, ESYS_TR *ret,
                           key, err);
 }
 
-int host_key_open(struct tpm *tpm, enum host_key_usage usage, TPMA_SESSION attributes,
-                  struct wla_error *err) {
+int host_key_open(struct tpm *tpm, enum host_key_usage usage, struct wla_error *err) {
         const struct host_key *key = &tpm->host_keys[usage].key;
 
         if (host_storage_open(tpm, err) < 0 || host_key_check_parent(tpm, key, err) < 0 ||
-            host_session_open(tpm, attributes, err) < 0)
+            host_session_open(tpm, err) < 0)
                 return -1;
         if (tpm->host_key != ESYS_TR_NONE && tpm->host_key_usage == usage)
                 return 0;

@@ -14,9 +14,8 @@ int host_storage_open(struct tpm *tpm, struct wla_error *err) _must_check_;
 int host_aik_open(struct tpm *tpm, uint32_t handle, ESYS_TR *ret, uint8_t ret_modulus[256],
                   struct wla_error *err) _must_check_;
 
-/* attributes: TPMA_SESSION_DECRYPT and _ENCRYPT for the command that follows, whose first parameter or answer
- * is then encrypted. */
-int host_session_open(struct tpm *tpm, TPMA_SESSION attributes, struct wla_error *err) _must_check_;
+/* For a command that uses it. */
+TPM2B_NAME host_key_name(const struct host_key *key);
 
 /* Whether the attestation names the storage key of this TPM as parent: a key of another TPM, or of this one
  * before it was cleared, is told from a damaged one. */
@@ -28,8 +27,7 @@ int host_key_load(struct tpm *tpm, const struct host_key *key, ESYS_TR *ret,
                   struct wla_error *err) _must_check_;
 
 /* Loads the key of the slot of this usage, storage key and session included. */
-int host_key_open(struct tpm *tpm, enum host_key_usage usage, TPMA_SESSION attributes,
-                  struct wla_error *err) _must_check_;
+int host_key_open(struct tpm *tpm, enum host_key_usage usage, struct wla_error *err) _must_check_;
 
 /* Before a command that the empty password of the storage key authorises: fails when a storage key of this name
  * has refused it, as the TPM would count another wrong authorisation.  A key that the same seed and template

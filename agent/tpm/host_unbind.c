@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/metrics.h"
-#include "tpm/auth_value.h"
 #include "tpm/host_key_load.h"
 #include "tpm/host_key_slot.h"
 #include "tpm/rsa_decrypt.h"
@@ -15,23 +14,19 @@ struct opening {
         struct wla_secret *secret;
 };
 
-static int open_key(struct tpm *tpm, struct wla_error *err) {
-        return host_key_open(tpm, HOST_KEY_BINDING, TPMA_SESSION_DECRYPT | TPMA_SESSION_ENCRYPT,
-                             err);
-}
-
 static int open_step(struct tpm *tpm, void *arg, struct wla_error *err) {
         const struct host_key_slot *slot = &tpm->host_keys[HOST_KEY_BINDING];
         struct opening *opening = arg;
 
-        if (host_key_slot_may_ask(tpm, HOST_KEY_BINDING, err) < 0 || open_key(tpm, err) < 0 ||
-            auth_value_set(tpm, tpm->host_key, slot->secret, err) < 0)
+        if (host_key_slot_may_ask(tpm, HOST_KEY_BINDING, err) < 0 ||
+            host_key_open(tpm, HOST_KEY_BINDING, err) < 0)
                 return -1;
 
+        const TPM2B_NAME name = host_key_name(&slot->key);
+        const struct session_command use = {.key_name = &name, .auth = slot->secret};
         tpm->rc = TSS2_RC_SUCCESS;
-        int r = rsa_decrypt(tpm, tpm->host_key, tpm->host_session, opening->wrapped,
+        int r = rsa_decrypt(tpm, tpm->host_key, &tpm->host_session, &use, opening->wrapped,
                             &opening->secret, err);
-        auth_value_clear(tpm, tpm->host_key);
         return r < 0 ? host_key_slot_failed(tpm, HOST_KEY_BINDING, err) : 0;
 }
 
@@ -46,7 +41,6 @@ int tpm_host_unbind(struct tpm *tpm, struct wla_bytes wrapped, const struct dead
                 return -1;
 
         int r = tpm_run(tpm, deadline, open_step, &opening, err);
-        rsa_decrypt_wipe_stack();
         if (r < 0) {
                 if (err->code == WLA_E_INPUT)
                         err->hint = hint_register;
@@ -58,7 +52,7 @@ int tpm_host_unbind(struct tpm *tpm, struct wla_bytes wrapped, const struct dead
 }
 
 static int prepare_step(struct tpm *tpm, void *arg, struct wla_error *err) {
-        return host_key_open(tpm, *(const enum host_key_usage *)arg, 0, err);
+        return host_key_open(tpm, *(const enum host_key_usage *)arg, err);
 }
 
 int tpm_host_key_prepare(struct tpm *tpm, enum host_key_usage usage, struct wla_error *err) {

@@ -136,25 +136,10 @@ int storage_key_make(struct tpm *tpm, struct wla_error *err) {
         return check_owner(tpm, rc, doing, err);
 }
 
-int session_open(struct tpm *tpm, TPM2_SE type, struct wla_error *err) {
-        if (tpm->session != ESYS_TR_NONE && tpm->session_type == type)
+int binding_session_open(struct tpm *tpm, TPM2_SE type, struct wla_error *err) {
+        if (tpm->session.handle != 0 && tpm->session.type == type)
                 return 0;
-        tpm_flush(tpm, &tpm->session);
-
-        TSS2_RC rc = Esys_StartAuthSession(tpm->esys, tpm->storage, ESYS_TR_NONE, ESYS_TR_NONE,
-                                           ESYS_TR_NONE, ESYS_TR_NONE, NULL, type, &session_cipher,
-                                           TPM2_ALG_SHA256, &tpm->session);
-        if (tpm_check(tpm, rc, "opening a session with the TPM", err) < 0)
-                return -1;
-
-        tpm->session_type = type;
-        rc = Esys_TRSess_SetAttributes(tpm->esys, tpm->session,
-                                       TPMA_SESSION_CONTINUESESSION | TPMA_SESSION_ENCRYPT, 0xff);
-        if (tpm_check(tpm, rc, "switching on the encryption of TPM answers", err) == 0)
-                return 0;
-
-        tpm_flush(tpm, &tpm->session);
-        return -1;
+        return session_start(tpm, &tpm->session, tpm->storage, &tpm->key.storage_name, type, err);
 }
 
 static int load_blobs(struct tpm *tpm, struct wla_error *err) {

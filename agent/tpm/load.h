@@ -16,9 +16,8 @@ int storage_key_open(struct tpm *tpm, struct wla_error *err) _must_check_;
 /* Makes the storage key and persists it; needs the owner hierarchy without a password. */
 int storage_key_make(struct tpm *tpm, struct wla_error *err) _must_check_;
 
-/* type: TPM2_SE_HMAC or TPM2_SE_POLICY.  Salted to the storage key; the TPM encrypts the first parameter
- * of its answers.  Replaces a session of the other type. */
-int session_open(struct tpm *tpm, TPM2_SE type, struct wla_error *err) _must_check_;
+/* tpm->session, of this type: TPM2_SE_HMAC or TPM2_SE_POLICY.  Replaces one of the other type. */
+int binding_session_open(struct tpm *tpm, TPM2_SE type, struct wla_error *err) _must_check_;
 
 /* Loads the blobs of tpm->key or finds its handle, and compares the Name. */
 int binding_key_open(struct tpm *tpm, struct wla_error *err) _must_check_;

@@ -109,26 +109,22 @@ static int fail_changed(struct tpm *tpm, struct wla_error *err) {
 }
 
 int pcr_policy_satisfy(struct tpm *tpm, struct wla_error *err) {
-        static const char doing[] = "satisfying the PCR policy";
         const TPML_PCR_SELECTION selection = pcr_selection(tpm->key.pcrs);
-        _cleanup_esys_ TPM2B_DIGEST *digest = NULL;
+        static const TPM2B_DIGEST no_digest;
+        const TPMI_SH_POLICY session = tpm->session.handle;
+        TSS2_SYS_CONTEXT *sys = session_sys(tpm);
+        TPM2B_DIGEST digest = {0};
 
-        if (tpm_check(tpm,
-                      Esys_PolicyRestart(tpm->esys, tpm->session, ESYS_TR_NONE, ESYS_TR_NONE,
-                                         ESYS_TR_NONE),
-                      doing, err) < 0 ||
-            tpm_check(tpm,
-                      Esys_PolicyPCR(tpm->esys, tpm->session, ESYS_TR_NONE, ESYS_TR_NONE,
-                                     ESYS_TR_NONE, NULL, &selection),
-                      doing, err) < 0 ||
-            tpm_check(tpm,
-                      Esys_PolicyGetDigest(tpm->esys, tpm->session, ESYS_TR_NONE, ESYS_TR_NONE,
-                                           ESYS_TR_NONE, &digest),
-                      doing, err) < 0)
+        TSS2_RC rc = Tss2_Sys_PolicyRestart(sys, session, NULL, NULL);
+        if (rc == TSS2_RC_SUCCESS)
+                rc = Tss2_Sys_PolicyPCR(sys, session, NULL, &no_digest, &selection, NULL);
+        if (rc == TSS2_RC_SUCCESS)
+                rc = Tss2_Sys_PolicyGetDigest(sys, session, NULL, &digest, NULL);
+        if (tpm_check(tpm, rc, "satisfying the PCR policy", err) < 0)
                 return -1;
 
-        if (digest->size == tpm->key.pcr_policy.size &&
-            memcmp(digest->buffer, tpm->key.pcr_policy.buffer, digest->size) == 0)
+        if (digest.size == tpm->key.pcr_policy.size &&
+            memcmp(digest.buffer, tpm->key.pcr_policy.buffer, digest.size) == 0)
                 return 0;
         return fail_changed(tpm, err);
 }

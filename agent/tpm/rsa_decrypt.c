@@ -1,39 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tpm/rsa_decrypt.h"
 
-#include <openssl/crypto.h>
 #include <string.h>
 #include <tss2/tss2_sys.h>
 
 #include "base/metrics.h"
 #include "tpm/templates.h"
-
-/* tpm2-tss decrypts the answer on its stack and in the command buffer of its context, and leaves it
- * there.  A longer command, prepared and never sent, overwrites the buffer. */
-static void wipe_command_buffer(struct tpm *tpm) {
-        static const TPM2B_MAX_BUFFER zeros = {.size = 512};
-        TSS2_SYS_CONTEXT *sys = NULL;
-
-        if (Esys_GetSysContext(tpm->esys, &sys) == TSS2_RC_SUCCESS && sys)
-                (void)Tss2_Sys_Hash_Prepare(sys, &zeros, TPM2_ALG_SHA256, TPM2_RH_NULL);
-}
-
-__attribute__((noinline)) void rsa_decrypt_wipe_stack(void) {
-        uint8_t below[28672]; /* ESYS and OpenSSL use that much */
-
-        explicit_bzero(below, sizeof(below));
-}
-
-static int take_answer(const TPM2B_PUBLIC_KEY_RSA *message, struct wla_secret **ret,
-                       struct wla_error *err) {
-        if (message->size == 0 || message->size > RSA_WRAP_PLAIN_MAX)
-                return wla_fail(err, WLA_E_INPUT, "the wrapped key is empty");
-        if (wla_secret_new(message->size, ret, err) < 0)
-                return -1;
-
-        memcpy(wla_secret_fill(*ret), message->buffer, message->size);
-        return 0;
-}
 
 /* libtpms says "failure" when OAEP does not fit, and a TPM that has really failed says it too: only
  * another command tells them apart. */
@@ -48,30 +20,46 @@ static TSS2_RC judge_failure(struct tpm *tpm, ESYS_TR key, TSS2_RC rc) {
         return probe == TSS2_RC_SUCCESS ? TPM2_RC_VALUE | TPM2_RC_P : probe;
 }
 
-static int decrypt(struct tpm *tpm, ESYS_TR key, ESYS_TR session, struct wla_bytes wrapped,
-                   struct wla_secret **ret, struct wla_error *err) {
+static TSS2_RC ask(struct tpm *tpm, ESYS_TR key, struct session *session,
+                   const struct session_command *use, struct wla_bytes wrapped,
+                   struct wla_secret *message) {
         TPM2B_PUBLIC_KEY_RSA ciphertext = {.size = RSA_WRAPPED_SIZE};
-        TPM2B_PUBLIC_KEY_RSA *message = NULL;
+        TPM2_HANDLE handle = 0;
 
         memcpy(ciphertext.buffer, wrapped.data, RSA_WRAPPED_SIZE);
-        TSS2_RC rc = Esys_RSA_Decrypt(tpm->esys, key, session, ESYS_TR_NONE, ESYS_TR_NONE,
-                                      &ciphertext, &unbind_scheme, &unbind_label, &message);
-        wipe_command_buffer(tpm);
-        if (rc != TSS2_RC_SUCCESS)
-                return tpm_check(tpm, judge_failure(tpm, key, rc), "opening the wrapped key", err);
-
-        int r = take_answer(message, ret, err);
-        OPENSSL_cleanse(message, sizeof(*message));
-        Esys_Free(message);
-        return r;
+        TSS2_RC rc = Esys_TR_GetTpmHandle(tpm->esys, key, &handle);
+        if (rc == TSS2_RC_SUCCESS)
+                rc = Tss2_Sys_RSA_Decrypt_Prepare(session_sys(tpm), handle, &ciphertext,
+                                                  &unbind_scheme, &unbind_label);
+        if (rc == TSS2_RC_SUCCESS)
+                rc = session_execute(tpm, session, use, message);
+        return rc;
 }
 
-int rsa_decrypt(struct tpm *tpm, ESYS_TR key, ESYS_TR session, struct wla_bytes wrapped,
+static int decrypt(struct tpm *tpm, ESYS_TR key, struct session *session,
+                   const struct session_command *use, struct wla_bytes wrapped,
+                   struct wla_secret **ret, struct wla_error *err) {
+        _cleanup_secret_ struct wla_secret *message = NULL;
+
+        /* Before the TPM is asked, as there may be no more locked memory. */
+        if (wla_secret_new(RSA_WRAP_PLAIN_MAX, &message, err) < 0)
+                return -1;
+
+        TSS2_RC rc = ask(tpm, key, session, use, wrapped, message);
+        if (rc != TSS2_RC_SUCCESS)
+                return tpm_check(tpm, judge_failure(tpm, key, rc), "opening the wrapped key", err);
+        if (wla_secret_view(message).size == 0)
+                return wla_fail(err, WLA_E_INPUT, "the wrapped key is empty");
+        return wla_secret_copy(message, ret, err);
+}
+
+int rsa_decrypt(struct tpm *tpm, ESYS_TR key, struct session *session,
+                const struct session_command *use, struct wla_bytes wrapped,
                 struct wla_secret **ret, struct wla_error *err) {
         uint64_t start_usec = clock_now_usec();
 
         atomic_fetch_add(&tpm->unbinds, 1);
-        int r = decrypt(tpm, key, session, wrapped, ret, err);
+        int r = decrypt(tpm, key, session, use, wrapped, ret, err);
         metrics_observe_usec(METRIC_TPM_OPERATION_SECONDS, clock_now_usec() - start_usec);
         metrics_count(METRIC_TPM_OPERATIONS, METRIC_TPM_UNBIND, r < 0 ? err->code : WLA_OK);
         return r;

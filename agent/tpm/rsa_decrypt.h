@@ -5,10 +5,8 @@
 
 #include "tpm/context.h"
 
-/* key is loaded, session authorises it and has the TPM encrypt its answer.  Runs inside a step of tpm_run();
- * counted and timed. */
-int rsa_decrypt(struct tpm *tpm, ESYS_TR key, ESYS_TR session, struct wla_bytes wrapped,
+/* key is loaded, and session is the one in which use tells how to use it; the TPM encrypts its answer.  Runs inside
+ * a step of tpm_run(); counted and timed. */
+int rsa_decrypt(struct tpm *tpm, ESYS_TR key, struct session *session,
+                const struct session_command *use, struct wla_bytes wrapped,
                 struct wla_secret **ret, struct wla_error *err) _must_check_;
-
-/* What tpm2-tss has left on the stack: to be called behind the tpm_run() in which rsa_decrypt() ran. */
-void rsa_decrypt_wipe_stack(void);

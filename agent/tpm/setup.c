@@ -71,6 +71,19 @@ static int pin_storage(struct tpm *tpm, struct binding_key *key, struct wla_erro
         return 0;
 }
 
+static int open_session(struct tpm *tpm, ESYS_TR *ret, struct wla_error *err) {
+        TSS2_RC rc = Esys_StartAuthSession(tpm->esys, tpm->storage, ESYS_TR_NONE, ESYS_TR_NONE,
+                                           ESYS_TR_NONE, ESYS_TR_NONE, NULL, TPM2_SE_HMAC,
+                                           &session_cipher, TPM2_ALG_SHA256, ret);
+        if (tpm_check(tpm, rc, "opening a session with the TPM", err) < 0)
+                return -1;
+        return tpm_check(
+                tpm,
+                Esys_TRSess_SetAttributes(
+                        tpm->esys, *ret, TPMA_SESSION_CONTINUESESSION | TPMA_SESSION_ENCRYPT, 0xff),
+                "switching on the encryption of TPM answers", err);
+}
+
 /* The salted session proves that the public part comes from the TPM that holds the storage key. */
 static int create_key(struct tpm *tpm, struct binding_key *key, struct wla_error *err) {
         static const TPM2B_SENSITIVE_CREATE no_password;
@@ -79,10 +92,16 @@ static int create_key(struct tpm *tpm, struct binding_key *key, struct wla_error
         const TPM2B_PUBLIC template = binding_key_template(&key->pcr_policy);
         _cleanup_esys_ TPM2B_PRIVATE *private = NULL;
         _cleanup_esys_ TPM2B_PUBLIC *public = NULL;
+        ESYS_TR session = ESYS_TR_NONE;
 
-        TSS2_RC rc = Esys_Create(tpm->esys, tpm->storage, tpm->session, ESYS_TR_NONE, ESYS_TR_NONE,
+        if (open_session(tpm, &session, err) < 0) {
+                tpm_flush(tpm, &session);
+                return -1;
+        }
+        TSS2_RC rc = Esys_Create(tpm->esys, tpm->storage, session, ESYS_TR_NONE, ESYS_TR_NONE,
                                  &no_password, &template, &no_data, &no_pcrs, &private, &public,
                                  NULL, NULL, NULL);
+        tpm_flush(tpm, &session);
         if (storage_key_check(tpm, rc, "making the binding key", err) < 0)
                 return -1;
 
@@ -102,7 +121,7 @@ static int make_key_step(struct tpm *tpm, void *arg, struct wla_error *err) {
                           pcr_policy_compute(pcrs, key.pcr_values, &key.pcr_policy, err) < 0))
                 return -1;
 
-        if (session_open(tpm, TPM2_SE_HMAC, err) < 0 || create_key(tpm, &key, err) < 0)
+        if (create_key(tpm, &key, err) < 0)
                 return -1;
 
         tpm->key = key;

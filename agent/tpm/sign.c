@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
-#include "tpm/auth_value.h"
 #include "tpm/host_key_load.h"
 #include "tpm/host_key_slot.h"
 #include "tpm/templates.h"
@@ -18,35 +17,52 @@ static const TPMT_TK_HASHCHECK no_ticket = {
         .hierarchy = TPM2_RH_NULL,
 };
 
-static int sign(struct tpm *tpm, const struct signing *signing, struct wla_error *err) {
-        _cleanup_esys_ TPMT_SIGNATURE *signature = NULL;
+static TSS2_RC ask(struct tpm *tpm, const struct session_command *use, const TPM2B_DIGEST *digest,
+                   TPMT_SIGNATURE *ret) {
+        TSS2_SYS_CONTEXT *sys = session_sys(tpm);
+        TPM2_HANDLE handle = 0;
 
-        TSS2_RC rc = Esys_Sign(tpm->esys, tpm->host_key, tpm->host_session, ESYS_TR_NONE,
-                               ESYS_TR_NONE, &signing->digest, &host_signing_scheme, &no_ticket,
-                               &signature);
-        if (tpm_check(tpm, rc, "signing", err) < 0)
-                return -1;
-        if (signature->sigAlg != TPM2_ALG_RSASSA ||
-            signature->signature.rsassa.hash != TPM2_ALG_SHA256 ||
-            signature->signature.rsassa.sig.size != TPM_SIGNATURE_SIZE)
-                return wla_fail(err, WLA_E_TPM, "the TPM made a signature of another kind");
-
-        memcpy(signing->to, signature->signature.rsassa.sig.buffer, TPM_SIGNATURE_SIZE);
-        return 0;
+        TSS2_RC rc = Esys_TR_GetTpmHandle(tpm->esys, tpm->host_key, &handle);
+        if (rc == TSS2_RC_SUCCESS)
+                rc = Tss2_Sys_Sign_Prepare(sys, handle, digest, &host_signing_scheme, &no_ticket);
+        if (rc == TSS2_RC_SUCCESS)
+                rc = session_execute(tpm, &tpm->host_session, use, NULL);
+        if (rc == TSS2_RC_SUCCESS)
+                rc = Tss2_Sys_Sign_Complete(sys, ret);
+        return rc;
 }
 
 /* The answer is no secret, and does not begin with what a session could encrypt. */
+static int sign(struct tpm *tpm, const struct host_key_slot *slot, const struct signing *signing,
+                struct wla_error *err) {
+        const TPM2B_NAME name = host_key_name(&slot->key);
+        const struct session_command use = {
+                .key_name = &name,
+                .auth = slot->secret,
+                .encrypt = true,
+        };
+        TPMT_SIGNATURE signature = {0};
+
+        if (tpm_check(tpm, ask(tpm, &use, &signing->digest, &signature), "signing", err) < 0)
+                return -1;
+        if (signature.sigAlg != TPM2_ALG_RSASSA ||
+            signature.signature.rsassa.hash != TPM2_ALG_SHA256 ||
+            signature.signature.rsassa.sig.size != TPM_SIGNATURE_SIZE)
+                return wla_fail(err, WLA_E_TPM, "the TPM made a signature of another kind");
+
+        memcpy(signing->to, signature.signature.rsassa.sig.buffer, TPM_SIGNATURE_SIZE);
+        return 0;
+}
+
 static int sign_step(struct tpm *tpm, void *arg, struct wla_error *err) {
         const struct host_key_slot *slot = &tpm->host_keys[HOST_KEY_SIGNING];
 
         if (host_key_slot_may_ask(tpm, HOST_KEY_SIGNING, err) < 0 ||
-            host_key_open(tpm, HOST_KEY_SIGNING, TPMA_SESSION_DECRYPT, err) < 0 ||
-            auth_value_set(tpm, tpm->host_key, slot->secret, err) < 0)
+            host_key_open(tpm, HOST_KEY_SIGNING, err) < 0)
                 return -1;
 
         tpm->rc = TSS2_RC_SUCCESS;
-        int r = sign(tpm, arg, err);
-        auth_value_clear(tpm, tpm->host_key);
+        int r = sign(tpm, slot, arg, err);
         return r < 0 ? host_key_slot_failed(tpm, HOST_KEY_SIGNING, err) : 0;
 }
 

@@ -23,7 +23,7 @@ struct opening {
 static int load(struct tpm *tpm, struct wla_error *err) {
         TPM2_SE type = tpm->key.pcrs != 0 ? TPM2_SE_POLICY : TPM2_SE_HMAC;
 
-        if (storage_key_open(tpm, err) < 0 || session_open(tpm, type, err) < 0)
+        if (storage_key_open(tpm, err) < 0 || binding_session_open(tpm, type, err) < 0)
                 return -1;
         return binding_key_open(tpm, err);
 }
@@ -40,21 +40,20 @@ static int ready_step(struct tpm *tpm, void *arg, struct wla_error *err) {
 }
 
 static int open_step(struct tpm *tpm, void *arg, struct wla_error *err) {
+        const struct session_command use = {.key_name = &tpm->key.name};
         struct opening *opening = arg;
 
         if (ready(tpm, err) < 0)
                 return -1;
-        return rsa_decrypt(tpm, tpm->binding, tpm->session, opening->wrapped, &opening->secret,
-                           err);
+        return rsa_decrypt(tpm, tpm->binding, &tpm->session, &use, opening->wrapped,
+                           &opening->secret, err);
 }
 
 int unbind_key(struct tpm *tpm, struct wla_bytes wrapped, const struct deadline *deadline,
                struct wla_secret **ret, struct wla_error *err) {
         struct opening opening = {.wrapped = wrapped};
 
-        int r = tpm_run(tpm, deadline, open_step, &opening, err);
-        rsa_decrypt_wipe_stack();
-        if (r < 0)
+        if (tpm_run(tpm, deadline, open_step, &opening, err) < 0)
                 return -1;
 
         *ret = opening.secret;

@@ -2,8 +2,7 @@
 """Many keys of a key broker at once, as after a reboot: so many requests for as many keys in one burst through the
 keyprovider's socket, with a TPM that is as slow as chips are (a proxy before swtpm) and a broker that takes a while for
 each key. Next to that, what the TPM itself was busy with in the same run, than which nobody can be faster, and the same
-burst for as many keys of the local store, which is what TPM and tpm2-tss take without a broker: tpm2-tss 3.2 computes
-for some milliseconds before and after each command.
+burst for as many keys of the local store, which is what TPM and agent take without a broker.
 
 Then the same with the broker away for a while in the middle. The broker is the test double, in Python, and a process on
 the same cores: next to a fast TPM, on a busy machine, it is what is measured."""

@@ -136,7 +136,7 @@ START_TEST(each_refusal_has_its_text) {
                 {DECRYPT ":1:rc=0x101", WLA_E_INPUT, "not wrapped for this host, or damaged", 1},
                 {DECRYPT ":1:rc=0x1c4", WLA_E_INPUT, "not wrapped for this host, or damaged", 1},
                 {DECRYPT ":1:rc=0x1d5", WLA_E_INPUT, "not wrapped for this host, or damaged", 1},
-                {"0:4-99:rc=0x101", WLA_E_TPM, "the TPM is in failure mode", 1},
+                {"0:5-99:rc=0x101", WLA_E_TPM, "the TPM is in failure mode", 1},
                 {READ ":1:rc=0x101", WLA_E_TPM, "the TPM is in failure mode", 0},
                 {DECRYPT ":1:rc=0x130", WLA_E_TPM, "asks for a restart of the host", 1},
                 {LOAD ":1:rc=0x2df", WLA_E_TPM, "made by another TPM, or this one was cleared", 0},

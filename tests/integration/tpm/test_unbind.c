@@ -187,8 +187,8 @@ START_TEST(another_tpm_is_told_apart) {
         ck_assert_uint_eq(tpm_unbind_count(other.tpm), 0);
 
         host_expect(&host, &wrapped, KEY);
-        host_end(&other);
         host_end(&host);
+        host_end(&other);
 }
 END_TEST
 

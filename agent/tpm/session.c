@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tpm/session.h"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+#include <string.h>
+
+#include "tpm/auth_value.h"
+#include "tpm/context.h"
+#include "tpm/session_salt.h"
+#include "tpm/templates.h"
+
+#define KEY_SIZE      SESSION_DIGEST_SIZE
+#define KEY_MAX       (KEY_SIZE + AUTH_VALUE_MAX)
+#define PARAMETER_MAX 64u /* of those that are encrypted */
+
+TSS2_SYS_CONTEXT *session_sys(struct tpm *tpm) {
+        TSS2_SYS_CONTEXT *sys = NULL;
+
+        return Esys_GetSysContext(tpm->esys, &sys) == TSS2_RC_SUCCESS ? sys : NULL;
+}
+
+void session_forget(struct session *session) {
+        (void)wla_secret_free(session->key);
+        *session = (struct session){0};
+}
+
+void session_end(struct tpm *tpm, struct session *session) {
+        TSS2_SYS_CONTEXT *sys = session_sys(tpm);
+
+        if (session->handle != 0 && sys)
+                (void)Tss2_Sys_FlushContext(sys, session->handle);
+        session_forget(session);
+}
+
+/* A TPM that answers for another one would get to know the salt, and with it all that the session protects. */
+static int read_storage(struct tpm *tpm, ESYS_TR storage, const TPM2B_NAME *name, TPM2B_PUBLIC *ret,
+                        struct wla_error *err) {
+        _cleanup_esys_ TPM2B_PUBLIC *public = NULL;
+        TPM2B_NAME computed;
+
+        TSS2_RC rc = Esys_ReadPublic(tpm->esys, storage, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,
+                                     &public, NULL, NULL);
+        if (tpm_check(tpm, rc, "reading the storage key", err) < 0 ||
+            tpm_name_compute(public, &computed, err) < 0)
+                return -1;
+        if (!tpm_name_equal(&computed, name)) {
+                tpm->remedy = TPM_DROP;
+                return wla_fail_hint(err, WLA_E_TPM,
+                                     "something sits between this host and its TPM; see "
+                                     "SECURITY.md",
+                                     "the TPM tells of another storage key than before");
+        }
+        *ret = *public;
+        return 0;
+}
+
+static TSS2_RC derive_key(struct session *session, const struct wla_secret *salt,
+                          const TPM2B_NONCE *nonce_caller, const TPM2B_NONCE *nonce_tpm) {
+        const struct session_nonces nonces = {.newer = nonce_tpm->buffer,
+                                              .older = nonce_caller->buffer};
+
+        if (nonce_tpm->size != SESSION_DIGEST_SIZE)
+                return TSS2_ESYS_RC_MALFORMED_RESPONSE;
+        if (session_derive(wla_secret_view(salt), "ATH", nonces, wla_secret_fill(session->key)) < 0)
+                return TSS2_ESYS_RC_MEMORY;
+
+        memcpy(session->nonce_tpm, nonce_tpm->buffer, SESSION_DIGEST_SIZE);
+        return TSS2_RC_SUCCESS;
+}
+
+static TSS2_RC start(struct tpm *tpm, struct session *session, ESYS_TR storage, TPM2_SE type,
+                     const struct wla_secret *salt, const TPM2B_ENCRYPTED_SECRET *encrypted) {
+        TPM2B_NONCE nonce_caller = {.size = SESSION_DIGEST_SIZE};
+        TPM2B_NONCE nonce_tpm = {0};
+        TPM2_HANDLE salt_key = 0;
+
+        TSS2_RC rc = Esys_TR_GetTpmHandle(tpm->esys, storage, &salt_key);
+        if (rc == TSS2_RC_SUCCESS && RAND_bytes(nonce_caller.buffer, SESSION_DIGEST_SIZE) != 1)
+                rc = TSS2_ESYS_RC_MEMORY;
+        if (rc == TSS2_RC_SUCCESS)
+                rc = Tss2_Sys_StartAuthSession(session_sys(tpm), salt_key, TPM2_RH_NULL, NULL,
+                                               &nonce_caller, encrypted, type, &session_cipher,
+                                               TPM2_ALG_SHA256, &session->handle, &nonce_tpm, NULL);
+        if (rc != TSS2_RC_SUCCESS)
+                return rc;
+
+        session->type = type;
+        return derive_key(session, salt, &nonce_caller, &nonce_tpm);
+}
+
+int session_start(struct tpm *tpm, struct session *session, ESYS_TR storage, const TPM2B_NAME *name,
+                  TPM2_SE type, struct wla_error *err) {
+        _cleanup_secret_ struct wla_secret *salt = NULL;
+        TPM2B_ENCRYPTED_SECRET encrypted;
+        TPM2B_PUBLIC public;
+
+        session_end(tpm, session);
+        if (read_storage(tpm, storage, name, &public, err) < 0 ||
+            session_salt_make(&public, &salt, &encrypted, err) < 0 ||
+            wla_secret_new(KEY_MAX, &session->key, err) < 0)
+                return -1;
+
+        TSS2_RC rc = start(tpm, session, storage, type, salt, &encrypted);
+        if (rc != TSS2_RC_SUCCESS)
+                session_end(tpm, session);
+        return tpm_check(tpm, rc, "opening a session with the TPM", err);
+}
+
+/* One command and its answer. */
+struct exchange {
+        TSS2_SYS_CONTEXT *sys;
+        struct session *session;
+        const struct session_command *command;
+        struct wla_bytes key; /* the session's, and the authorisation value behind it */
+        TPMA_SESSION attributes;
+        uint8_t nonce_caller[SESSION_DIGEST_SIZE];
+};
+
+static int digest_parts(const struct wla_bytes *parts, size_t count,
+                        uint8_t ret[SESSION_DIGEST_SIZE]) {
+        EVP_MD_CTX *context = EVP_MD_CTX_new();
+        bool good = context && EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1;
+
+        for (size_t i = 0; i < count && good; i++)
+                good = EVP_DigestUpdate(context, parts[i].data, parts[i].size) == 1;
+        good = good && EVP_DigestFinal_ex(context, ret, NULL) == 1;
+        EVP_MD_CTX_free(context);
+        return good ? 0 : -1;
+}
+
+static struct session_nonces nonces_of_command(const struct exchange *exchange) {
+        return (struct session_nonces){.newer = exchange->nonce_caller,
+                                       .older = exchange->session->nonce_tpm};
+}
+
+static struct session_nonces nonces_of_answer(const struct exchange *exchange) {
+        return (struct session_nonces){.newer = exchange->session->nonce_tpm,
+                                       .older = exchange->nonce_caller};
+}
+
+static TSS2_RC encrypt_parameter(const struct exchange *exchange) {
+        uint8_t encrypted[PARAMETER_MAX];
+        const uint8_t *data = NULL;
+        size_t size = 0;
+
+        TSS2_RC rc = Tss2_Sys_GetDecryptParam(exchange->sys, &size, &data);
+        if (rc != TSS2_RC_SUCCESS)
+                return rc;
+        if (size > sizeof(encrypted))
+                return TSS2_ESYS_RC_BAD_SIZE;
+        if (session_cipher_parameter(exchange->key, nonces_of_command(exchange), true,
+                                     (struct wla_bytes){.data = data, .size = size}, encrypted) < 0)
+                return TSS2_ESYS_RC_MEMORY;
+        return Tss2_Sys_SetDecryptParam(exchange->sys, size, encrypted);
+}
+
+/* Part 1, section 18.7: cpHash; and 19.6.5: what the HMAC is computed of. */
+static TSS2_RC authorise(const struct exchange *exchange) {
+        const TPM2B_NAME *name = exchange->command->key_name;
+        TSS2L_SYS_AUTH_COMMAND auths = {.count = 1};
+        TPMS_AUTH_COMMAND *auth = &auths.auths[0];
+        uint8_t code[sizeof(TPM2_CC)];
+        uint8_t parameters[SESSION_DIGEST_SIZE];
+        struct wla_bytes parts[] = {{.data = code, .size = sizeof(code)},
+                                    {.data = name->name, .size = name->size},
+                                    {0}};
+
+        TSS2_RC rc = Tss2_Sys_GetCommandCode(exchange->sys, code);
+        if (rc == TSS2_RC_SUCCESS)
+                rc = Tss2_Sys_GetCpBuffer(exchange->sys, &parts[2].size, &parts[2].data);
+        if (rc != TSS2_RC_SUCCESS)
+                return rc;
+
+        auth->sessionHandle = exchange->session->handle;
+        auth->sessionAttributes = exchange->attributes;
+        auth->nonce.size = auth->hmac.size = SESSION_DIGEST_SIZE;
+        memcpy(auth->nonce.buffer, exchange->nonce_caller, SESSION_DIGEST_SIZE);
+        if (digest_parts(parts, 3, parameters) < 0 ||
+            session_authenticate(exchange->key, parameters, nonces_of_command(exchange),
+                                 exchange->attributes, auth->hmac.buffer) < 0)
+                return TSS2_ESYS_RC_MEMORY;
+        return Tss2_Sys_SetCmdAuths(exchange->sys, &auths);
+}
+
+/* Part 1, section 18.8: rpHash.  The response code is that of success, or there would be no HMAC. */
+static TSS2_RC check_answer(const struct exchange *exchange, const TPMS_AUTH_RESPONSE *auth,
+                            struct wla_bytes answer) {
+        static const uint8_t success[sizeof(TPM2_RC)];
+        uint8_t code[sizeof(TPM2_CC)];
+        uint8_t parameters[SESSION_DIGEST_SIZE];
+        uint8_t expected[SESSION_DIGEST_SIZE];
+        const struct wla_bytes parts[] = {{.data = success, .size = sizeof(success)},
+                                          {.data = code, .size = sizeof(code)},
+                                          answer};
+
+        TSS2_RC rc = Tss2_Sys_GetCommandCode(exchange->sys, code);
+        if (rc != TSS2_RC_SUCCESS)
+                return rc;
+        if (digest_parts(parts, 3, parameters) < 0 ||
+            session_authenticate(exchange->key, parameters, nonces_of_answer(exchange),
+                                 auth->sessionAttributes, expected) < 0)
+                return TSS2_ESYS_RC_MEMORY;
+        return auth->hmac.size == SESSION_DIGEST_SIZE &&
+                               CRYPTO_memcmp(auth->hmac.buffer, expected, SESSION_DIGEST_SIZE) == 0
+                       ? TSS2_RC_SUCCESS
+                       : TSS2_ESYS_RC_RSP_AUTH_FAILED;
+}
+
+/* GetRspAuths() goes first: it has looked whether the parameters end within the answer. */
+static TSS2_RC receive(const struct exchange *exchange, struct wla_bytes *ret) {
+        TSS2L_SYS_AUTH_RESPONSE auths = {0};
+        const TPMS_AUTH_RESPONSE *auth = &auths.auths[0];
+
+        TSS2_RC rc = Tss2_Sys_GetRspAuths(exchange->sys, &auths);
+        if (rc == TSS2_RC_SUCCESS)
+                rc = Tss2_Sys_GetRpBuffer(exchange->sys, &ret->size, &ret->data);
+        if (rc != TSS2_RC_SUCCESS)
+                return rc;
+        if (auths.count != 1 || auth->nonce.size != SESSION_DIGEST_SIZE)
+                return TSS2_ESYS_RC_MALFORMED_RESPONSE;
+
+        memcpy(exchange->session->nonce_tpm, auth->nonce.buffer, SESSION_DIGEST_SIZE);
+        return check_answer(exchange, auth, *ret);
+}
+
+/* Only behind receive(): what is in the answer is the TPM's. */
+static TSS2_RC take_secret(const struct exchange *exchange, struct wla_bytes answer,
+                           struct wla_secret *into) {
+        if (answer.size < 2 || answer.size - 2 > wla_secret_view(into).size ||
+            answer.size - 2 != (size_t)(answer.data[0] << 8 | answer.data[1]))
+                return TSS2_ESYS_RC_MALFORMED_RESPONSE;
+
+        const struct wla_bytes encrypted = {.data = answer.data + 2, .size = answer.size - 2};
+        wla_secret_truncate(into, encrypted.size);
+        return session_cipher_parameter(exchange->key, nonces_of_answer(exchange), false, encrypted,
+                                        wla_secret_fill(into)) == 0
+                       ? TSS2_RC_SUCCESS
+                       : TSS2_ESYS_RC_MEMORY;
+}
+
+static TSS2_RC run(struct exchange *exchange, struct wla_secret *into) {
+        struct wla_bytes answer = {0};
+        TSS2_RC rc = TSS2_RC_SUCCESS;
+
+        if (RAND_bytes(exchange->nonce_caller, SESSION_DIGEST_SIZE) != 1)
+                return TSS2_ESYS_RC_MEMORY;
+        if (exchange->command->encrypt)
+                rc = encrypt_parameter(exchange);
+        if (rc == TSS2_RC_SUCCESS)
+                rc = authorise(exchange);
+        if (rc == TSS2_RC_SUCCESS)
+                rc = Tss2_Sys_Execute(exchange->sys);
+        if (rc == TSS2_RC_SUCCESS)
+                rc = receive(exchange, &answer);
+        if (rc == TSS2_RC_SUCCESS && into)
+                rc = take_secret(exchange, answer, into);
+        return rc;
+}
+
+TSS2_RC session_execute(struct tpm *tpm, struct session *session,
+                        const struct session_command *command, struct wla_secret *into) {
+        struct exchange exchange = {
+                .sys = session_sys(tpm),
+                .session = session,
+                .command = command,
+                .attributes = TPMA_SESSION_CONTINUESESSION |
+                              (command->encrypt ? TPMA_SESSION_DECRYPT : 0) |
+                              (into ? TPMA_SESSION_ENCRYPT : 0),
+        };
+        uint8_t *key = wla_secret_fill(session->key);
+        size_t size = KEY_SIZE;
+
+        if (command->auth) {
+                struct wla_bytes auth = wla_secret_view(command->auth);
+
+                if (auth.size > AUTH_VALUE_MAX)
+                        return TSS2_ESYS_RC_BAD_SIZE;
+                memcpy(key + size, auth.data, auth.size);
+                size += auth.size;
+        }
+        exchange.key = (struct wla_bytes){.data = key, .size = size};
+
+        TSS2_RC rc = run(&exchange, into);
+        OPENSSL_cleanse(key + KEY_SIZE, AUTH_VALUE_MAX);
+        return rc;
+}
