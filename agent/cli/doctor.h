@@ -37,6 +37,10 @@ void doctor_report(struct doctor *doctor, enum finding finding, const char *chec
 void doctor_report_error(struct doctor *doctor, enum finding finding, const char *check,
                          const struct wla_error *err);
 
+/* Whether this host is to have a key store and a binding key for it: with keys of Intel SecL's broker alone it needs
+ * neither. */
+bool doctor_needs_store(const struct doctor *doctor);
+
 void doctor_check_tpm(struct doctor *doctor);
 void doctor_check_memory(struct doctor *doctor);
 void doctor_check_state(struct doctor *doctor);

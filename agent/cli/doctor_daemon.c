@@ -69,6 +69,8 @@ static void check_status(struct doctor *doctor, const struct json_value *status)
                 doctor_report(doctor, FINDING_WARNING, "daemon-memory", remedy_memory,
                               "wlagentd could not lock its memory: keys may be swapped to disk");
 
+        if (!doctor_needs_store(doctor))
+                return;
         if (json_string_copy(&problem, text, sizeof(text), &err) == 0)
                 doctor_report(doctor, FINDING_FAILURE, "daemon-binding-key", remedy_restart,
                               "wlagentd has no binding key: %s", text);

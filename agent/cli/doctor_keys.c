@@ -2,10 +2,21 @@
 #include <string.h>
 
 #include "cli/doctor.h"
+#include "tpm/tpm.h"
 
 static const char remedy_foreign[] =
         "have its owner wrap it for this host again, or remove it with "
         "'wlagent key remove'";
+
+bool doctor_needs_store(const struct doctor *doctor) {
+        const struct config *config = doctor->config;
+        struct binding_key_info ignored;
+        struct wla_error why = {0};
+
+        return strcmp(config->wls.server_url, "none") == 0 ||
+               binding_key_info_read(config->agent.state_directory, &ignored, &why) == 0 ||
+               why.code != WLA_E_NOT_FOUND;
+}
 
 /* Good keys are counted; each bad one is a finding. */
 void doctor_check_keys(struct doctor *doctor) {
@@ -15,6 +26,8 @@ void doctor_check_keys(struct doctor *doctor) {
         struct wla_error err = {0};
         size_t good = 0;
 
+        if (!doctor_needs_store(doctor))
+                return;
         if (invocation_host_fingerprint(doctor->invocation, host, &err) < 0 ||
             invocation_key_store(doctor->invocation, &store, &err) < 0 ||
             key_store_list(&store, &names, &err) < 0) {

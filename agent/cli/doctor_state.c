@@ -55,7 +55,7 @@ void doctor_check_state(struct doctor *doctor) {
         char keys[PATH_MAX];
 
         (void)snprintf(keys, sizeof(keys), "%s/" KEY_STORE_DIRECTORY, state);
-        if (check_directory(doctor, state, S_IWGRP | S_IRWXO))
+        if (check_directory(doctor, state, S_IWGRP | S_IRWXO) && doctor_needs_store(doctor))
                 (void)check_directory(doctor, keys, S_IRWXG | S_IRWXO);
 }
 

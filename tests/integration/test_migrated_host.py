@@ -20,6 +20,7 @@ CREDENTIALS = ("aas-password", "binding-key-secret", "signing-key-secret")
 @unittest.skipUnless(os.geteuid() == 0, "only root makes files of other users")
 class MigratedHost(wls_case.WlsTest):
     template = test_migrate.RELEASE_4
+    prepared = False  # by 'wlagent setup', which such a host does without
 
     def setUp(self):
         super().setUp()
@@ -108,8 +109,13 @@ class MigratedHost(wls_case.WlsTest):
                 ("TrustDirectory", "certs/trustedca"), ("BindingKey", "bindingkey.json"), ("SigningKey", "signingkey.json"))))
 
     def findings(self):
+        """Of what a host of Intel SecL's has to do with; nothing of it is wrong."""
         done = self.agent.run("doctor", "--json", "--online", check=False, env=self.host.environment())
-        return {(found["check"], found["result"]) for found in json.loads(done.stdout)["findings"]}
+        found = json.loads(done.stdout)["findings"]
+        self.assertEqual([each for each in found if each["result"] == "failure" and each["check"].startswith((
+            "tpm", "binding-key", "unbind", "keys", "daemon", "keyprovider", "control", "wls-binding", "wls-config",
+            "wls-trust", "wls-online"))], [])
+        return {(each["check"], each["result"]) for each in found}
 
     def test_it_opens_what_it_opened(self):
         double.reset_counters()
