@@ -46,7 +46,7 @@ static const char remedy_guests[] = "set ON_SHUTDOWN=shutdown in it";
 
 /* As long as no VM needs the hook, nothing fails. */
 static enum finding weight(const struct libvirt_host *host) {
-        return host->domains.protected > 0 ? FINDING_FAILURE : FINDING_WARNING;
+        return libvirt_host_protects(host) ? FINDING_FAILURE : FINDING_WARNING;
 }
 
 static bool check_file(struct doctor *doctor, const struct libvirt_host *host) {
@@ -250,7 +250,7 @@ static void check_saved(struct doctor *doctor, const struct libvirt_host *host) 
 void doctor_check_libvirt(struct doctor *doctor) {
         struct libvirt_host host;
 
-        libvirt_host_read(doctor->root, &host);
+        libvirt_host_read(doctor->root, doctor->config->agent.state_directory, &host);
         check_keys(doctor, &host);
         if (!libvirt_host_is_concerned(&host)) {
                 doctor_report(doctor, FINDING_OK, check_hook, NULL,

@@ -34,7 +34,7 @@ static const char remedy_hibernate[] = "systemctl mask hibernate.target hybrid-s
 
 /* As long as no VM needs it, nothing fails. */
 static enum finding weight(const struct libvirt_host *host) {
-        return host->domains.protected > 0 ? FINDING_FAILURE : FINDING_WARNING;
+        return libvirt_host_protects(host) ? FINDING_FAILURE : FINDING_WARNING;
 }
 
 static void session_freep(struct volume_session **session) {
@@ -251,7 +251,7 @@ static void check_swap(struct doctor *doctor) {
 void doctor_check_volumes(struct doctor *doctor) {
         struct libvirt_host host;
 
-        libvirt_host_read(doctor->root, &host);
+        libvirt_host_read(doctor->root, doctor->config->agent.state_directory, &host);
         if (!libvirt_host_is_concerned(&host))
                 return;
 

@@ -168,7 +168,27 @@ static void read_processes(const char *root, struct libvirt_host *host) {
                 read_process(root, dirfd(proc), entry->d_name, host);
 }
 
-void libvirt_host_read(const char *root, struct libvirt_host *ret) {
+/* What registry_open() finds, and the hook: UUID.header. */
+static void count_registered(const char *root, const char *state_directory,
+                             struct libvirt_host *host) {
+        char path[PATH_MAX];
+        const struct dirent *entry;
+
+        if ((size_t)snprintf(path, sizeof(path), "%s/images", state_directory) >= sizeof(path))
+                return;
+        _cleanup_directory_ DIR *directory = open_directory(root, path);
+        while (directory && (entry = readdir(directory))) {
+                struct wla_error ignored = {0};
+                struct uuid image;
+                size_t length = strcspn(entry->d_name, ".");
+
+                if (strcmp(entry->d_name + length, ".header") == 0 &&
+                    uuid_parse(entry->d_name, length, &image, &ignored) == 0)
+                        host->registered++;
+        }
+}
+
+void libvirt_host_read(const char *root, const char *state_directory, struct libvirt_host *ret) {
         struct libvirt_host host = {0};
         struct stat facts;
         char hook[PATH_MAX];
@@ -179,9 +199,14 @@ void libvirt_host_read(const char *root, struct libvirt_host *ret) {
         host.has_hook = lstat(hook, &host.hook) == 0;
         read_definitions(root, &host);
         read_processes(root, &host);
+        count_registered(root, state_directory, &host);
         *ret = host;
 }
 
+bool libvirt_host_protects(const struct libvirt_host *host) {
+        return host->domains.protected > 0 || host->registered > 0;
+}
+
 bool libvirt_host_is_concerned(const struct libvirt_host *host) {
-        return host->domains.protected > 0 || (host->installed && host->has_hook);
+        return libvirt_host_protects(host) || (host->installed && host->has_hook);
 }

@@ -41,11 +41,15 @@ struct libvirt_host {
                 unsigned saved;                     /* protected ones whose memory is on disk */
                 char saved_name[LIBVIRT_NAME_SIZE]; /* of one of them */
         } domains;
+        unsigned registered; /* images of OpenStack: Nova defines instances when it starts them */
 };
 
-void libvirt_host_read(const char *root, struct libvirt_host *ret);
+void libvirt_host_read(const char *root, const char *state_directory, struct libvirt_host *ret);
 
-/* Whether VMs with disks of ours are, or could be, on this host. */
+/* Whether there are VMs with disks of ours, or instances may be started that have some. */
+bool libvirt_host_protects(const struct libvirt_host *host);
+
+/* Whether that is so, or could become so. */
 bool libvirt_host_is_concerned(const struct libvirt_host *host);
 
 /* root and path, "" when that is too long. */

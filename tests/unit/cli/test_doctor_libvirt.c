@@ -113,6 +113,24 @@ START_TEST(a_domain_names_a_volume) {
 }
 END_TEST
 
+/* Nova defines an instance when it starts it: the hook has to be there before. */
+START_TEST(an_image_of_openstack_is_registered) {
+        fixture_set_up();
+        fixture_put("/usr/sbin/libvirtd", 0755, "");
+        fixture_put("/var/lib/workload-agent/images/" SECRET_UUID, 0644, "");
+        fixture_put("/var/lib/workload-agent/images/.new-x.header", 0644, "");
+        run();
+        ck_assert(fixture_found("ok", "libvirt-hook", "no VM of this host"));
+        fixture_put("/var/lib/workload-agent/images/" SECRET_UUID ".header", 0644, "");
+        run();
+        ck_assert(fixture_found("failure", "libvirt-hook", "50-wlagent does not exist"));
+        fixture_put(LIBVIRT_HOOK, 0644, "hook");
+        run();
+        ck_assert(fixture_found("failure", "libvirt-hook", "is not executable"));
+        fixture_tear_down();
+}
+END_TEST
+
 START_TEST(the_daemon_is_older) {
         char script[64];
 
@@ -268,6 +286,6 @@ START_TEST(another_state_directory) {
 END_TEST
 
 SUITE_MAIN("doctor_libvirt", other_hosts_are_left_alone, nothing_to_report, the_file,
-           a_domain_names_a_volume, the_daemon_is_older, selinux, apparmor, key_material_on_disk,
-           key_material_on_an_encrypted_file_system, a_secret_that_libvirt_keeps, memory_on_disk,
-           another_state_directory)
+           a_domain_names_a_volume, an_image_of_openstack_is_registered, the_daemon_is_older,
+           selinux, apparmor, key_material_on_disk, key_material_on_an_encrypted_file_system,
+           a_secret_that_libvirt_keeps, memory_on_disk, another_state_directory)

@@ -21,7 +21,8 @@
 static char socket_path[PATH_MAX];
 static char layers[2 * PATH_MAX];
 static char roots[2 * PATH_MAX];
-static struct config config;
+static char state_directory[] = "/var/lib/workload-agent";
+static struct config config = {.agent.state_directory = state_directory};
 
 static void run(void) {
         fixture_run(doctor_check_volumes, &config);
