@@ -139,6 +139,20 @@ class ImageTest(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout
 
+    def test_without_root(self):
+        """And with no device but the disk: a user who may do nothing else."""
+        nobody = {"user": 65534, "group": 65534, "extra_groups": []}
+        disk = self.disk()
+        for path in (self.directory, disk, self.key, self.config):
+            os.chown(path, 65534, 65534)
+        for options in ((), ("--compact",)):
+            self.encrypt(disk, "--force", *options, **nobody)
+            self.run_image("info", self.out, **nobody)
+            self.run_image("verify", self.out, "--key-file", self.key, **nobody)
+            self.run_image("decrypt", self.out, self.path("back"), "--key-file", self.key, "--force", **nobody)
+            self.assertEqual(os.stat(self.out).st_uid, 65534)
+            self.assertEqual(self.read("back"), self.read("disk"))
+
     def test_the_ciphertext_is_aes_xts(self):
         for size in (512, 4096, 4608, MIB, 3 * MIB + 5 * 512):
             disk = self.disk(size=size)

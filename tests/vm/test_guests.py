@@ -289,6 +289,11 @@ class PowerLoss(GuestsTest):
             self.assertEqual(guest.wait_until_up(), AGAIN)
             self.lose_power("running")
         self.addCleanup(run, "rm", "-f", image, image + ".header")
+        self.host.agent.remove_key(host.KEY_NAME)
+        try:
+            self.refused(guest, "no key named vm")
+        finally:
+            self.host.agent.import_key(host.KEY_NAME, host.KEY)
         self.boots(guest, AGAIN)
 
     def test_while_a_layer_is_made(self):
