@@ -14,7 +14,7 @@ static const struct command_option options[] = {
         {0},
 };
 
-#define VALUE_TEXT_MAX 512u
+#define VALUE_TEXT_MAX 2048u /* the path of an image, the id of a key */
 
 /* Strings lose their quotes; the rest is printed as it was written. */
 static void print_value(const char *indent, const struct json_value *name,

@@ -12,7 +12,7 @@ import time
 import uuid
 
 import harness
-from vms import Answer, Asking, Domain, VmTest, domain_request, request
+from vms import Answer, Asking, Domain, Image, VmTest, domain_request, request
 
 
 class Lifecycle(VmTest):
@@ -44,6 +44,16 @@ class Lifecycle(VmTest):
         self.allowed("stopped", domain)
         self.assertEqual(self.vm(domain)["state"], "stopping")
         self.allowed("release", domain)
+        self.nothing_is_left(domain)
+
+    def test_a_long_path_is_shown(self):
+        directory = os.path.join(self.directory, *["d" * 200] * 4)
+        os.makedirs(directory)
+        image = Image(os.path.join(directory, "image"), "local:///image", self.KEK)
+        domain = Domain({"vda": (image, "layer")})
+        self.run_through(domain)
+        self.assertIn(f"  vda: {image.path}, mode layer, key local:///image\n", self.agent.output("status"))
+        self.ends(domain)
         self.nothing_is_left(domain)
 
     def test_the_layer_stays_for_the_next_start(self):
