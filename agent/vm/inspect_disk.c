@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "image/image_room.h"
 #include "vm/launch_disk.h"
 
 static const char hint_encrypt[] = "'wlagent image encrypt' makes images that wlagent opens";
@@ -95,6 +96,8 @@ static int judge_ours(struct launch_disk *disk, const struct volumed_reply *repl
                 return wla_fail_hint(err, WLA_E_INPUT, "run 'wlagent vm protect' again",
                                      "the driver's type of the disk has to be %s",
                                      image_content_name(header->image.content));
+        if (line->mode == DISK_DIRECT && image_room_check(&header->image, err) < 0)
+                return -1;
         disk->key_id = line->has_key_id ? line->key_id : header->image.key_id;
         return 0;
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "image/image_room.h"
 #include "image/isecl_image.h"
 #include "image/luks2_header.h"
 #include "volume/image_file.h"
@@ -66,6 +67,8 @@ static int judge_header(const struct luks2_header *header, struct protected_disk
                         return wla_fail_hint(err, WLA_E_INPUT, hint_no_key,
                                              "its header says which key opens it: %s",
                                              header->image.key_id.text);
+                if (disk->mode == DISK_DIRECT && image_room_check(&header->image, err) < 0)
+                        return -1;
                 content = header->image.content;
                 break;
         }

@@ -202,7 +202,13 @@ class Refusals(VmTest):
 
     def test_a_direct_disk_of_another_format(self):
         image = self.make_image("q", content="qcow2")
-        self.refused_start("prepare", Domain({"vda": (image, "direct")}), "input", "has to be qcow2")
+        domain = Domain({"vda": (image, "direct")})
+        self.refused_start("prepare", domain, "input", "has to be qcow2")
+        with self.subTest("that has no room for what the VM writes"):
+            raw = domain.xml()
+            domain.xml = lambda: raw.replace("type='raw'", "type='qcow2'")
+            self.refused_start("prepare", domain, "unsupported", "it is compact, without room.*choose mode layer")
+            self.assertNotIn("OPEN_DIRECT", self.volumed.order())
 
     def test_a_header_of_another_image(self):
         other = self.make_image("other")
