@@ -118,6 +118,10 @@ static int judge_foreign(struct launch_disk *disk, const struct volumed_reply *r
         if (isecl && line->mode == DISK_DIRECT)
                 return wla_fail_hint(err, WLA_E_UNSUPPORTED, "choose mode layer or ephemeral",
                                      "an image in Intel's format cannot be written to");
+        if (line->mode == DISK_DIRECT && !line->any_format && line->format != IMAGE_CONTENT_RAW)
+                return wla_fail_hint(err, WLA_E_INPUT, "run 'wlagent vm protect' again",
+                                     "nothing says what is in it, so the driver's type of the disk "
+                                     "has to be raw");
         if (isecl && reply->size > FOREIGN_IMAGE_MAX)
                 return wla_fail_hint(err, WLA_E_UNSUPPORTED, hint_prepare,
                                      "to convert %" PRIu64 " bytes takes longer than a start can "

@@ -56,9 +56,17 @@ static int open_image(const struct launch_disk *disk, const struct launch_place 
         return call(disk->image, &request, disk->image_key, expected, place, err);
 }
 
+/* In other formats nothing says what it is, and to guess would let a guest choose. */
+static enum image_content content_below(const struct launch_disk *disk) {
+        return disk->format == VOLUMED_FORMAT_OURS ? disk->header.image.content : IMAGE_CONTENT_RAW;
+}
+
 static int open_layer(const struct launch_disk *disk, const struct launch_place *place,
                       struct wla_error *err) {
-        const struct volumed_request request = {.operation = VOLUMED_OPEN_LAYER};
+        const struct volumed_request request = {
+                .operation = VOLUMED_OPEN_LAYER,
+                .layer.backing_content = (uint8_t)content_below(disk),
+        };
         _cleanup_secret_ struct wla_secret *key = NULL;
 
         if (layer_key_unwrap(disk->image_key, &disk->layer_header.layer, &key, err) < 0)
@@ -71,20 +79,16 @@ static int create_layer(const struct launch_disk *disk, const struct launch_plac
         struct volumed_request request = {
                 .operation = VOLUMED_CREATE_LAYER,
                 .layer.ephemeral = disk->line.mode == DISK_EPHEMERAL,
+                .layer.backing_content = (uint8_t)content_below(disk),
         };
         struct layer_token token = {.vm = *place->vm, .image = disk->header.uuid};
         _cleanup_secret_ struct wla_secret *key = NULL;
 
         memcpy(token.target, disk->line.target, sizeof(token.target));
         memcpy(request.layer.image, disk->header.uuid.text, sizeof(request.layer.image));
-        if (disk->format == VOLUMED_FORMAT_OURS) {
-                request.layer.backing_content = (uint8_t)disk->header.image.content;
-                request.layer.virtual_size = disk->header.image.virtual_size;
-        } else {
-                /* Nothing says what is in it, and to guess would let a guest choose. */
-                request.layer.backing_content = IMAGE_CONTENT_RAW;
-                request.layer.virtual_size = disk->size - disk->header.data_offset;
-        }
+        request.layer.virtual_size = disk->format == VOLUMED_FORMAT_OURS
+                                             ? disk->header.image.virtual_size
+                                             : disk->size - disk->header.data_offset;
         if (volume_key_generate(&key, err) < 0)
                 return -1;
         if (disk->line.mode == DISK_LAYER && layer_key_wrap(disk->image_key, key, &token, err) < 0)

@@ -37,6 +37,9 @@
  * A reply with code other than WLA_OK has a line for people in text, and ends the session.  It does not name
  * the image that was asked for.  LIST_CONVERSIONS has the key id there.
  *
+ * OPEN_LAYER looks at what QEMU has left in the layer: below it may be the image that its header names, of
+ * that content, or nothing.
+ *
  * An ISecL-VMC image is converted once (image/isecl_convert.h); from then on INSPECT_IMAGE finds the
  * conversion and answers as for an image of ours.  CONVERT_IMAGE is for such images alone, ADOPT_VOLUME
  * (volume/volume_adopt.h) for ordinary LUKS2 volumes; both may take minutes.
@@ -66,7 +69,7 @@ enum volumed_operation {
         VOLUMED_INSPECT_LAYER = 2, /* vm, target */
         VOLUMED_OPEN_IMAGE = 3,    /* key */
         VOLUMED_OPEN_DIRECT = 4,   /* vm, target, key */
-        VOLUMED_OPEN_LAYER = 5,    /* key */
+        VOLUMED_OPEN_LAYER = 5,    /* layer.backing_content, key */
         VOLUMED_CREATE_LAYER = 6,  /* layer fields, key */
         VOLUMED_LIST = 7,
         VOLUMED_LIST_LAYERS = 8,

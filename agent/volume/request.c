@@ -13,6 +13,7 @@ enum field {
         FIELD_KEY_ID = 1 << 6,
         FIELD_HEADER = 1 << 7, /* may be empty */
         FIELD_SECRET = 1 << 8,
+        FIELD_BELOW = 1 << 9, /* of the layer's fields only what is below it */
 };
 
 #define IN(state) (1u << (state))
@@ -25,7 +26,7 @@ static const struct {
         [VOLUMED_INSPECT_LAYER] = {FIELD_VM, IN(SESSION_NEW)},
         [VOLUMED_OPEN_IMAGE] = {FIELD_KEY, IN(SESSION_IMAGE)},
         [VOLUMED_OPEN_DIRECT] = {FIELD_VM | FIELD_KEY, IN(SESSION_IMAGE)},
-        [VOLUMED_OPEN_LAYER] = {FIELD_KEY, IN(SESSION_LAYER)},
+        [VOLUMED_OPEN_LAYER] = {FIELD_BELOW | FIELD_KEY, IN(SESSION_LAYER)},
         [VOLUMED_CREATE_LAYER] = {FIELD_LAYER | FIELD_KEY, IN(SESSION_NO_LAYER)},
         [VOLUMED_LIST] = {0, IN(SESSION_NEW)},
         [VOLUMED_LIST_LAYERS] = {0, IN(SESSION_NEW)},
@@ -132,19 +133,27 @@ static int check_disk_size(uint64_t size, struct wla_error *err) {
         return 0;
 }
 
+static int read_below(const struct volumed_request *wire, struct volume_request *request,
+                      struct wla_error *err) {
+        if (wire->layer.backing_content >= _IMAGE_CONTENT_MAX)
+                return wla_fail(err, WLA_E_INPUT, "the kind of the image below is unknown");
+        request->layer.backing_content = (enum image_content)wire->layer.backing_content;
+        return 0;
+}
+
 static int read_layer(const struct volumed_request *wire, struct volume_request *request,
                       struct wla_error *err) {
         struct layer_request *layer = &request->layer;
 
         if (read_uuid(wire->layer.image, "image", &layer->image, err) < 0)
                 return -1;
-        if (wire->layer.ephemeral > 1 || wire->layer.backing_content >= _IMAGE_CONTENT_MAX)
+        if (wire->layer.ephemeral > 1)
                 return wla_fail(err, WLA_E_INPUT, "the kind of the layer is unknown");
-        if (check_disk_size(wire->layer.virtual_size, err) < 0)
+        if (read_below(wire, request, err) < 0 ||
+            check_disk_size(wire->layer.virtual_size, err) < 0)
                 return -1;
 
         layer->ephemeral = wire->layer.ephemeral == 1;
-        layer->backing_content = (enum image_content)wire->layer.backing_content;
         layer->virtual_size = wire->layer.virtual_size;
         layer->wrapped = wire->layer.wrapped;
         if (layer->ephemeral != is_zero(&layer->wrapped, sizeof(layer->wrapped)))
@@ -190,9 +199,10 @@ static bool nova_is_zero(const struct volumed_request *wire) {
                wire->nova.content == 0 && wire->nova.virtual_size == 0;
 }
 
-static bool layer_is_zero(const struct volumed_request *wire) {
+static bool layer_is_zero(const struct volumed_request *wire, unsigned fields) {
         return is_zero(wire->layer.image, sizeof(wire->layer.image)) &&
-               wire->layer.ephemeral == 0 && wire->layer.backing_content == 0 &&
+               wire->layer.ephemeral == 0 &&
+               (fields & FIELD_BELOW || wire->layer.backing_content == 0) &&
                wire->layer.virtual_size == 0 &&
                is_zero(&wire->layer.wrapped, sizeof(wire->layer.wrapped));
 }
@@ -204,7 +214,7 @@ static int check_unused(const struct volumed_request *wire, unsigned fields,
             (!(fields & FIELD_NAME) && !is_zero(wire->name, sizeof(wire->name))) ||
             (!(fields & FIELD_PATH) && !is_zero(wire->path, sizeof(wire->path))) ||
             (!(fields & FIELD_HEADER) && !is_zero(wire->header, sizeof(wire->header))) ||
-            (!(fields & FIELD_LAYER) && !layer_is_zero(wire)) ||
+            (!(fields & FIELD_LAYER) && !layer_is_zero(wire, fields)) ||
             (!(fields & FIELD_NOVA) && !nova_is_zero(wire)) ||
             (!(fields & FIELD_KEY_ID) && !is_zero(wire->key_id, sizeof(wire->key_id))) ||
             (!(fields & FIELD_SECRET) && !is_zero(wire->secret, sizeof(wire->secret))))
@@ -243,6 +253,7 @@ int volume_request_read(const struct volumed_request *wire, struct volume_reques
             (fields & FIELD_PATH && read_path(wire->path, "path", request.path, err) < 0) ||
             (fields & FIELD_HEADER && read_header(wire, &request, err) < 0) ||
             (fields & FIELD_LAYER && read_layer(wire, &request, err) < 0) ||
+            (fields & FIELD_BELOW && read_below(wire, &request, err) < 0) ||
             (fields & FIELD_NOVA && read_nova(wire, &request, err) < 0) ||
             (fields & FIELD_KEY_ID && read_key_id(wire, &request, err) < 0) ||
             (fields & FIELD_SECRET && read_uuid(wire->secret, "secret", &request.secret, err) < 0))

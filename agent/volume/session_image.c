@@ -221,10 +221,10 @@ static int read_first_sector(const struct session *session, const struct wla_sec
         return 0;
 }
 
-/* libvirt and QEMU follow the backing file that a qcow2 names, whoever has encrypted it.  A raw image is
- * given to them as raw. */
+/* libvirt and QEMU follow the files that a qcow2 names, whoever has encrypted it.  A raw image is given to
+ * them as raw.  A disk that is written to may have been given another size. */
 static int judge_content(const struct session *session, const struct wla_secret *volume_key,
-                         struct wla_error *err) {
+                         bool written, struct wla_error *err) {
         const struct image_token *token = &session->header.image;
         _cleanup_secret_ struct wla_secret *sector = NULL;
         struct disk_content content;
@@ -235,7 +235,8 @@ static int judge_content(const struct session *session, const struct wla_secret 
             disk_content_check(wla_secret_view(sector).data, DISK_CONTENT_HEAD, token->size,
                                &content, err) < 0)
                 return wla_wrap(err, "the disk inside");
-        if (content.content != IMAGE_CONTENT_QCOW2 || content.virtual_size != token->virtual_size)
+        if (content.content != IMAGE_CONTENT_QCOW2 ||
+            (!written && content.virtual_size != token->virtual_size))
                 return wla_fail(err, WLA_E_INPUT, "the disk inside is not what the header says");
         return 0;
 }
@@ -250,7 +251,8 @@ int session_open_image(struct session *session, struct session_step *step, struc
             find_volume_key(session, step->key, &own, &volume_key, err) < 0 ||
             (is_ours(session) &&
              image_probe_check(volume_key, &session->header, session->image.fd, err) < 0) ||
-            judge_content(session, volume_key, err) < 0 || claim_file(session, false, err) < 0)
+            judge_content(session, volume_key, false, err) < 0 ||
+            claim_file(session, false, err) < 0)
                 return -1;
 
         plan.name.kind = VOLUME_IMAGE;
@@ -292,7 +294,9 @@ int session_open_direct(struct session *session, struct session_step *step, stru
 
         if (refuse_isecl(session, err) < 0 || refuse_converted(session, err) < 0 ||
             find_volume_key(session, step->key, &own, &volume_key, err) < 0 ||
-            claim_file(session, true, err) < 0 || check_pair(session, volume_key, err) < 0 ||
+            claim_file(session, true, err) < 0 ||
+            judge_content(session, volume_key, true, err) < 0 ||
+            check_pair(session, volume_key, err) < 0 ||
             image_file_reopen(session->image.fd, &data_fd, err) < 0)
                 return -1;
 

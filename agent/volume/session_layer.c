@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "image/header_writer.h"
+#include "image/qcow2_backing.h"
 #include "image/qcow2_writer.h"
 #include "volume/session.h"
 
@@ -17,6 +19,10 @@ static const char hint_full[] =
 static const char hint_layer[] =
         "it was copied from another VM or disk; remove it with 'wlagent volume' "
         "if it is not needed";
+
+static const char hint_below[] = "whoever had this VM's QEMU in hand may have written that: "
+                                 "restore the layer from a backup, or "
+                                 "give it up with 'wlagent volume remove'";
 
 static int open_store(struct session *session, const struct session_step *step,
                       struct wla_error *err) {
@@ -93,11 +99,60 @@ static struct mapping_plan plan_of(const struct session *session) {
         return plan;
 }
 
+static void name_image(const struct uuid *image, char ret[BACKING_SIZE]) {
+        const struct volume_name name = {.kind = VOLUME_IMAGE, .uuid = *image};
+
+        memcpy(ret, VOLUME_DEVICE_ROOT, sizeof(VOLUME_DEVICE_ROOT));
+        volume_name_write(&name, ret + strlen(VOLUME_DEVICE_ROOT));
+}
+
+static int read_head(const struct mapping *mapping, uint8_t *head, size_t size,
+                     struct wla_error *err) {
+        for (size_t have = 0; have < size;) {
+                ssize_t got = pread(mapping->fd, head + have, size - have, (off_t)have);
+
+                if (got < 0 && errno == EINTR)
+                        continue;
+                if (got < 0)
+                        return wla_fail_errno(err, errno, "reading what is in it");
+                if (got == 0)
+                        return wla_fail(err, WLA_E_INPUT, "it is too short for a layer");
+                have += (size_t)got;
+        }
+        return 0;
+}
+
+/* QEMU has written the layer.  A guest that has taken QEMU over may name any file of the host there, and
+ * libvirt would give it to the VM at this start.  Nothing below it is what blockpull leaves. */
+static int check_content(const struct session *session, const struct mapping *mapping,
+                         enum image_content content, struct wla_error *err) {
+        _cleanup_free_ uint8_t *head = malloc(QCOW2_BACKING_SPAN);
+        struct qcow2_backing below;
+        char image[BACKING_SIZE];
+
+        if (!head)
+                return wla_fail(err, WLA_E_BUSY, "out of memory");
+        if (read_head(mapping, head, QCOW2_BACKING_SPAN, err) < 0)
+                return -1;
+        if (qcow2_backing_read(head, QCOW2_BACKING_SPAN, &below, err) < 0) {
+                err->code = WLA_E_DENIED;
+                err->hint = hint_below;
+                return -1;
+        }
+        name_image(&session->header.layer.image, image);
+        if (below.name[0] == '\0' || (strcmp(below.name, image) == 0 && below.format == content))
+                return 0;
+        return wla_fail_hint(err, WLA_E_DENIED, hint_below,
+                             "it names something else below it than its image");
+}
+
 int session_open_layer(struct session *session, struct session_step *step, struct wla_error *err) {
         _cleanup_mapping_ struct mapping mapping = MAPPING_NONE;
         struct mapping_plan plan = plan_of(session);
 
-        if (mapping_make(&plan, step->key, &mapping, err) < 0)
+        /* From the mapping on nobody else writes to it. */
+        if (mapping_make(&plan, step->key, &mapping, err) < 0 ||
+            check_content(session, &mapping, step->request->layer.backing_content, err) < 0)
                 return fail_layer(session, err);
         session_hold(session, &plan, &mapping, step);
         return 0;
@@ -141,15 +196,14 @@ static int disk_size(uint64_t virtual_size, uint64_t *ret, struct wla_error *err
 /* The disk of the guest begins as the image below it. */
 static int write_content(const struct mapping *mapping, const struct layer_request *layer,
                          struct wla_error *err) {
-        const struct volume_name image = {.kind = VOLUME_IMAGE, .uuid = layer->image};
-        char path[BACKING_SIZE] = VOLUME_DEVICE_ROOT;
+        char path[BACKING_SIZE];
         const struct qcow2_backing_file backing = {
                 .name = path,
                 .format = layer->backing_content,
         };
         _cleanup_close_ int fd = -1;
 
-        volume_name_write(&image, path + strlen(VOLUME_DEVICE_ROOT));
+        name_image(&layer->image, path);
         if (image_file_reopen(mapping->fd, &fd, err) < 0 ||
             qcow2_write_empty(fd, layer->virtual_size, &backing, err) < 0)
                 return -1;

@@ -181,6 +181,12 @@ class Luks2(Foreign):
         guest = self.protected("luks2-other", self.luks2(bytes(range(1, 33))))
         self.assertIn("opens no keyslot", self.refused(guest))
 
+    def test_what_is_in_it_is_not_guessed(self):
+        """Whoever made it may have put a qcow2 there that leads to files of the host."""
+        guest = self.guest("luks2-format").protected_disk(self.luks2(), "direct", KEY_ID)
+        guest.disks = [disk.replace("type='raw'", "type='qcow2'") for disk in guest.disks]
+        self.assertIn("has to be raw", self.refused(guest.define()))
+
     def test_an_exposed_volume_is_adopted(self):
         image = self.luks2(b"")
         guest = self.protected("luks2-exposed", image, "direct")

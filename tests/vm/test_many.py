@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
+import uuid
 
 import host
 import running
@@ -74,16 +75,35 @@ class DiskInside(host.VmTest):
         guest.start()
         self.assertIn(f"disk 0: {TEXT}\n", guest.wait_until_up())
 
-    def test_backing_file(self):
+    def hostile(self, *options):
+        """An image of a qcow2 that leads to a file of the host: its path."""
         disk = os.path.join(self.directory, "disk.qcow2")
         image = os.path.join(self.directory, "hostile")
-        run("qemu-img", "create", "-q", "-f", "qcow2", "-u", "-b", "/etc/shadow", "-F", "raw", disk, "1M")
-        subprocess.run([os.path.join(running.BUILD, "tests", "doubles", "sample_image"), image, "1048576", "1048576",
+        run("qemu-img", "create", "-q", "-f", "qcow2", *options, disk, "1M")
+        subprocess.run([os.path.join(running.BUILD, "tests", "doubles", "sample_image"), image, "4194304", "1048576",
                         f"local:///{host.KEY_NAME}", "qcow2", disk], input=host.KEY, capture_output=True, check=True)
-        guest = self.guest("hostile").protected_disk(image).define()
+        return image
+
+    def test_backing_file(self):
+        guest = self.guest("hostile").protected_disk(self.hostile("-u", "-b", "/etc/shadow", "-F", "raw")).define()
         done = guest.start(check=False)
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stderr, "the disk inside: .*backing file")
+        self.left_nothing()
+
+    def test_what_leads_out_is_opened_in_no_mode(self):
+        records = os.path.join(host.LAYERS, "direct")
+        before = os.listdir(records) if os.path.isdir(records) else []
+        data = os.path.join(self.directory, "data")
+        for options, reason in ((("-u", "-b", "/etc/shadow", "-F", "raw"), b"backing file"),
+                                (("-o", f"data_file={data}"), b"keeps its data in another file")):
+            image = self.hostile(*options)
+            for mode in ("layer", "ephemeral", "direct"):
+                done = self.host.agent.run("volume", "open", "--vm", str(uuid.uuid4()), "--disk", "vda", "--image", image,
+                                           "--mode", mode, check=False)
+                self.assertEqual(done.returncode, 1, mode)
+                self.assertRegex(done.stderr, b"the disk inside: .*" + reason)
+        self.assertEqual(os.listdir(records) if os.path.isdir(records) else [], before)
         self.left_nothing()
 
 

@@ -14,6 +14,8 @@ import time
 import unittest
 import uuid
 
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
 import host
 import killing
 from host import output, run
@@ -180,6 +182,32 @@ class Volumes(VolumesTest):
         finally:
             run("cryptsetup", "close", "judge")
 
+    def test_no_scanner_of_the_host_looks_inside(self):
+        """udev says what it finds on a disk, and has file systems, volume groups and arrays taken up; the guest's disk
+        is none of the host's, of whatever kind the mapping is."""
+        def properties(name):
+            return output("udevadm", "info", "--query=property", "--name", device(name))
+
+        run("mkswap", self.raw)
+        image = self.make_image("swap", str(uuid.uuid4()))
+        with open(image + ".header", "rb") as header:
+            name = "wlagent-image-" + header.read(204)[168:204].decode()
+        for steps, opened in ((("open", self.key), name), (("direct", VM, "vda", self.key), f"wlagent-{VM}-vda")):
+            session = self.session("image", image, *steps)
+            session.opened()
+            run("udevadm", "settle")
+            self.assertIn("DM_UDEV_DISABLE_OTHER_RULES_FLAG=1", properties(opened))
+            self.assertNotIn("ID_FS_TYPE", properties(opened))
+            session.close()
+            self.gone(opened)
+        # It would, if nobody had said so.
+        run("cryptsetup", "open", "--header", image + ".header", "--volume-key-file", self.key, "--key-size", "512",
+            "--readonly", image, "judge")
+        try:
+            run("udevadm", "settle")
+            self.assertIn("ID_FS_TYPE=swap", properties("judge"))
+        finally:
+            run("cryptsetup", "close", "judge")
 
     def test_wrong_keys_and_headers_are_refused(self):
         other_key = self.new_key("other-key")
@@ -503,7 +531,60 @@ class Layers(VolumesTest):
         with self.subTest("listed"):
             listed = self.session("layers")
             listed.opened()
-            self.assertEqual(sorted(f["name"] for f in listed.fields()), [self.disk, f"wlagent-{VM}-vdb"])
+            # Other tests leave layers as well.
+            self.assertEqual(sorted(f["name"] for f in listed.fields() if VM in f["name"]),
+                             [self.disk, f"wlagent-{VM}-vdb"])
+
+    def rewrite(self, change):
+        """The qcow2 header in the layer, as whoever has taken QEMU over may."""
+        with open(self.layer_key, "rb") as file:
+            cipher = Cipher(algorithms.AES(file.read()), modes.XTS(bytes(16)))
+        with open(os.path.join(self.directory_of_layer, "disk"), "r+b") as disk:
+            header = bytearray(cipher.decryptor().update(disk.read(SECTOR)))
+            change(header)
+            disk.seek(0)
+            disk.write(cipher.encryptor().update(bytes(header)))
+            os.fsync(disk.fileno())
+
+    def test_a_layer_that_leads_to_another_file(self):
+        """libvirt would give the VM what the layer says is below it."""
+        def names(path):
+            def change(header):
+                struct.pack_into(">QI", header, 8, 512 if path else 0, len(path))
+                header[512:1024] = path.encode().ljust(512, b"\0")
+            return change
+
+        def another_format(header):
+            names(device(self.name))(header)
+            struct.pack_into(">I8s", header, 116, 5, b"qcow2")
+
+        def raw(header):
+            struct.pack_into(">I8s", header, 116, 3, b"raw")
+
+        def external_data(header):
+            header[79] |= 4
+
+        session = self.create()
+        session.opened()
+        session.close()
+        self.gone(self.disk)
+        for change, opens in ((names("/etc/shadow"), False), (names(device("wlagent-image-" + VM)), False),
+                              (another_format, False), (raw, True), (external_data, False)):
+            with self.subTest(change.__name__):
+                self.rewrite(change)
+                session = self.reopen()
+                if opens:
+                    session.opened()
+                else:
+                    self.assertRegex(session.refused(), "^denied: .*(something else below it|external data file)")
+                session.close()
+                self.gone(self.disk)
+        with self.subTest("nothing, as blockpull leaves it"):
+            self.rewrite(lambda header: (names("")(header), header.__setitem__(79, 0)))
+            session = self.reopen()
+            session.opened()
+            session.close()
+            self.gone(self.disk)
 
     def test_a_layer_is_removed(self):
         session = self.create()

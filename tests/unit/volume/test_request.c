@@ -34,8 +34,11 @@ static struct volumed_request request_of(enum volumed_operation operation) {
                 put(wire.target, "vda");
                 break;
         case VOLUMED_OPEN_IMAGE:
+                wire.key_size = 64;
+                break;
         case VOLUMED_OPEN_LAYER:
                 wire.key_size = 64;
+                wire.layer.backing_content = IMAGE_CONTENT_QCOW2;
                 break;
         case VOLUMED_CREATE_LAYER:
                 wire.key_size = 64;
@@ -143,7 +146,7 @@ START_TEST(a_layer_is_described) {
 
         wire = request_of(VOLUMED_CREATE_LAYER);
         wire.layer.backing_content = _IMAGE_CONTENT_MAX;
-        check_refused(&wire, "the kind of the layer is unknown");
+        check_refused(&wire, "the kind of the image below is unknown");
         static const uint64_t sizes[] = {0, 1, 513, UINT64_C(1) << 63, UINT64_MAX - 511};
         for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
                 wire = request_of(VOLUMED_CREATE_LAYER);
@@ -153,6 +156,27 @@ START_TEST(a_layer_is_described) {
         wire = request_of(VOLUMED_CREATE_LAYER);
         wire.layer.image[0] = 'F';
         check_refused(&wire, "the image is not in canonical form");
+}
+END_TEST
+
+START_TEST(what_is_below_a_layer_is_said) {
+        struct volumed_request wire = request_of(VOLUMED_OPEN_LAYER);
+        struct wla_error err = {0};
+        struct volume_request request;
+
+        for (int content = 0; content < _IMAGE_CONTENT_MAX; content++) {
+                wire.layer.backing_content = (uint8_t)content;
+                ck_assert_int_eq(volume_request_read(&wire, &request, &err), 0);
+                ck_assert_int_eq((int)request.layer.backing_content, content);
+        }
+        wire.layer.backing_content = _IMAGE_CONTENT_MAX;
+        check_refused(&wire, "the kind of the image below is unknown");
+        wire.layer.backing_content = IMAGE_CONTENT_QCOW2;
+        wire.layer.virtual_size = 1 << 20;
+        check_refused(&wire, "a field is set that operation 5 does not use");
+        wire = request_of(VOLUMED_OPEN_IMAGE);
+        wire.layer.backing_content = IMAGE_CONTENT_QCOW2;
+        check_refused(&wire, "a field is set that operation 3 does not use");
 }
 END_TEST
 
@@ -360,6 +384,7 @@ START_TEST(the_permit_table_is_that_of_the_protocol) {
 END_TEST
 
 SUITE_MAIN("volume/request", every_operation_is_read, a_header_may_be_named, a_layer_is_described,
-           a_nova_disk_is_described, a_key_id_is_canonical, a_secret_is_named,
-           what_is_no_request_is_refused, paths_are_absolute_and_short, every_unused_byte_is_zero,
-           keys_come_where_they_belong, the_permit_table_is_that_of_the_protocol)
+           what_is_below_a_layer_is_said, a_nova_disk_is_described, a_key_id_is_canonical,
+           a_secret_is_named, what_is_no_request_is_refused, paths_are_absolute_and_short,
+           every_unused_byte_is_zero, keys_come_where_they_belong,
+           the_permit_table_is_that_of_the_protocol)
