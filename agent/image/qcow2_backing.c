@@ -1,48 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image/qcow2_backing.h"
 
-#include <endian.h>
 #include <string.h>
 
-#define MAGIC UINT32_C(0x514649fb) /* "QFI" 0xfb */
+#include "image/qcow2_format.h"
 
-/* Offsets of the header's fields; docs/interop/qcow2.txt. */
-enum {
-        AT_MAGIC = 0,
-        AT_VERSION = 4,
-        AT_BACKING_OFFSET = 8,
-        AT_BACKING_SIZE = 16,
-        AT_CLUSTER_BITS = 20,
-        AT_VIRTUAL_SIZE = 24,
-        AT_CRYPT_METHOD = 32,
-        V2_HEADER_SIZE = 72,
-        AT_INCOMPATIBLE = 72,
-        AT_AUTOCLEAR = 88,
-        AT_HEADER_SIZE = 100,
-        V3_HEADER_SIZE = 104,
-};
+#define INCOMPATIBLE_KEPT                                                                         \
+        (QCOW2_INCOMPATIBLE_DIRTY | QCOW2_INCOMPATIBLE_CORRUPT | QCOW2_INCOMPATIBLE_COMPRESSION | \
+         QCOW2_INCOMPATIBLE_EXTENDED_L2)
 
-#define INCOMPATIBLE_DIRTY         (UINT64_C(1) << 0)
-#define INCOMPATIBLE_CORRUPT       (UINT64_C(1) << 1)
-#define INCOMPATIBLE_EXTERNAL_DATA (UINT64_C(1) << 2)
-#define INCOMPATIBLE_COMPRESSION   (UINT64_C(1) << 3)
-#define INCOMPATIBLE_EXTENDED_L2   (UINT64_C(1) << 4)
-#define INCOMPATIBLE_KEPT                                                       \
-        (INCOMPATIBLE_DIRTY | INCOMPATIBLE_CORRUPT | INCOMPATIBLE_COMPRESSION | \
-         INCOMPATIBLE_EXTENDED_L2)
-
-/* Consistent bitmaps; they tell of clusters and stay true. */
-#define AUTOCLEAR_KEPT (UINT64_C(1) << 0)
-
-#define CLUSTER_BITS_MIN 9u
-#define CLUSTER_BITS_MAX 21u
 #define VIRTUAL_SIZE_MAX INT64_MAX
-
-#define EXTENSION_HEAD           8u /* magic, length */
-#define EXTENSION_END            UINT32_C(0)
-#define EXTENSION_BACKING_FORMAT UINT32_C(0xe2792aca)
-#define EXTENSION_DATA_FILE      UINT32_C(0x44415441)
-#define EXTENSION_ENCRYPTION     UINT32_C(0x0537be77)
 
 #define FORMAT_ROOM 8u /* "raw" and "qcow2" fit into what either is padded to */
 
@@ -56,44 +23,20 @@ struct layout {
         uint64_t virtual_size;
 };
 
-static uint32_t load32(const uint8_t *bytes, size_t at) {
-        uint32_t value;
-
-        memcpy(&value, bytes + at, sizeof(value));
-        return be32toh(value);
-}
-
-static uint64_t load64(const uint8_t *bytes, size_t at) {
-        uint64_t value;
-
-        memcpy(&value, bytes + at, sizeof(value));
-        return be64toh(value);
-}
-
-static void store32(uint8_t *bytes, size_t at, uint32_t value) {
-        value = htobe32(value);
-        memcpy(bytes + at, &value, sizeof(value));
-}
-
-static void store64(uint8_t *bytes, size_t at, uint64_t value) {
-        value = htobe64(value);
-        memcpy(bytes + at, &value, sizeof(value));
-}
-
 static uint32_t align8(uint32_t value) {
         return (value + 7u) & ~7u;
 }
 
 static int check_features(const uint8_t *bytes, struct wla_error *err) {
-        uint64_t incompatible = load64(bytes, AT_INCOMPATIBLE);
+        uint64_t incompatible = qcow2_load64(bytes, QCOW2_AT_INCOMPATIBLE);
 
-        if (incompatible & INCOMPATIBLE_EXTERNAL_DATA)
+        if (incompatible & QCOW2_INCOMPATIBLE_EXTERNAL_DATA)
                 return wla_fail(err, WLA_E_UNSUPPORTED,
                                 "the qcow2 image has an external data file");
         if (incompatible & ~INCOMPATIBLE_KEPT)
                 return wla_fail(err, WLA_E_UNSUPPORTED,
                                 "the qcow2 image has features that are not known");
-        if (load64(bytes, AT_AUTOCLEAR) & ~AUTOCLEAR_KEPT)
+        if (qcow2_load64(bytes, QCOW2_AT_AUTOCLEAR) & ~QCOW2_AUTOCLEAR_BITMAPS)
                 return wla_fail(err, WLA_E_UNSUPPORTED,
                                 "the qcow2 image has autoclear features that are not known");
         return 0;
@@ -101,31 +44,32 @@ static int check_features(const uint8_t *bytes, struct wla_error *err) {
 
 static int read_header(const uint8_t *bytes, size_t size, struct layout *layout,
                        uint32_t *ret_header_size, struct wla_error *err) {
-        if (size < QCOW2_HEAD_SIZE || load32(bytes, AT_MAGIC) != MAGIC)
+        if (size < QCOW2_HEAD_SIZE || qcow2_load32(bytes, QCOW2_AT_MAGIC) != QCOW2_MAGIC)
                 return wla_fail(err, WLA_E_INPUT, "it is no qcow2 image");
 
-        uint32_t version = load32(bytes, AT_VERSION);
+        uint32_t version = qcow2_load32(bytes, QCOW2_AT_VERSION);
         if (version != 2 && version != 3)
                 return wla_fail(err, WLA_E_UNSUPPORTED, "the qcow2 image has version %u", version);
 
-        uint32_t cluster_bits = load32(bytes, AT_CLUSTER_BITS);
-        if (cluster_bits < CLUSTER_BITS_MIN || cluster_bits > CLUSTER_BITS_MAX)
+        uint32_t cluster_bits = qcow2_load32(bytes, QCOW2_AT_CLUSTER_BITS);
+        if (cluster_bits < QCOW2_CLUSTER_BITS_MIN || cluster_bits > QCOW2_CLUSTER_BITS_MAX)
                 return wla_fail(err, WLA_E_INPUT, "the qcow2 image has an impossible cluster size");
 
         layout->end = UINT32_C(1) << cluster_bits;
         if (layout->end > size)
                 layout->end = (uint32_t)size;
 
-        layout->virtual_size = load64(bytes, AT_VIRTUAL_SIZE);
+        layout->virtual_size = qcow2_load64(bytes, QCOW2_AT_VIRTUAL_SIZE);
         if (layout->virtual_size == 0 || layout->virtual_size > VIRTUAL_SIZE_MAX)
                 return wla_fail(err, WLA_E_INPUT, "the qcow2 image has an impossible size");
-        if (load32(bytes, AT_CRYPT_METHOD) != 0)
+        if (qcow2_load32(bytes, QCOW2_AT_CRYPT_METHOD) != 0)
                 return wla_fail(err, WLA_E_UNSUPPORTED, "the qcow2 image is encrypted by QEMU");
 
-        *ret_header_size = version == 2 ? V2_HEADER_SIZE : load32(bytes, AT_HEADER_SIZE);
+        *ret_header_size = version == 2 ? QCOW2_V2_HEADER_SIZE
+                                        : qcow2_load32(bytes, QCOW2_AT_HEADER_SIZE);
         if (version == 2)
                 return 0;
-        if (*ret_header_size < V3_HEADER_SIZE || *ret_header_size % 8 != 0 ||
+        if (*ret_header_size < QCOW2_V3_HEADER_SIZE || *ret_header_size % 8 != 0 ||
             *ret_header_size > QCOW2_HEAD_SIZE)
                 return wla_fail(err, WLA_E_INPUT, "the qcow2 image has an impossible header size");
         return check_features(bytes, err);
@@ -136,14 +80,15 @@ static int read_format(const uint8_t *bytes, uint32_t at, uint32_t size, struct 
         if (layout->format_at != 0)
                 return wla_fail(err, WLA_E_INPUT, "the qcow2 image names two backing formats");
         /* It changes together with offset and length of the name: in one sector. */
-        if (at + EXTENSION_HEAD + FORMAT_ROOM > QCOW2_HEAD_SIZE)
+        if (at + QCOW2_EXTENSION_HEAD + FORMAT_ROOM > QCOW2_HEAD_SIZE)
                 return wla_fail(err, WLA_E_UNSUPPORTED,
                                 "the qcow2 image names its backing format in an unusual place");
 
         for (enum image_content format = 0; format < _IMAGE_CONTENT_MAX; format++) {
                 const char *name = image_content_name(format);
 
-                if (strlen(name) != size || memcmp(bytes + at + EXTENSION_HEAD, name, size) != 0)
+                if (strlen(name) != size ||
+                    memcmp(bytes + at + QCOW2_EXTENSION_HEAD, name, size) != 0)
                         continue;
                 layout->format_at = at;
                 layout->format = format;
@@ -155,30 +100,30 @@ static int read_format(const uint8_t *bytes, uint32_t at, uint32_t size, struct 
 
 static int read_extensions(const uint8_t *bytes, uint32_t at, struct layout *layout,
                            struct wla_error *err) {
-        while (at <= layout->end - EXTENSION_HEAD) {
-                uint32_t magic = load32(bytes, at);
-                uint32_t size = load32(bytes, at + 4);
+        while (at <= layout->end - QCOW2_EXTENSION_HEAD) {
+                uint32_t magic = qcow2_load32(bytes, at);
+                uint32_t size = qcow2_load32(bytes, at + 4);
 
-                if (magic == EXTENSION_END) {
-                        layout->extensions_end = at + EXTENSION_HEAD;
+                if (magic == QCOW2_EXTENSION_END) {
+                        layout->extensions_end = at + QCOW2_EXTENSION_HEAD;
                         return 0;
                 }
-                if (magic == EXTENSION_DATA_FILE || magic == EXTENSION_ENCRYPTION)
+                if (magic == QCOW2_EXTENSION_DATA_FILE || magic == QCOW2_EXTENSION_ENCRYPTION)
                         return wla_fail(err, WLA_E_UNSUPPORTED,
                                         "the qcow2 image has an extension that is never opened");
-                if (size > layout->end - at - EXTENSION_HEAD)
+                if (size > layout->end - at - QCOW2_EXTENSION_HEAD)
                         break;
-                if (magic == EXTENSION_BACKING_FORMAT &&
+                if (magic == QCOW2_EXTENSION_BACKING_FORMAT &&
                     read_format(bytes, at, size, layout, err) < 0)
                         return -1;
-                at += EXTENSION_HEAD + align8(size);
+                at += QCOW2_EXTENSION_HEAD + align8(size);
         }
         return wla_fail(err, WLA_E_INPUT, "the header of the qcow2 image does not end");
 }
 
 static int read_name_range(const uint8_t *bytes, struct layout *layout, struct wla_error *err) {
-        uint64_t offset = load64(bytes, AT_BACKING_OFFSET);
-        uint32_t size = load32(bytes, AT_BACKING_SIZE);
+        uint64_t offset = qcow2_load64(bytes, QCOW2_AT_BACKING_OFFSET);
+        uint32_t size = qcow2_load32(bytes, QCOW2_AT_BACKING_SIZE);
 
         if (offset == 0)
                 return 0;
@@ -261,11 +206,11 @@ int qcow2_backing_change(uint8_t *bytes, size_t size, const char *name, enum ima
         const char *format_name = image_content_name(format);
         memcpy(bytes + change.name.offset, name, length);
         memset(bytes + change.old.offset, 0, change.old.size);
-        store64(bytes, AT_BACKING_OFFSET, change.name.offset);
-        store32(bytes, AT_BACKING_SIZE, change.name.size);
-        store32(bytes, layout.format_at + 4, (uint32_t)strlen(format_name));
-        memset(bytes + layout.format_at + EXTENSION_HEAD, 0, FORMAT_ROOM);
-        memcpy(bytes + layout.format_at + EXTENSION_HEAD, format_name, strlen(format_name));
+        qcow2_store64(bytes, QCOW2_AT_BACKING_OFFSET, change.name.offset);
+        qcow2_store32(bytes, QCOW2_AT_BACKING_SIZE, change.name.size);
+        qcow2_store32(bytes, layout.format_at + 4, (uint32_t)strlen(format_name));
+        memset(bytes + layout.format_at + QCOW2_EXTENSION_HEAD, 0, FORMAT_ROOM);
+        memcpy(bytes + layout.format_at + QCOW2_EXTENSION_HEAD, format_name, strlen(format_name));
         *ret = change;
         return 0;
 }
