@@ -3,9 +3,7 @@
 away. The services are the double of tests/doubles/isecl; the TPM is swtpm, with keys that Intel's agent could have
 made; libvirt is this test, and volumes are those of the double of wlagent-volumed."""
 
-import base64
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -15,14 +13,10 @@ import struct
 import subprocess
 import time
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding
-
 import harness
-import intel_host
 from harness import poll
-from isecl_case import HARDWARE, double
+from isecl_case import double
+from report_checks import check_content, check_signature
 from test_flavors import FlavorTest
 from vms import Domain, Image
 
@@ -66,8 +60,8 @@ class Reports(ReportTest):
     def test_of_a_start(self):
         domain = self.started()
         report = self.wait_for_report(domain)
-        self.check_content(report, domain)
-        self.check_signature(report)
+        check_content(report, domain.uuid, self.glance, self.flavor["id"])
+        check_signature(report, self.host.path("signing"))
         self.wait_for_state(state="on", unsigned=0, waiting=0, posted=1, refused=0, given_up=0, problem=None)
         self.assertEqual(self.files(), [])
         self.assertTrue(self.vm(domain)["disks"][0]["reported"])
@@ -87,37 +81,6 @@ class Reports(ReportTest):
         self.ends(domain)
         self.run_through(domain)
         poll(lambda: len(self.reports(domain)) == 2, "the report of the second start", 60)
-
-    def check_content(self, report, domain):
-        text = base64.b64decode(report["data"], validate=True).decode()
-        said = json.loads(text)
-        self.assertEqual(json.dumps(said, separators=(",", ":")), text)
-        self.assertEqual(said, {
-            "instance_manifest": {"instance_info": {"instance_id": domain.uuid, "host_hardware_uuid": HARDWARE,
-                                                    "image_id": self.glance}, "image_encrypted": True},
-            "policy_name": "Intel VM Policy",
-            "results": [
-                {"rule": {"rule_name": "EncryptionMatches", "markers": ["IMAGE"],
-                          "expected": {"name": "encryption_required", "value": True}},
-                 "flavor_id": self.flavor["id"], "trusted": True},
-                {"rule": {"rule_name": "FlavorIntegrityMatches", "markers": ["flavorIntegrity"],
-                          "expected": {"name": "flavor_trusted", "value": True}},
-                 "flavor_id": self.flavor["id"], "trusted": True}],
-            "trusted": True})
-
-    def check_signature(self, report):
-        """By the key in the certificate, which is the TPM's, as HVS has certified it."""
-        self.assertEqual(report["hash_alg"], "SHA-256")
-        with open(self.host.certificate("signing"), encoding="ascii") as file:
-            self.assertEqual(report["cert"], file.read())
-        certificate = x509.load_pem_x509_certificate(report["cert"].encode())
-        key = certificate.public_key()
-        key.verify(base64.b64decode(report["signature"]), base64.b64decode(report["data"]), padding.PKCS1v15(),
-                   hashes.SHA256())
-        public = intel_host.KeyFile(self.host.path("signing")).public
-        self.assertEqual(key.public_numbers().n.to_bytes(256, "big"), public[-256:])
-        attest = certificate.extensions.get_extension_for_oid(x509.ObjectIdentifier("2.5.4.133.3.2.41")).value.value
-        self.assertIn(b"\x00\x0b" + hashlib.sha256(public[2:]).digest(), attest)
 
     def test_of_nothing_that_has_no_flavor(self):
         self.agent.import_key("local", bytes(32))

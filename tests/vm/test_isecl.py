@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """VMs of images that Intel SecL's WLS knows, from their owner to a running guest: key of KBS, image, signed flavor, the
-host that HVS trusts or not. The services are the double of tests/doubles/isecl, the TPM is the VM's."""
+host that HVS trusts or not, and what it tells WLS of the VM. The services are the double of tests/doubles/isecl, the TPM is
+the VM's, and the host has joined by the tasks of wlagent setup."""
 
-import base64
 import datetime
-import hashlib
 import json
 import os
 import shutil
@@ -21,13 +20,14 @@ from cryptography.x509.oid import NameOID
 import host
 import running
 from isecl_case import HARDWARE, JSON, Client, double
-from software_host import SoftwareHost, name_of, new_key, public_pem, request_to_certify, sized
+from report_checks import check_content, check_signature
+from running import poll
 
 MARKER = "a marker of the owner's disk"
 WLS = "wls:///images/"
 TPM = "device:/dev/tpmrm0"
-STORAGE_KEY = "0x81000000"
-SECRET = "00112233445566778899aabbccddeeff01234567"
+STORAGE_KEY, ATTESTATION_KEY = "0x81000000", "0x81018000"
+REPORT = "wls.create_report"
 
 
 def name(text):
@@ -43,26 +43,20 @@ def certificate(subject, key, issuer, issuer_key, authority):
     return made.sign(issuer_key, hashes.SHA384()).public_bytes(serialization.Encoding.PEM)
 
 
-def make_binding_key(directory):
-    """(TPM2B_PUBLIC, TPM2B_PRIVATE) below the Trust Agent's storage key, and that one's name."""
+def make_trust_agents_keys(directory):
+    """What a Trust Agent leaves in the TPM: storage key and attestation key, whose public half is returned."""
     fixed = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth"
-    primary, public, private = (os.path.join(directory, part) for part in ("primary", "key.pub", "key.priv"))
+    context, public, private = (os.path.join(directory, part) for part in ("key.ctx", "key.pub", "key.priv"))
     host.run("tpm2_createprimary", "-Q", "-T", TPM, "-C", "o", "-g", "sha256", "-G", "rsa2048:aes128cfb", "-a",
-             f"restricted|decrypt|{fixed}", "-c", primary)
-    host.run("tpm2_evictcontrol", "-Q", "-T", TPM, "-C", "o", "-c", primary, STORAGE_KEY)
-    host.run("tpm2_create", "-Q", "-T", TPM, "-C", STORAGE_KEY, "-g", "sha256", "-G", "rsa2048:null:null", "-a",
-             f"decrypt|{fixed}", "-p", "hex:" + SECRET, "-u", public, "-r", private)
-    found = []
-    host.run("tpm2_readpublic", "-Q", "-T", TPM, "-c", STORAGE_KEY, "-n", primary)
-    for path in (public, private, primary):
-        with open(path, "rb") as file:
-            found.append(file.read())
-    return found
-
-
-def qualified(parent, key_name):
-    """The qualified name below that of the parent, or below a hierarchy."""
-    return b"\x00\x0b" + hashlib.sha256(parent + key_name).digest()
+             f"restricted|decrypt|{fixed}", "-c", context)
+    host.run("tpm2_evictcontrol", "-Q", "-T", TPM, "-C", "o", "-c", context, STORAGE_KEY)
+    host.run("tpm2_create", "-Q", "-T", TPM, "-C", STORAGE_KEY, "-g", "sha256", "-G", "rsa2048:rsassa-sha256:null", "-a",
+             f"restricted|sign|{fixed}", "-u", public, "-r", private)
+    host.run("tpm2_load", "-Q", "-T", TPM, "-C", STORAGE_KEY, "-u", public, "-r", private, "-c", context)
+    host.run("tpm2_evictcontrol", "-Q", "-T", TPM, "-C", "o", "-c", context, ATTESTATION_KEY)
+    host.run("tpm2_readpublic", "-Q", "-T", TPM, "-c", ATTESTATION_KEY, "-f", "pem", "-o", public)
+    with open(public, encoding="ascii") as file:
+        return file.read()
 
 
 class Owner:
@@ -126,8 +120,8 @@ class Isecl(host.VmTest):
         cls.directory_of_all = tempfile.mkdtemp(dir="/var/lib")
         os.chmod(cls.directory_of_all, 0o755)
         cls.owner = Owner(cls.directory_of_all)
-        cls.register()
         cls.configure()
+        cls.join()
 
     @classmethod
     def tearDownClass(cls):
@@ -137,45 +131,46 @@ class Isecl(host.VmTest):
         agent.write_config(Keys={"CacheSeconds": 60})
         agent.start()
         shutil.rmtree(cls.directory_of_all)
-        host.run("tpm2_evictcontrol", "-Q", "-C", "o", "-c", STORAGE_KEY, "-T", TPM)
+        for handle in (STORAGE_KEY, ATTESTATION_KEY):
+            host.run("tpm2_evictcontrol", "-Q", "-C", "o", "-c", handle, "-T", TPM)
         super().tearDownClass()
-
-    @classmethod
-    def register(cls):
-        """HVS certifies a binding key of this TPM, made and kept as Intel's agent does; the attestation key is
-        software's."""
-        public, private, parent = make_binding_key(cls.directory_of_all)
-        modulus = rsa.RSAPublicNumbers(65537, int.from_bytes(public[-256:], "big")).public_key()
-        machine = SoftwareHost(new_key(), types.SimpleNamespace(public_key=lambda: modulus))
-        assert machine.public == public
-        attested = machine.attest()[:-34] + qualified(qualified(bytes.fromhex("40000001"), parent), name_of(public))
-        with open(os.path.join(cls.directory_of_all, "bindingkey.json"), "w", encoding="ascii") as file:
-            json.dump({"Version": 2, "Usage": 0, **{member: base64.b64encode(content).decode() for member, content in (
-                ("PublicKey", public), ("PrivateKey", private), ("KeySignature", machine.signature(attested)),
-                ("KeyAttestation", sized(attested)), ("KeyName", sized(name_of(public))))}}, file, indent=4)
-            file.write("\n")
-        made = double.add_host(hardware_uuid=HARDWARE, aik=public_pem(machine.aik))["aik_certificate"]
-        aik = x509.load_pem_x509_certificate(made.encode()).public_bytes(serialization.Encoding.DER)
-        with Client(timeout=60) as client:
-            answer = client.call("POST", "/hvs/v2/rpc/certify-host-binding-key",
-                                 request_to_certify(public, attested, machine.signature(attested), aik), JSON,
-                                 double.make_token(user="installer")["token"])
-        assert answer[0] == 201, answer
 
     @classmethod
     def configure(cls):
         """For an agent that is not root."""
-        agent = host.VmTest.host.agent
         base = double.urls["cms"].removesuffix("/cms/v1")
-        agent.write_config(Keys={"CacheSeconds": 0}, WLS={
+        host.VmTest.host.agent.write_config(Keys={"CacheSeconds": 0}, WLS={
             "ServerURL": base + "/wls/v1", "TokenURL": double.urls["aas"], "ServiceUser": "wla",
-            "BindingKey": os.path.join(cls.directory_of_all, "bindingkey.json"), "TrustDirectory": cls.owner.roots, "FlavorTrustDirectory": cls.owner.signers, "HardwareUUID": HARDWARE})
-        credentials = os.path.join(cls.directory_of_all, "credentials")
-        os.makedirs(credentials)
+            "BindingKey": cls.key("binding"), "SigningKey": cls.key("signing"), "TrustDirectory": cls.owner.roots,
+            "FlavorTrustDirectory": cls.owner.signers, "HardwareUUID": HARDWARE})
+
+    @classmethod
+    def key(cls, kind):
+        return os.path.join(cls.directory_of_all, kind + "key.json")
+
+    @classmethod
+    def join(cls):
+        """As an operator has the host join, after its Trust Agent; and as systemd then starts wlagentd."""
+        root, trust_agent, credentials = (os.path.join(cls.directory_of_all, name)
+                                          for name in ("root", "trustagent", "credentials"))
+        for path in (root, trust_agent, credentials):
+            os.makedirs(path)
+        with open(os.path.join(trust_agent, "aik.pem"), "w", encoding="ascii") as file:
+            file.write(double.add_host(hardware_uuid=HARDWARE, aik=make_trust_agents_keys(root))["aik_certificate"])
+        secret = os.path.join(root, "host-key")
+        answers = {**os.environ, "HVS_URL": double.urls["hvs"], "BEARER_TOKEN": double.make_token(user="installer")["token"],
+                   "TRUSTAGENT_CONFIGURATION": trust_agent, "TRUSTAGENT_USERNAME": "games",
+                   "SYSTEMD_CREDENTIAL_SECRET": secret}
+        agent = host.VmTest.host.agent
+        for task in ("binding-key", "signing-key", "register-binding-key", "register-signing-key"):
+            agent.run("setup", task, "--root", root, env=answers)
+        store = os.path.join(root, "etc", "credstore.encrypted")
+        for name in os.listdir(store):
+            host.run("env", f"SYSTEMD_CREDENTIAL_SECRET={secret}", "systemd-creds", "decrypt", f"--name={name}", os.path.join(store, name),
+                     os.path.join(credentials, name))
+            os.chmod(os.path.join(credentials, name), 0o644)
         with open(os.path.join(credentials, "aas-password"), "w", encoding="utf-8") as file:
             file.write(double.users["wla"] + "\n")
-        with open(os.path.join(credentials, "binding-key-secret"), "w", encoding="ascii") as file:
-            file.write(SECRET + "\n")
         agent.stop()
         agent.start(env={**os.environ, "CREDENTIALS_DIRECTORY": credentials})
 
@@ -202,6 +197,26 @@ class Isecl(host.VmTest):
         self.left_nothing()
         self.assertEqual([vm["uuid"] for vm in self.host.agent.status()["vms"]], [])
 
+    def reports(self, guest):
+        return [report for report in double.reports()["reports"]
+                if report["instance_manifest"]["instance_info"]["instance_id"] == guest.uuid]
+
+    def report_state(self):
+        return self.host.agent.status()["trust_reports"]
+
+    def arrived(self, guest, count):
+        state = self.report_state()
+        return len(self.reports(guest)) >= count and state["waiting"] == state["unsigned"] == 0
+
+    def reported(self, image, guest, count):
+        """Once WLS has so many of the guest, and nothing waits: what it has, each of them right."""
+        poll(lambda: self.arrived(guest, count), lambda: f"report {count}; {self.report_state()}", 60)
+        found = self.reports(guest)
+        for report in found:
+            check_content(report, guest.uuid, image.id, image.flavor)
+            check_signature(report, self.key("signing"))
+        return found
+
     def flip(self, image, at):
         with open(image.path, "r+b") as file:
             file.seek(at)
@@ -217,6 +232,7 @@ class Isecl(host.VmTest):
         self.assertEqual(vm["disks"][0]["flavor"], {
             "id": image.flavor, "image": image.id, "encryption_required": True, "integrity_enforced": False,
             "signature_verified": True, "digest_verified": True})
+        self.assertEqual(len(self.reported(image, guest, 1)), 1)
         self.assertEqual(self.host.plaintext(MARKER), [])
         guest.destroy()
         self.left_nothing()
@@ -226,10 +242,12 @@ class Isecl(host.VmTest):
         self.refused(guest, f"is not the one that flavor {image.flavor} is for")
         self.flip(image, os.path.getsize(image.path) - 1)
         self.starts(guest)
+        self.assertEqual(len(self.reported(image, guest, 2)), 2)
         guest.destroy()
 
         double.set_host(hardware_uuid=HARDWARE, trust=False)
         self.refused(guest, "HVS does not trust this host")
+        self.assertEqual(len(self.reported(image, guest, 2)), 2)
 
     def test_flavors_that_are_not_the_owners(self):
         image, guest = self.protected("isecl-unsigned")
@@ -244,7 +262,18 @@ class Isecl(host.VmTest):
                      body="Failed to retrieve Flavor and Key for Image - Backend Error\n")
         self.refused(guest, "WLS has no flavor for the image")
         double.clear_faults()
-        self.starts(guest)
+        self.assertEqual(self.reports(guest), [])
+
+        # While WLS takes no report its start is held by nothing.
+        double.fault(route=REPORT, status=503, body="")
+        guest.start()
+        poll(lambda: self.reports(guest), "the report to be refused", 60)
+        self.assertEqual((guest.state(), self.report_state()["waiting"]), ("running", 1))
+        double.clear_faults()
+        self.assertIn(f"disk 0: {MARKER}", guest.wait_until_up())
+        # The double has kept what it did not take, too: all one report.
+        found = self.reported(image, guest, 2)
+        self.assertEqual(len({report["data"] for report in found}), 1)
         self.assertIn(image.id, json.dumps(self.host.agent.status()["vms"]))
 
     def test_an_image_in_intels_format(self):
