@@ -24,5 +24,11 @@ struct used_file {
         bool or_input; /* "-" is standard input */
 };
 
+/* Some of them, as an argument. */
+struct used_files {
+        const struct used_file *files;
+        size_t count;
+};
+
 int distinct_files_check(const struct used_file *files, size_t count,
                          struct wla_error *err) _must_check_;

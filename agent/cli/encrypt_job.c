@@ -23,6 +23,7 @@
 void encrypt_job_done(struct encrypt_job *job) {
         disk_source_close(&job->disk);
         job->volume_key = wla_secret_free(job->volume_key);
+        owner_close(&job->owner);
         owner_key_clear(&job->owner_key);
         image_pair_clear(&job->pair);
         flavor_output_done(&job->flavor);
@@ -48,19 +49,48 @@ static int check_header_free(const struct encrypt_job *job, struct wla_error *er
         return 0;
 }
 
+enum { OUT, OUT_HEADER, FLAVOR, _WRITTEN_MAX };
+
 /* A header that is not written makes what lies beside it an image of our format all the same. */
-static int check_distinct(const struct encrypt_job *job, struct wla_error *err) {
+static void list_written(const struct encrypt_job *job, struct used_file ret[_WRITTEN_MAX]) {
         const struct encrypt_options *options = job->options;
+
+        ret[OUT] = (struct used_file){.role = "OUT", .path = options->out, .written = true};
+        ret[OUT_HEADER] = (struct used_file){
+                .role = "OUT.header", .path = job->out_header, .written = !options->isecl};
+        ret[FLAVOR] = (struct used_file){
+                .role = "--flavor", .path = options->flavor.path, .written = true};
+}
+
+/* What the command line names. */
+static int check_distinct(const struct invocation *invocation, const struct encrypt_job *job,
+                          struct wla_error *err) {
+        const struct encrypt_options *options = job->options;
+        struct used_file written[_WRITTEN_MAX];
+
+        list_written(job, written);
         const struct used_file files[] = {
+                {.role = "--config", .path = invocation->config_path},
                 {.role = "IN", .path = options->in},
-                {.role = "OUT", .path = options->out, .written = true},
-                {.role = "OUT.header", .path = job->out_header, .written = !options->isecl},
-                {.role = "--flavor", .path = options->flavor.path, .written = true},
+                written[OUT],
+                written[OUT_HEADER],
+                written[FLAVOR],
                 {.role = "--flavor-key", .path = options->flavor.key_path},
                 {.role = "--key-file", .path = options->key_file, .or_input = true},
         };
 
         return distinct_files_check(files, sizeof(files) / sizeof(files[0]), err);
+}
+
+/* And the owner's configuration, before anything is written anywhere. */
+static int open_owner(struct encrypt_job *job, struct wla_error *err) {
+        struct used_file files[_WRITTEN_MAX];
+        const struct used_files written = {.files = files, .count = _WRITTEN_MAX};
+
+        if (!job->options->by_kbs)
+                return 0;
+        list_written(job, files);
+        return owner_open(job->options->url, &written, &job->owner, err);
 }
 
 /* Asked before the work, and again by the kernel when the files get their names. */
@@ -130,10 +160,10 @@ static int open_disk(struct encrypt_job *job, struct wla_error *err) {
 
 /* Whoever may not have the key should not wait an hour to hear that. */
 static int get_owner_key(struct encrypt_job *job, struct wla_error *err) {
-        _cleanup_owner_ struct owner owner = {0};
+        int outcome = owner_key_get(&job->owner, &job->options->wish, &job->owner_key, err);
 
-        if (owner_open(job->options->url, &owner, err) < 0 ||
-            owner_key_get(&owner, &job->options->wish, &job->owner_key, err) < 0)
+        owner_close(&job->owner);
+        if (outcome < 0)
                 return -1;
         job->token.key_id = job->owner_key.kbs.link;
         if (job->owner_key.made)
@@ -260,8 +290,9 @@ int encrypt_job_run(struct invocation *invocation, struct encrypt_job *job, stru
         const struct encrypt_options *options = job->options;
 
         if (image_header_path(options->out, &job->out_header, err) < 0 ||
-            check_distinct(job, err) < 0 || check_free(job, err) < 0 ||
+            check_distinct(invocation, job, err) < 0 || check_free(job, err) < 0 ||
             invocation_guard_secrets(invocation, err) < 0 || open_disk(job, err) < 0 ||
+            open_owner(job, err) < 0 ||
             flavor_output_begin(&options->flavor, &job->flavor, err) < 0 ||
             pending_file_open(options->out, FILE_MODE, &job->pair.image, err) < 0)
                 return -1;

@@ -44,6 +44,7 @@ struct encrypt_job {
         struct uuid uuid;
         struct image_token token;
         struct wla_secret *volume_key;
+        struct owner owner; /* until the key is there */
         struct owner_key owner_key;
         struct image_pair pair;
         struct flavor_output flavor;

@@ -64,9 +64,10 @@ static int key_of_header(const char *image, const char *header, bool given, stru
         return flavor_key_check(key, err);
 }
 
-static int check_distinct(const struct arguments *arguments, const char *header,
-                          struct wla_error *err) {
+static int check_distinct(const struct invocation *invocation, const struct arguments *arguments,
+                          const char *header, struct wla_error *err) {
         const struct used_file files[] = {
+                {.role = "--config", .path = invocation->config_path},
                 {.role = "IN", .path = arguments->operand},
                 {.role = "IN.header", .path = header},
                 {.role = "OUT", .path = arguments->second_operand, .written = true},
@@ -77,13 +78,13 @@ static int check_distinct(const struct arguments *arguments, const char *header,
 }
 
 /* A flavor says whether an image is encrypted, and with which key: this one has to say what is so. */
-static int judge_image(const struct arguments *arguments, struct key_id *key,
-                       struct wla_error *err) {
+static int judge_image(const struct invocation *invocation, const struct arguments *arguments,
+                       struct key_id *key, struct wla_error *err) {
         const char *image = arguments->operand;
         _cleanup_free_ char *header = NULL;
 
         if (image_header_path(image, &header, err) < 0 ||
-            check_distinct(arguments, header, err) < 0)
+            check_distinct(invocation, arguments, header, err) < 0)
                 return -1;
 
         bool ours = faccessat(AT_FDCWD, header, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
@@ -156,7 +157,7 @@ static enum outcome run(struct invocation *invocation, const struct arguments *a
         enum outcome outcome = check_options(arguments, &wanted, &key, err);
         if (outcome != OUTCOME_OK)
                 return outcome;
-        if (judge_image(arguments, &key, err) < 0 ||
+        if (judge_image(invocation, arguments, &key, err) < 0 ||
             invocation_guard_secrets(invocation, err) < 0 ||
             flavor_output_begin(&wanted, &output, err) < 0 ||
             digest_file(arguments->operand, digest, err) < 0 ||

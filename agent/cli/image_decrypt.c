@@ -29,7 +29,8 @@ static const struct command_option options[] = {
 };
 
 /* Also of an image that has no header beside it: with one it would be taken for another format. */
-static int check_distinct(const struct image_proof_options *what, const char *out,
+static int check_distinct(const struct invocation *invocation,
+                          const struct image_proof_options *what, const char *out,
                           struct wla_error *err) {
         _cleanup_free_ char *beside = NULL;
 
@@ -37,6 +38,7 @@ static int check_distinct(const struct image_proof_options *what, const char *ou
                 return -1;
 
         const struct used_file files[] = {
+                {.role = "--config", .path = invocation->config_path},
                 {.role = "IN", .path = what->image},
                 {.role = "IN.header", .path = beside},
                 {.role = "--header", .path = what->header},
@@ -98,7 +100,7 @@ static int decrypt(struct invocation *invocation, const struct image_proof_optio
         _cleanup_image_proof_ struct image_proof proof = {0};
         _cleanup_disk_source_ struct disk_source disk = {0};
 
-        if (check_distinct(what, out, err) < 0)
+        if (check_distinct(invocation, what, out, err) < 0)
                 return -1;
         if (!what->header && image_isecl_claimed(what->image))
                 return decrypt_isecl(invocation, what, out, replace, err);
@@ -117,6 +119,7 @@ static enum outcome run(struct invocation *invocation, const struct arguments *a
                                 .key_file = arguments->option[KEY_FILE],
                                 .kbs = arguments->option[KBS],
                                 .kbs_key = arguments->option[KBS_KEY],
+                                .out = arguments->second_operand,
                         },
                 .changed = arguments->option[CHANGED] != NULL,
         };

@@ -34,12 +34,15 @@ static int find_key(const struct owner *owner, const struct image_key_place *pla
 
 int image_key_place_fetch(const struct image_key_place *place, const struct key_id *named,
                           struct wla_secret **ret, struct wla_error *err) {
+        const struct used_file out = {.role = "OUT", .path = place->out, .written = true};
+        const struct used_files written = {.files = &out, .count = place->out ? 1 : 0};
         _cleanup_owner_ struct owner owner = {0};
         struct uuid id;
 
         if (place->key_file)
                 return input_read_secret(place->key_file, AES256_KEY_SIZE, ret, err);
-        if (owner_open(place->kbs, &owner, err) < 0 || find_key(&owner, place, named, &id, err) < 0)
+        if (owner_open(place->kbs, &written, &owner, err) < 0 ||
+            find_key(&owner, place, named, &id, err) < 0)
                 return -1;
         return owner_key_fetch(&owner, &id, ret, err);
 }

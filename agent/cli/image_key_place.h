@@ -13,6 +13,7 @@ struct image_key_place {
         const char *key_file; /* 32 raw bytes, "-" for standard input; or NULL */
         const char *kbs;      /* base URL of KBS, or "configured"; or NULL */
         const char *kbs_key;  /* the key's UUID in KBS, where the image does not tell; or NULL */
+        const char *out;      /* the file that is written with it, if any */
 };
 
 static inline bool image_key_place_is_kbs(const struct image_key_place *place) {

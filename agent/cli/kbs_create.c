@@ -43,7 +43,7 @@ static enum outcome run(struct invocation *invocation, const struct arguments *a
         if (owner_options_read(&wanted, &policy, &wish, err) < 0)
                 return OUTCOME_USAGE;
         if (invocation_guard_secrets(invocation, err) < 0 ||
-            owner_open(arguments->option[URL], &owner, err) < 0 ||
+            owner_open(arguments->option[URL], NULL, &owner, err) < 0 ||
             owner_key_make(&owner, &wish, &key, err) < 0)
                 return OUTCOME_FAILED;
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "cli/owner_files.h"
 #include "kbs/envelope_file.h"
 
 #define CALL_USEC (UINT64_C(60) * USEC_PER_SEC)
@@ -80,13 +81,14 @@ static int open_kbs(struct owner *owner, const char *given, struct wla_error *er
         return kbs_client_new(&settings, &owner->kbs, err);
 }
 
-int owner_open(const char *url, struct owner *ret, struct wla_error *err) {
+int owner_open(const char *url, const struct used_files *written, struct owner *ret,
+               struct wla_error *err) {
         struct owner owner = {0};
 
         if (owner_config_read(&owner.config, err) < 0)
                 return -1;
-        if (open_http(&owner, err) < 0 || open_token(&owner, err) < 0 ||
-            open_kbs(&owner, url, err) < 0) {
+        if (owner_files_check(&owner.config, written, err) < 0 || open_http(&owner, err) < 0 ||
+            open_token(&owner, err) < 0 || open_kbs(&owner, url, err) < 0) {
                 owner_close(&owner);
                 return -1;
         }

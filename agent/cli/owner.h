@@ -10,6 +10,7 @@
  * Failure:   as owner_config.h and kbs/kbs_client.h.
  */
 
+#include "cli/distinct_files.h"
 #include "cli/owner_config.h"
 #include "kbs/kbs_client.h"
 #include "kbs/key_choice.h"
@@ -21,8 +22,10 @@ struct owner {
         struct kbs_client *kbs;
 };
 
-/* url: base URL of KBS; NULL, or "configured": KBS_BASE_URL. */
-int owner_open(const char *url, struct owner *ret, struct wla_error *err) _must_check_;
+/* url: base URL of KBS; NULL, or "configured": KBS_BASE_URL.  written: what the command writes, which none of the files
+ * of the configuration may be; NULL: nothing. */
+int owner_open(const char *url, const struct used_files *written, struct owner *ret,
+               struct wla_error *err) _must_check_;
 void owner_close(struct owner *owner);
 
 #define _cleanup_owner_ __attribute__((cleanup(owner_close)))

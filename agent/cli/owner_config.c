@@ -28,6 +28,7 @@ static const char hint_set[] = "set it in ~/.config/wlagent/owner.conf or in the
 
 void owner_config_done(struct owner_config *config) {
         config->password = wla_secret_free(config->password);
+        file_freep(&config->path);
 }
 
 static int take_value(struct owner_config *config, enum owner_setting setting, const char *value,
@@ -124,14 +125,9 @@ static int find_file(char **ret, struct wla_error *err) {
         return size < 0 ? wla_fail(err, WLA_E_BUSY, "out of memory") : 0;
 }
 
-static int read_file(struct owner_config *config, struct wla_error *err) {
+static int read_file(const char *path, struct owner_config *config, struct wla_error *err) {
         _cleanup_secret_ struct wla_secret *text = NULL;
-        _cleanup_free_ char *path = NULL;
 
-        if (find_file(&path, err) < 0)
-                return -1;
-        if (!path)
-                return 0;
         if (private_file_read(path, OWNER_FILE_MAX, &text, err) < 0) {
                 if (err->code != WLA_E_NOT_FOUND)
                         return -1;
@@ -160,11 +156,15 @@ static int read_environment(struct owner_config *config, struct wla_error *err) 
 
 int owner_config_read(struct owner_config *ret, struct wla_error *err) {
         struct owner_config config = {0};
+        _cleanup_free_ char *path = NULL;
 
-        if (read_file(&config, err) < 0 || read_environment(&config, err) < 0) {
+        if (find_file(&path, err) < 0)
+                return -1;
+        if ((path && read_file(path, &config, err) < 0) || read_environment(&config, err) < 0) {
                 owner_config_done(&config);
                 return -1;
         }
+        config.path = TAKE_PTR(path);
         if (!config.values[OWNER_KEYPROVIDER_NAME][0])
                 (void)snprintf(config.values[OWNER_KEYPROVIDER_NAME], OWNER_VALUE_SIZE, "isecl");
         *ret = config;

@@ -34,6 +34,7 @@ enum owner_setting {
 };
 
 struct owner_config {
+        char *path; /* of the file, whether it exists or not; NULL: there is no home, or it was not asked */
         char values[_OWNER_SETTING_MAX][OWNER_VALUE_SIZE]; /* "": not set */
         struct wla_secret *password;                       /* NULL: not set */
 };

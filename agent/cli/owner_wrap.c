@@ -57,7 +57,7 @@ static int wrap(struct owner *owner, struct wla_bytes request, struct buf *reply
 int owner_wrap(struct wla_bytes request, struct buf *reply, struct wla_error *err) {
         _cleanup_owner_ struct owner owner = {0};
 
-        if (owner_open(NULL, &owner, err) < 0)
+        if (owner_open(NULL, NULL, &owner, err) < 0)
                 return -1;
         return wrap(&owner, request, reply, err);
 }

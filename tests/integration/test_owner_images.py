@@ -333,6 +333,52 @@ class Failures(ImagesTest):
         self.assertEqual({name: self.read(name) for name in read}, read)
         self.left_over()
 
+    def test_files_of_the_configuration(self):
+        """What owner.conf names, by whichever name, is neither an image, a header, a flavor nor a disk afterwards."""
+        self.encrypt("--kbs-key", double.add_key()["id"], out="image")
+        os.symlink("envelope.pem", self.path("linked"))
+        certificate, = os.listdir(self.path("trust"))
+        os.symlink(f"trust/{certificate}", self.path("root"))
+        self.write("kept.header", self.read("envelope.pem"), 0o600)
+        double.reset_counters()
+        files = {name: self.read(name) for name in ("home/.config/wlagent/owner.conf", "envelope.pem", "kept.header",
+                                                    f"trust/{certificate}", "disk", "signer.pem")}
+        cases = [("home/.config/wlagent/owner.conf", "owner.conf"), ("envelope.pem", "ENVELOPE_PRIVATE_KEY"),
+                 ("linked", "ENVELOPE_PRIVATE_KEY"), ("home/../envelope.pem", "ENVELOPE_PRIVATE_KEY")]
+        cases += [(name, "TRUSTED_CA_DIRECTORY") for name in (f"trust/{certificate}", "trust/new", "root")]
+        for name, role in cases:
+            flavor = ("--flavor", self.path(name), "--flavor-key", self.signing_key, "--label", "web")
+            for done, output in ((self.encrypt("--kbs", "configured", "--force", out=name, check=False), "OUT"),
+                                 (self.encrypt("--kbs", "configured", "--force", *flavor, check=False), "--flavor"),
+                                 (self.command("image", "decrypt", self.path("image"), self.path(name), "--kbs", "configured",
+                                               "--force", check=False), "OUT")):
+                with self.subTest(name=name, output=output):
+                    self.refused(done, f"wlagent: (.*: )?{role} and {output} would be one file: .*\n"
+                                       "hint: what is written needs a name of its own")
+        # By a header's name, and as the environment has it.
+        kept = self.environment(ENVELOPE_PRIVATE_KEY=self.path("kept.header"))
+        self.refused(self.encrypt("--kbs", "configured", "--force", out="kept", check=False, env=kept),
+                     "ENVELOPE_PRIVATE_KEY and OUT.header would be one file")
+        self.refused(self.encrypt("--kbs", "configured", "--force", out="kept.header", check=False, env=kept),
+                     "ENVELOPE_PRIVATE_KEY and OUT would be one file")
+        self.assertEqual(double.requests()["requests"], [])
+        self.assertEqual({name: self.read(name) for name in files}, files)
+        self.assertEqual(os.listdir(self.path("trust")), [certificate])
+        self.left_over("image", "image.header", "linked", "root", "kept.header")
+        # A name in their neighbourhood is one like any other.
+        self.encrypt("--kbs-key", double.add_key()["id"], out="home/.config/wlagent/image")
+
+    def test_the_configuration_of_the_command(self):
+        config = self.write("wlagent.conf", b"[Agent]\n", 0o600)
+        for verb in ("encrypt", "decrypt"):
+            done = self.command("--config", config, "image", verb, self.disk, config, "--key-file", self.signing_key,
+                                *(("--key", "web") if verb == "encrypt" else ()), "--force", check=False)
+            self.refused(done, "wlagent: --config and OUT would be one file")
+        done = self.command("--config", config, "flavor", "create", self.disk, config, "--plaintext", "--flavor-key",
+                            self.signing_key, "--label", "web", "--force", check=False)
+        self.refused(done, "wlagent: --config and OUT would be one file")
+        self.assertEqual(self.read("wlagent.conf"), b"[Agent]\n")
+
     def test_an_old_header(self):
         key = double.add_key()
         self.encrypt("--kbs-key", key["id"])
