@@ -66,7 +66,7 @@ static void check_tpm(struct doctor *doctor, const struct host_key *key) {
         struct wla_error err = {0};
 
         if (tpm_new(config->tpm.device, config->agent.state_directory, &tpm, &err) < 0 ||
-            tpm_host_key_try(tpm, key, &err) < 0) {
+            tpm_host_key_try(tpm, key, NULL, &err) < 0) {
                 (void)wla_wrap(&err, "%s", config->wls.binding_key);
                 doctor_report_error(doctor, FINDING_FAILURE, "wls-binding-key", &err);
                 return;

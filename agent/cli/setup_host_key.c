@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "cli/host_key_files.h"
 #include "cli/migrate.h"
 #include "cli/setup_task.h"
@@ -28,6 +29,7 @@ static const char hint_migrate[] =
 static const char hint_force[] =
         "bring its secret back; --force makes another key, which has to be registered, and keeps "
         "this one as *.old";
+static const char hint_usage[] = "BindingKey= and SigningKey= have to name a file each";
 
 static bool is_host_of_intel(const char *root) {
         char path[PATH_MAX];
@@ -50,14 +52,50 @@ static int refuse_without_secret(const struct setup_task_context *context,
                              host_key_usage_name(files->usage), files->key_path, files->credential);
 }
 
-/* A key of another TPM, or of before this one was cleared, is none. */
-static int is_valid(struct tpm *tpm, const struct host_key_files *files, bool *ret,
+/* A link, a file of others, or one that cannot be read now, is for the operator to look at; so is a key of the other
+ * kind, which is somebody's. */
+static int read_key(const struct host_key_files *files, struct host_key *ret, bool *ret_useless,
                     struct wla_error *err) {
+        _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(HOST_KEY_FILE_MAX);
+
+        if (file_read_trusted(files->key_path, &json, err) < 0)
+                return -1;
+        if (host_key_parse((const char *)json.data, json.size, ret, err) < 0) {
+                *ret_useless = err->code == WLA_E_INPUT;
+                return wla_wrap(err, "%s", files->key_path);
+        }
+        if (ret->usage != files->usage)
+                return wla_fail_hint(err, WLA_E_INPUT, hint_usage,
+                                     "%s holds a %s, and a %s is needed", files->key_path,
+                                     host_key_usage_name(ret->usage),
+                                     host_key_usage_name(files->usage));
+        return 0;
+}
+
+/* A key is thrown away for this answer, so it has to be the same on another connection. */
+static int try_key(struct tpm *tpm, const struct host_key_files *files, const struct host_key *key,
+                   bool *ret_useless, struct wla_error *err) {
+        if (tpm_host_key_try(tpm, key, ret_useless, err) == 0 ||
+            (*ret_useless && tpm_host_key_try(tpm, key, ret_useless, err) == 0))
+                return 0;
+        return wla_wrap(err, "trying %s", files->key_path);
+}
+
+/* A key of another TPM, or of before this one was cleared, or a damaged one, is replaced.  What else goes wrong may
+ * pass, and the key be in use. */
+static int judge_key(struct setup_task_context *context, struct tpm *tpm,
+                     const struct host_key_files *files, bool *ret_valid, struct wla_error *err) {
+        bool useless = false;
         struct host_key key;
 
-        *ret = host_key_read(files->key_path, files->usage, &key, NULL, err) == 0 &&
-               tpm_host_key_try(tpm, &key, err) == 0;
-        return *ret || err->code == WLA_E_TPM ? 0 : -1;
+        *ret_valid = read_key(files, &key, &useless, err) == 0 &&
+                     try_key(tpm, files, &key, &useless, err) == 0;
+        if (*ret_valid)
+                return 0;
+        if (!useless)
+                return -1;
+        return setup_task_note(context, err, "the former %s is of no use: %s",
+                               host_key_usage_name(files->usage), wla_error_text(err));
 }
 
 static int make_key(struct setup_task_context *context, struct tpm *tpm,
@@ -105,7 +143,7 @@ static int set_up_key(struct setup_task_context *context, enum host_key_usage us
                 return refuse_without_secret(context, &files, err);
         if (tpm_new(config->tpm.device, config->agent.state_directory, &tpm, err) < 0 ||
             (presence == HOST_KEY_PAIR && !context->force &&
-             is_valid(tpm, &files, &valid, err) < 0))
+             judge_key(context, tpm, &files, &valid, err) < 0))
                 return -1;
         if (!valid)
                 return make_key(context, tpm, &files, presence, err);

@@ -52,7 +52,8 @@ struct tpm {
         TPM2B_NAME host_storage_name;
         /* The one that does not take the empty password; size 0: none. */
         TPM2B_NAME host_storage_refused;
-        bool locked_out; /* as far as is known */
+        bool host_key_foreign; /* of the last that was to be loaded: none of this TPM's, or damaged */
+        bool locked_out;       /* as far as is known */
 
         TSS2_RC rc;             /* the last response code that was no success */
         enum tpm_remedy remedy; /* for it */

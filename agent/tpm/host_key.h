@@ -134,9 +134,10 @@ struct host_key_options {
 int tpm_host_key_create(struct tpm *tpm, const struct host_key_options *options,
                         struct host_key *ret, struct wla_error *err) _must_check_;
 
-/* Whether this TPM loads the key, which takes no secret and leaves nothing in it: WLA_E_TPM when it answers that it does
- * not. */
-int tpm_host_key_try(struct tpm *tpm, const struct host_key *key,
+/* Whether this TPM loads the key, which takes no secret and leaves nothing in it.  When it fails, *ret_foreign, which may
+ * be NULL, tells why: true when the TPM has refused to load the key as none of its own or damaged (WLA_E_TPM), false for
+ * whatever else the TPM or the way to it suffers from, which may pass. */
+int tpm_host_key_try(struct tpm *tpm, const struct host_key *key, bool *ret_foreign,
                      struct wla_error *err) _must_check_;
 
 /* Where a key is found when it is used. */

@@ -126,6 +126,7 @@ int host_key_check_parent(struct tpm *tpm, const struct host_key *key, struct wl
                 return 0;
 
         tpm->remedy = TPM_DROP;
+        tpm->host_key_foreign = true;
         return wla_fail_hint(err, WLA_E_TPM, hint_new_key,
                              "the %s was made under another storage key than the one at 0x%08x of "
                              "this TPM",
@@ -158,7 +159,8 @@ int host_storage_check(struct tpm *tpm, TSS2_RC rc, const char *doing, struct wl
         return wla_wrap(err, "%s (0x%x)", doing, rc);
 }
 
-/* The public half is right, or the file would not have been read. */
+/* The public half is right, or the file would not have been read: these are what TPM2_Load() says of the other one
+ * (Part 3, section 12.2). */
 static int check_load(struct tpm *tpm, TSS2_RC rc, const struct host_key *key,
                       struct wla_error *err) {
         TPM2_RC base = tpm_rc_base(rc);
@@ -167,6 +169,7 @@ static int check_load(struct tpm *tpm, TSS2_RC rc, const struct host_key *key,
         if (base != TPM2_RC_INTEGRITY && base != TPM2_RC_BINDING && base != TPM2_RC_SENSITIVE &&
             base != TPM2_RC_SIZE && base != TPM2_RC_INSUFFICIENT)
                 return r;
+        tpm->host_key_foreign = true;
         return wla_fail_hint(err, WLA_E_TPM, hint_damaged,
                              "the private half of the %s is damaged, or not its own (0x%x)",
                              host_key_usage_name(key->usage), rc);
@@ -180,10 +183,12 @@ int host_key_load(struct tpm *tpm, const struct host_key *key, ESYS_TR *ret,
         if (Tss2_MU_TPM2B_PUBLIC_Unmarshal(key->public, sizeof(key->public), NULL, &public) !=
                     TSS2_RC_SUCCESS ||
             Tss2_MU_TPM2B_PRIVATE_Unmarshal(key->private, key->private_size, NULL, &private) !=
-                    TSS2_RC_SUCCESS)
+                    TSS2_RC_SUCCESS) {
+                tpm->host_key_foreign = true;
                 return wla_fail_hint(err, WLA_E_TPM, hint_damaged,
                                      "the TPM software stack does not understand the %s",
                                      host_key_usage_name(key->usage));
+        }
         if (host_storage_may_ask(tpm, err) < 0)
                 return -1;
         return check_load(tpm,

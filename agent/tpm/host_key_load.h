@@ -18,7 +18,8 @@ int host_aik_open(struct tpm *tpm, uint32_t handle, ESYS_TR *ret, uint8_t ret_mo
 TPM2B_NAME host_key_name(const struct host_key *key);
 
 /* Whether the attestation names the storage key of this TPM as parent: a key of another TPM, or of this one
- * before it was cleared, is told from a damaged one. */
+ * before it was cleared, is told from a damaged one.  When this or host_key_load() fails for the key's own sake it
+ * sets tpm->host_key_foreign. */
 int host_key_check_parent(struct tpm *tpm, const struct host_key *key,
                           struct wla_error *err) _must_check_;
 

@@ -28,6 +28,15 @@ TASKS = ["download-ca-cert", "binding-key", "signing-key", "register-binding-key
          "update-service-config"]
 
 
+# What lasts, by command (TPM2_Load, TPM2_ReadPublic), and says nothing of a key.
+LASTING = {"0x157": {"rc=0x101": "the TPM is in failure mode", "rc=0x98e": "has a password", "rc=0x9a2": "has a password",
+                     "rc=0x921": "locked out", "rc=0x902": "no memory for another key", "rc=0x143": "does not implement",
+                     "rc=0x1ff": "the TPM answered 0x", "garble=9": "the TPM answered 0x",
+                     "truncate=20": "the connection to the TPM broke"},
+           "0x173": {"rc=0x101": "the TPM is in failure mode", "rc=0x18b": "no storage key", "garble=20": "TPM",
+                     "garble=60": "the TPM loads the binding key, which was made under another", "size=70000": "TPM"}}
+
+
 class KeysCase(SetupCase):
     """One TPM for all of the class: nothing of a task stays in it."""
 
@@ -146,8 +155,58 @@ class Keys(KeysCase):
         for content in (json.dumps(members, indent=4).encode() + b"\n", b"{}", b""):
             with open(self.path("binding"), "wb") as file:
                 file.write(content)
-            self.assertIn("binding-key: done: ", self.says("binding-key"))
+            done = self.setup_task("binding-key")
+            self.assertIn("binding-key: done: ", done.stdout.decode())
+            self.assertIn("wlagent: the former binding key is of no use: ", done.stderr.decode())
             self.pair_works("binding")
+
+    def kept(self, *kinds):
+        return [(facts(path), read(path)) for kind in kinds for path in (self.path(kind), self.credential(kind))]
+
+    def test_a_fault_of_the_tpm_costs_no_key(self):
+        self.says("binding-key")
+        before = self.kept("binding")
+        proxy = harness.FaultProxy(self.tpm)
+        self.addCleanup(proxy.stop)
+        self.agent.write_config(TPM={"Device": proxy.tcti})
+        passing = ("0x157:1:rc=0x1df", "0x157:1:rc=0x1d5", "0x157:1:rc=0x922", "0x157:1:drop", "0x157:1:lose", "0x173:1:reset")
+        lasting = [(f"{command}:1-99:{fault}", text) for command, faults in LASTING.items() for fault, text in faults.items()]
+        cases = [((fault,), None) for fault in passing] + [((fault,), text) for fault, text in lasting]
+        # It is asked twice before a key is given up.
+        cases.append((("0x157:1:rc=0x1df", "0x157:2:rc=0x101"), "the TPM is in failure mode"))
+        for faults, text in cases:
+            with self.subTest(faults=faults):
+                proxy.start(*faults)
+                if text is None:
+                    self.assertIn("binding-key: unchanged: ", self.says("binding-key"))
+                else:
+                    self.fails(f"^wlagent: binding-key: trying {self.path('binding')}: .*{text}", "binding-key")
+                self.assertEqual(self.kept("binding"), before)
+        proxy.stop()
+        self.fails(f"^wlagent: binding-key: trying {self.path('binding')}: .*no connection to the TPM", "binding-key")
+        self.assertEqual(self.kept("binding"), before)
+        self.agent.write_config(TPM={"Device": self.tcti})
+        self.pair_works("binding")
+
+    def test_what_may_be_the_key_of_somebody_is_left(self):
+        for kind in KINDS:
+            self.says(kind + "-key")
+        before = self.kept(*KINDS)
+        self.agent.write_config(WLS={"BindingKey": self.path("signing")})
+        self.fails(f"{self.path('signing')} holds a signing key, and a binding key is needed\nhint: BindingKey= and",
+                   "binding-key")
+        self.assertEqual(self.kept(*KINDS), before)
+        self.agent.write_config(WLS={"BindingKey": self.path("binding")})
+
+        for change, pattern in ((lambda path: os.symlink(path + ".real", path), "is a symbolic link"),
+                                (lambda path: shutil.copy(path + ".real", path), "may be changed by others")):
+            os.rename(self.path("binding"), self.path("binding") + ".real")
+            change(self.path("binding"))
+            if not os.path.islink(self.path("binding")):
+                os.chmod(self.path("binding"), 0o666)
+            self.fails(f"{self.path('binding')} {pattern}", "binding-key")
+            os.rename(self.path("binding") + ".real", self.path("binding"))
+            self.assertEqual(self.kept(*KINDS), before)
 
     def without_secret(self, kind):
         """As Intel's agent leaves a host; returns what is in the files."""
@@ -341,6 +400,13 @@ class ForeignTpm(SetupCase):
         self.assertIn("binding-key: done: ", self.says("binding-key"))
         os.unlink(os.path.join(work, "aiksecretkey"))
         self.assertIn("binding-key: done: ", self.says("binding-key", "--force", AIK_SECRET="ab" * 20))
+
+        # The key of another TPM is none here.
+        key = os.path.join(self.directory, "bindingkey.json")
+        shutil.copy(os.path.join(intel_host.MADE, "bindingkey.json"), key)
+        done = self.setup_task("binding-key", AIK_SECRET="ab" * 20)
+        self.assertRegex(done.stderr.decode(), "the former binding key is of no use: trying .* was made under another storage key")
+        self.assertNotEqual(read(key), read(intel_host.MADE, "bindingkey.json"))
 
 
 class Registration(KeysCase):
