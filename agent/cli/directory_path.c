@@ -22,9 +22,18 @@ int directory_path_fail(int errno_value, const char *doing, const char *path,
         return -1;
 }
 
+/* The umask may be that of root's shell, and take from wlagentd what it needs. */
 static int make_one(const char *path, mode_t mode, struct wla_error *err) {
-        if (mkdir(path, mode) < 0 && errno != EEXIST)
+        _cleanup_close_ int fd = -1;
+
+        if (mkdir(path, mode) < 0) {
+                if (errno == EEXIST)
+                        return 0;
                 return directory_path_fail(errno, "making the directory", path, err);
+        }
+        fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0 || fchmod(fd, mode) < 0)
+                return directory_path_fail(errno, "setting the mode of", path, err);
         return 0;
 }
 

@@ -3,7 +3,7 @@
 
 /* A directory and those above it, made where they are missing.
  *
- * Those above get mode 0755, as packages make them; what exists stays as it is.
+ * Those above get mode 0755, as packages make them, whatever the umask; what exists stays as it is.
  * Threads: one.
  * Failure: WLA_E_DENIED when the user may not, _INPUT, _SYSTEM; the text names the directory.
  */

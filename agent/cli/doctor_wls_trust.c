@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/file.h"
+#include "cli/daemon_access.h"
 #include "cli/directory_path.h"
 #include "cli/doctor_wls.h"
 
@@ -16,8 +17,10 @@
 
 static const char check_name[] = "wls-trust";
 static const char check_owner_name[] = "wls-trust-owner";
+static const char check_access_name[] = "wls-trust-access";
 static const char remedy_root[] =
         "'wlagent setup download-ca-cert' gets the root certificate of CMS";
+static const char remedy_as_root[] = "run 'wlagent doctor' as root";
 static const char remedy_remove[] =
         "replace or remove it: wlagentd does not start with a file there "
         "that is no certificate";
@@ -94,6 +97,15 @@ static void check_owner(struct doctor *doctor, const char *path) {
                               "TrustDirectory=%s: %s", path, wla_error_text(&err));
 }
 
+/* It would not start, or know none of the services. */
+static void check_access(struct doctor *doctor, const char *path) {
+        struct wla_error err = {0};
+
+        if (daemon_access_check(path, &err) < 0)
+                doctor_report(doctor, FINDING_FAILURE, check_access_name, err.hint,
+                              "TrustDirectory=%s: %s", path, wla_error_text(&err));
+}
+
 void doctor_check_wls_trust(struct doctor *doctor) {
         const char *path = doctor->config->wls.trust_directory;
         struct trust_count count = {0};
@@ -102,11 +114,13 @@ void doctor_check_wls_trust(struct doctor *doctor) {
         DIR *directory = opendir(path);
 
         if (!directory) {
-                doctor_report(doctor, FINDING_FAILURE, check_name, remedy_root,
+                doctor_report(doctor, FINDING_FAILURE, check_name,
+                              errno == EACCES ? remedy_as_root : remedy_root,
                               "TrustDirectory=%s: %s", path, strerrordesc_np(errno));
                 return;
         }
         check_owner(doctor, path);
+        check_access(doctor, path);
         while ((entry = readdir(directory))) {
                 if (entry->d_name[0] == '.')
                         continue;

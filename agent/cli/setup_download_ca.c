@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "cli/ca_certificates.h"
+#include "cli/daemon_access.h"
 #include "cli/directory_path.h"
 #include "cli/setup_task.h"
 #include "http/trust.h"
@@ -151,6 +152,10 @@ int setup_download_ca(struct setup_task_context *context, struct wla_error *err)
         const char *directory = context->config->wls.trust_directory;
         struct wla_error ignored = {0};
 
+        /* Not opened here: it was closed by somebody, and perhaps for the sake of what else is in it.  Who has the files of
+         * another system made cannot ask for its users. */
+        if (!context->root && daemon_access_check(directory, err) < 0)
+                return wla_wrap(err, "TrustDirectory=%s", directory);
         if (!context->force && is_usable(directory, &ignored)) {
                 setup_task_tell(context, false, "%s has certificates already", directory);
                 return 0;

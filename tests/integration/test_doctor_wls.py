@@ -4,12 +4,14 @@
 import datetime
 import json
 import os
+import unittest
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
+import running
 import wls_case
 from isecl_case import JSON, Client, double, spare_key, unb64
 from intel_host import KeyFile
@@ -27,6 +29,8 @@ def certificate(key, public=None, days=3650, authority=False):
 
 
 class DoctorWls(wls_case.WlsTest):
+    environment = {}
+
     def setUp(self):
         super().setUp()
         self.pem = self.host.path("binding").replace(".json", ".pem")
@@ -52,7 +56,8 @@ class DoctorWls(wls_case.WlsTest):
         return x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM)
 
     def findings(self, *arguments):
-        done = self.agent.run("doctor", "--json", *arguments, check=False, env=self.host.environment())
+        done = self.agent.run("doctor", "--json", *arguments, check=False,
+                              env={**self.host.environment(), **self.environment})
         self.assertNotIn(double.users["wla"].encode(), done.stdout + done.stderr)
         return [(found["result"], found["check"], found["text"], found["remedy"])
                 for found in json.loads(done.stdout)["findings"] if found["check"].startswith("wls-")]
@@ -131,6 +136,20 @@ class DoctorWls(wls_case.WlsTest):
         self.finds("failure", "wls-trust-owner", f"what is in {trust} may be changed by others .mode 0775.")
         os.chmod(trust, 0o755)
         self.finds("ok", "wls-trust-owner", f"only root can change what is in {trust}")
+
+    @unittest.skipIf(os.geteuid() or running.has_address_sanitizer(), "needs root, and a module for LD_PRELOAD")
+    def test_roots_that_wlagentd_could_not_read(self):
+        trust = os.path.join(self.directory, "trust")
+        self.environment = {"LD_PRELOAD": os.path.join(running.BUILD, "tests", "integration", "libdaemon_user.so")}
+        self.assertNotIn("wls-trust-access", [finding[1] for finding in self.findings()])
+        for path, way in ((trust, "read"), (self.directory, "pass"), (os.path.join(trust, "root.pem"), "read")):
+            mode = os.stat(path).st_mode & 0o777
+            os.chmod(path, 0o700)
+            self.finds("failure", "wls-trust-access",
+                       rf"^TrustDirectory={trust}: wlagentd may not {way} {path} \(mode 0700\)$",
+                       remedy="open it with 'chmod a.rx'")
+            os.chmod(path, mode)
+        self.assertNotIn("wls-trust-access", [finding[1] for finding in self.findings()])
 
     def test_a_key_of_another_tpm(self):
         other = wls_case.harness.Swtpm(os.path.join(self.directory, "other-tpm")).start()

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 
+import running
 from isecl_case import double, spare_key
 from setup_case import SetupCase, facts, read
 
@@ -194,6 +195,66 @@ class Downloaded(SetupCase):
         os.chmod(self.trust, 0o1777)
         self.says(TASK)
         self.assertEqual((os.stat(self.file).st_uid, os.stat(self.file).st_gid), (0, 0))
+
+    def as_installed(self, *options, check=True, **popen):
+        """With the user that wlagentd runs as, on this system."""
+        environment = {**self.environment(), "LD_PRELOAD": os.path.join(running.BUILD, "tests", "integration",
+                                                                        "libdaemon_user.so")}
+        done = self.agent.run("setup", TASK, *options, check=check, env=environment, **popen)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    @unittest.skipIf(os.geteuid() or running.has_address_sanitizer(), "needs root, and a module for LD_PRELOAD")
+    def test_what_wlagentd_could_not_read(self):
+        """It is told before and after, and nothing that was closed is opened."""
+        for path in (self.directory, self.agent.directory):
+            os.chmod(path, 0o755)
+        os.makedirs(self.trust)
+
+        def refused(path, way):
+            mode = os.stat(path).st_mode & 0o777
+            for options in ((), ("--force",)):
+                code, out, said = self.as_installed(*options, check=False)
+                self.assertEqual((code, out), (1, f"{TASK}: failed\n"))
+                self.assertRegex(said, rf"^wlagent: {TASK}: TrustDirectory={self.trust}: wlagentd may not {way} {path} "
+                                       rf"\(mode 0{mode:o}\)\nhint: open it with 'chmod a\+rx'")
+            self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), mode)
+
+        for path, way in ((self.trust, "read"), (os.path.dirname(self.trust), "pass"), (self.directory, "pass")):
+            os.chmod(path, 0o700)
+            refused(path, way)
+            os.chmod(path, 0o755)
+        self.assertEqual(self.requests(), [])
+        self.assertEqual(self.stored(), [])
+
+        self.assertIn(": done: ", self.as_installed()[1])
+        os.chmod(self.trust, 0o700)
+        refused(self.trust, "read")
+        os.chmod(self.trust, 0o711)
+        refused(self.trust, "read")
+        # For the daemon's group alone, and for itself.
+        os.chown(self.trust, 0, 4711)
+        os.chmod(self.trust, 0o750)
+        self.assertIn(": unchanged: ", self.as_installed()[1])
+        os.chmod(self.trust, 0o705)
+        refused(self.trust, "read")
+        os.chmod(self.trust, 0o755)
+        os.chmod(self.file, 0o600)
+        refused(self.file, "read")
+        os.chown(self.file, 0, 4711)
+        os.chmod(self.file, 0o640)
+        self.assertIn(": unchanged: ", self.as_installed()[1])
+        # Files of another system, whose users are not this one's.
+        os.chmod(self.trust, 0o700)
+        self.assertIn(": unchanged: ", self.as_installed("--root", self.root)[1])
+
+    @unittest.skipIf(os.geteuid() or running.has_address_sanitizer(), "needs root, and a module for LD_PRELOAD")
+    def test_by_a_root_who_shares_nothing(self):
+        for path in (self.directory, self.agent.directory):
+            os.chmod(path, 0o755)
+        self.assertIn(": done: ", self.as_installed(umask=0o077)[1])
+        for path, mode in ((self.trust, 0o755), (os.path.dirname(self.trust), 0o755), (self.file, 0o644)):
+            self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), mode)
+        self.assertIn(": unchanged: ", self.as_installed()[1])
 
     def test_where_the_directory_cannot_be(self):
         with open(os.path.dirname(self.trust), "w", encoding="utf-8"):
