@@ -585,6 +585,10 @@ class Layers(VolumesTest):
             session.opened()
             session.close()
             self.gone(self.disk)
+        with self.subTest("shortened"):
+            os.truncate(os.path.join(self.directory_of_layer, "disk"), 2 * SECTOR)
+            self.assertRegex(self.reopen().refused(), "^invalid-input: .*too short for a layer")
+            self.gone(self.disk)
 
     def test_a_layer_is_removed(self):
         session = self.create()
