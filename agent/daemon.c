@@ -155,8 +155,8 @@ static int write_status(void *self, struct buf *reply, struct wla_error *err) {
         uint64_t busy_since_usec = lane_busy_since_usec(daemon->tpm_lane);
         int outcome = binding_key_info_read(first->agent.state_directory, &binding_key, &problem);
 
-        _cleanup_buf_ struct buf vms = BUF_WITH_LIMIT(CONTROL_PAYLOAD_MAX);
-        _cleanup_buf_ struct buf reports = BUF_WITH_LIMIT(CONTROL_PAYLOAD_MAX);
+        _cleanup_buf_ struct buf vms = BUF_WITH_LIMIT(CONTROL_REPLY_MAX);
+        _cleanup_buf_ struct buf reports = BUF_WITH_LIMIT(CONTROL_REPLY_MAX);
         if (lifecycle_write_json(daemon->lifecycle, &vms, err) < 0 ||
             trust_reporter_write_json(daemon->reporter, &reports, err) < 0)
                 return wla_wrap(err, "writing the status");

@@ -143,7 +143,7 @@ static int receive_all(const struct control_call *call, const struct deadline *d
 static int check_header(const struct control_call *call, const struct control_header *header,
                         struct wla_error *err) {
         if (header->magic == CONTROL_MAGIC && header->command == call->command &&
-            header->code < _WLA_CODE_MAX && header->size <= CONTROL_PAYLOAD_MAX)
+            header->code < _WLA_CODE_MAX && header->size <= CONTROL_REPLY_MAX)
                 return 0;
 
         return wla_fail_hint(err, WLA_E_INPUT, hint_version,
@@ -191,7 +191,7 @@ static int ask(const struct control_call *call, struct wla_bytes request,
 static int receive_payload(const struct control_call *call, const struct deadline *deadline, int fd,
                            const struct control_header *header, struct buf *reply,
                            struct wla_error *err) {
-        _cleanup_buf_ struct buf payload = BUF_WITH_LIMIT(CONTROL_PAYLOAD_MAX);
+        _cleanup_buf_ struct buf payload = BUF_WITH_LIMIT(CONTROL_REPLY_MAX);
 
         uint8_t *to = buf_extend(&payload, header->size, err);
         if (!to || receive_all(call, deadline, fd, to, header->size, err) < 0)

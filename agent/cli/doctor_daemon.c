@@ -84,7 +84,7 @@ static void check_status(struct doctor *doctor, const struct json_value *status)
 }
 
 static void check_answer(struct doctor *doctor) {
-        _cleanup_buf_ struct buf reply = BUF_WITH_LIMIT(CONTROL_PAYLOAD_MAX);
+        _cleanup_buf_ struct buf reply = BUF_WITH_LIMIT(CONTROL_REPLY_MAX);
         struct json_value status;
         struct wla_error err = {0};
         const struct control_call call = {

@@ -191,7 +191,7 @@ static void print_text(const struct json_value *object) {
 
 static enum outcome run(struct invocation *invocation, const struct arguments *arguments,
                         struct wla_error *err) {
-        _cleanup_buf_ struct buf reply = BUF_WITH_LIMIT(CONTROL_PAYLOAD_MAX);
+        _cleanup_buf_ struct buf reply = BUF_WITH_LIMIT(CONTROL_REPLY_MAX);
         const struct config *config;
         struct json_value object;
 

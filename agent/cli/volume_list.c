@@ -162,7 +162,7 @@ static void print_names(const struct json_value *list) {
 }
 
 int volume_print_names(struct invocation *invocation, bool removable, struct wla_error *err) {
-        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(CONTROL_PAYLOAD_MAX);
+        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(CONTROL_REPLY_MAX);
         struct json_value object;
 
         if (volume_ask(invocation, CONTROL_VOLUMES, NULL, &text, &object, err) < 0)
@@ -178,7 +178,7 @@ int volume_print_names(struct invocation *invocation, bool removable, struct wla
 
 static enum outcome run(struct invocation *invocation, const struct arguments *arguments,
                         struct wla_error *err) {
-        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(CONTROL_PAYLOAD_MAX);
+        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(CONTROL_REPLY_MAX);
         struct json_value object;
 
         if (volume_ask(invocation, CONTROL_VOLUMES, NULL, &text, &object, err) < 0)

@@ -35,7 +35,7 @@ int control_connection_new(const struct control_connection_options *options, uin
         connection->accepted_usec = now_usec;
         connection->deadline_usec = now_usec + options->timeout_usec;
         connection->request = BUF_WITH_LIMIT(sizeof(struct control_header));
-        connection->reply = BUF_WITH_LIMIT(sizeof(struct control_header) + CONTROL_PAYLOAD_MAX);
+        connection->reply = BUF_WITH_LIMIT(sizeof(struct control_header) + CONTROL_REPLY_MAX);
         *ret = connection;
         return 0;
 }

@@ -124,7 +124,7 @@ static int judge(struct domains_call *call, struct buf *json, struct wla_error *
 
 static void list_finish(struct errand *errand, const struct wla_error *err) {
         struct domains_call *call = (struct domains_call *)errand;
-        _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(CONTROL_PAYLOAD_MAX);
+        _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(CONTROL_REPLY_MAX);
         struct wla_error own = {0};
 
         if (!err && judge(call, &json, &own) < 0)

@@ -332,7 +332,7 @@ static int write_all(const struct list_call *list, struct buf *json, struct wla_
 
 static void list_finish(struct errand *errand, const struct wla_error *err) {
         struct list_call *list = (struct list_call *)errand;
-        _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(CONTROL_PAYLOAD_MAX);
+        _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(CONTROL_REPLY_MAX);
         struct wla_error own = {0};
 
         if (!err && write_all(list, &json, &own) < 0)

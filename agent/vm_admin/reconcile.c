@@ -96,7 +96,7 @@ static int read_orphan(const struct json_value *object, struct orphan *ret, stru
 static int remove_orphan(const struct config *config, const struct orphan *orphan, uint64_t review,
                          struct wla_error *err) {
         _cleanup_json_writer_ struct json_writer writer = JSON_WRITER;
-        _cleanup_buf_ struct buf reply = BUF_WITH_LIMIT(CONTROL_PAYLOAD_MAX);
+        _cleanup_buf_ struct buf reply = BUF_WITH_LIMIT(CONTROL_REPLY_MAX);
 
         json_open_object(&writer, NULL);
         json_put_text(&writer, "vm", orphan->vm.text);
@@ -155,7 +155,7 @@ static int judge_orphans(const struct config *config, virConnectPtr connection,
 enum outcome vm_reconcile(struct invocation *invocation, const struct arguments *arguments,
                           struct wla_error *err) {
         _cleanup_json_writer_ struct json_writer writer = JSON_WRITER;
-        _cleanup_buf_ struct buf reply = BUF_WITH_LIMIT(CONTROL_PAYLOAD_MAX);
+        _cleanup_buf_ struct buf reply = BUF_WITH_LIMIT(CONTROL_REPLY_MAX);
         _cleanup_domain_list_ struct domain_list list = {0};
         _cleanup_connection_ virConnectPtr connection = NULL;
         const struct config *config;

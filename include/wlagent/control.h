@@ -57,6 +57,8 @@
 #define CONTROL_PAYLOAD_MAX (256u * 1024u)
 /* CONTROL_DOMAIN and CONTROL_DOMAINS. */
 #define CONTROL_DOMAIN_PAYLOAD_MAX (1024u * 1024u + 64u)
+/* Of a reply: the status of a host with thousands of VMs, and what they have open. */
+#define CONTROL_REPLY_MAX (4u * 1024u * 1024u)
 
 enum control_command {
         CONTROL_STATUS = 1,

@@ -692,6 +692,22 @@ class Restart(VmTest):
         self.volumed.qemu_ends(domain.mapping())
         harness.poll(lambda: self.vm(domain) is None, "the VM to be forgotten")
 
+    def test_a_thousand_vms_are_shown(self):
+        domain = Domain({"vda": (self.image, "layer")})
+        self.run_through(domain)
+        self.agent.stop()
+        self.volumed.stop()  # which would say that they have nothing open
+        directory = os.path.join(self.agent.run_directory, "vms")
+        with open(os.path.join(directory, self.records()[0]), encoding="utf-8") as record:
+            text = record.read()
+        others = {str(uuid.uuid4()) for _ in range(999)}
+        for other in others:
+            with open(os.path.join(directory, other + ".json"), "w", encoding="utf-8") as record:
+                record.write(text.replace(domain.uuid, other))
+        self.agent.start()
+        self.assertEqual(set(self.vms()), others | {domain.uuid})
+        self.assertEqual(self.agent.output("status").count(f"  vda: {self.image.path}, mode layer"), 1000)
+
     def test_records_that_are_not_understood(self):
         domain = Domain({"vda": (self.image, "layer")})
         self.run_through(domain)

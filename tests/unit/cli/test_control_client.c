@@ -177,7 +177,7 @@ START_TEST(refuses_what_is_no_reply) {
                 else if (i == 2)
                         wrong.header.code = _WLA_CODE_MAX;
                 else
-                        wrong.header.size = CONTROL_PAYLOAD_MAX + 1;
+                        wrong.header.size = CONTROL_REPLY_MAX + 1;
                 fake_serve(&fake, 0, &wrong, sizeof(wrong.header) + 2);
                 expect_failure(&fake, WLA_E_INPUT, "does not speak wlagent's control protocol");
         }
