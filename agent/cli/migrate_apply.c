@@ -312,6 +312,12 @@ int migrate_undo(const char *root_path, struct wla_error *err) {
                                 "nothing has been migrated here, or --forget-original was given";
                 return -1;
         }
+        if (!host_root_exists(&root, INTEL_CONFIG))
+                return wla_fail_hint(err, WLA_E_NOT_FOUND,
+                                     "a --forget-original that was interrupted is run again; "
+                                     "otherwise put the file back, or nothing is undone",
+                                     INTEL_CONFIG " is gone, and Intel's agent does not run "
+                                                  "without it");
         return check_stopped(&root, err) < 0 ? -1 : undo(&journal, err);
 }
 
@@ -320,7 +326,8 @@ static int forget(const struct host_root *root, struct wla_error *err) {
 
         if (migrate_journal_open(root, false, &journal, err) < 0)
                 return -1;
-        if (!journal.complete)
+        /* Neither config.yml nor a journal: one that was interrupted has left the rest. */
+        if (!journal.complete && (journal.count > 0 || host_root_exists(root, INTEL_CONFIG)))
                 return wla_fail_hint(err, WLA_E_INPUT, "run 'wlagent migrate --apply' to its end",
                                      "the migration is not complete");
         if (migrate_put_nothing(root, INTEL_CONFIG, err) < 0)

@@ -236,6 +236,12 @@ class MigrateTest(unittest.TestCase):
         self.assertEqual({name: (before.get(name), now.get(name)) for name in before.keys() | now.keys()
                           if before.get(name) != now.get(name)}, {})
 
+    def killed(self, step, *arguments):
+        """Dies before its change number step of the disk; false when it has fewer."""
+        preload = os.path.join(running.BUILD, "tests", "integration", "libkill_at_step.so")
+        environment = self.environment(LD_PRELOAD=preload, KILL_AT_STEP=str(step))
+        return self.migrate(*arguments, check=False, env=environment).returncode != 0
+
     def settled(self):
         """What an --apply has to come to; ciphertexts are never the same."""
         return {name: facts[:3] + (None if "credstore" in name else facts[3],)
@@ -706,12 +712,6 @@ class Undo(MigrateTest):
         self.host_5()
         self.refused("there is no backup", "--undo", hint="nothing has been migrated here")
 
-    def killed(self, step, *arguments):
-        """Dies before its change number step of the disk; false when it has fewer."""
-        preload = os.path.join(running.BUILD, "tests", "integration", "libkill_at_step.so")
-        environment = self.environment(LD_PRELOAD=preload, KILL_AT_STEP=str(step))
-        return self.migrate(*arguments, check=False, env=environment).returncode != 0
-
     def test_killed_before_each_change(self):
         """Then --undo puts everything back, and another --apply comes to what one alone does."""
         self.host_4()
@@ -910,7 +910,7 @@ class Services(MigrateTest):
         self.put("state/wlagentd.socket", "active\n")
         self.migrate("--undo")
 
-    def killed(self, call, *arguments):
+    def killed_at_call(self, call, *arguments):
         """wlagent dies while it waits for that call of systemctl, which has done its work."""
         self.put("usr/local/sbin/systemctl", KILLING.replace("CALL", str(call)), 0o755)
         done = self.inside("/wlagent-under-test", "migrate", *arguments)
@@ -927,7 +927,7 @@ class Services(MigrateTest):
             for then in ("--undo", "--apply"):
                 with self.subTest(call=call, then=then):
                     self.answers("active")
-                    self.killed(call, "--apply")
+                    self.killed_at_call(call, "--apply")
                     self.answers("inactive" if call > 1 else "active")
                     if then == "--apply":
                         self.run_migrate("--apply")
@@ -940,7 +940,7 @@ class Services(MigrateTest):
         for call in (len(LISTENERS) + 1, len(LISTENERS) + 2):
             self.answers("active")
             self.run_migrate("--apply")
-            self.killed(call, "--undo")
+            self.killed_at_call(call, "--undo")
             self.answers("inactive")
             self.assertEqual(self.run_migrate("--undo")[0][-1], "start wlagent.service")
             self.answers("active")
@@ -981,6 +981,29 @@ class Forget(MigrateTest):
         self.assertFalse(os.path.exists(self.path(f"{ETC}/config.yml")))
         self.assertTrue(os.path.exists(self.path(MINE)))
         self.refused("config.yml: it does not exist", hint="there is nothing to migrate")
+
+    def test_killed_before_each_change(self):
+        """Another one comes to its end, and in between no --undo starts an agent without its configuration."""
+        self.host_4()
+        self.migrate("--apply")
+        applied = self.root + ".applied"
+        self.addCleanup(shutil.rmtree, applied)
+        subprocess.run(["cp", "-a", self.root, applied], check=True)
+        step = 1
+        while self.killed(step, "--forget-original", "--force"):
+            if step % 2 and os.path.exists(self.path(f"{BACKUP}/journal.json")) and \
+                    not os.path.exists(self.path(f"{ETC}/config.yml")):
+                self.refused(f"/{ETC}/config.yml is gone, and Intel's agent does not run", "--undo",
+                             hint="--forget-original that was interrupted is run again")
+            elif os.path.isdir(self.path(BACKUP)):
+                self.migrate("--forget-original", "--force")
+                self.no_secrets_but_in()
+            subprocess.run(["rm", "-rf", self.root], check=True)
+            subprocess.run(["cp", "-a", applied, self.root], check=True)
+            step += 1 if step < 12 else 97  # copies of files go one by one
+        self.assertGreater(step, 12)
+        self.no_secrets_but_in()
+        self.assertFalse(os.path.exists(self.path(BACKUP)))
 
     def test_not_before_its_end(self):
         self.host_4()
