@@ -250,6 +250,28 @@ START_TEST(the_registration_is_as_hvs_wants_it) {
 }
 END_TEST
 
+/* Of a key that Intel SecL 4.2 has registered. */
+START_TEST(the_name_digest_of_the_vector) {
+        static const char expected[] = "IgAL2HH53y05JGHsqBcxWQqRUWlqim73QNfm7kMi989TIosAAAAA"
+                                       "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        static const uint8_t name[HOST_KEY_NAME_SIZE] = {
+                NAME_HEAD, 0xd8, 0x71, 0xf9, 0xdf, 0x2d, 0x39, 0x24, 0x61, 0xec, 0xa8,
+                0x17,      0x31, 0x59, 0x0a, 0x91, 0x51, 0x69, 0x6a, 0x8a, 0x6e, 0xf7,
+                0x40,      0xd7, 0xe6, 0xee, 0x43, 0x22, 0xf7, 0xcf, 0x53, 0x22, 0x8b};
+        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(128);
+        struct host_key key = sample("bindingkey.json");
+        struct host_key_registration registration;
+        struct wla_error err = {0};
+
+        memcpy(key.name, name, sizeof(name));
+        host_key_registration(&key, &registration);
+        ck_assert_int_eq(base64_append(&text, registration.name_digest,
+                                       sizeof(registration.name_digest), &err),
+                         0);
+        ck_assert_str_eq(buf_text(&text, &err), expected);
+}
+END_TEST
+
 START_TEST(files_are_read_and_written) {
         struct host_key key = sample("signingkey.json");
         struct host_key again;
@@ -310,5 +332,5 @@ END_TEST
 SUITE_MAIN("host_key", what_others_wrote_is_understood, writing_gives_back_every_byte,
            edited_files_are_refused, every_cut_is_refused, a_file_that_is_too_long_is_refused,
            a_changed_byte_is_noticed_in_all_that_is_said_twice, the_signature_is_checked,
-           the_registration_is_as_hvs_wants_it, files_are_read_and_written,
-           a_failed_allocation_is_an_error)
+           the_registration_is_as_hvs_wants_it, the_name_digest_of_the_vector,
+           files_are_read_and_written, a_failed_allocation_is_an_error)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tpm/templates.h"
 
+#include <openssl/evp.h>
 #include <string.h>
 
 #include "base/rsa_wrap.h"
@@ -76,6 +77,18 @@ END_TEST
 START_TEST(the_label_is_that_of_the_owner) {
         ck_assert_uint_eq(unbind_label.size, RSA_WRAP_LABEL_SIZE);
         ck_assert_mem_eq(unbind_label.buffer, "TPM2\0", 5);
+
+        /* As the TPM and the owner's library hash it (RFC 8017, section 7.1.1), checked against Intel SecL 4.2. */
+        static const uint8_t expected[] = {0x3b, 0x2d, 0xfd, 0xac, 0xdc, 0x5c, 0xf1, 0x00,
+                                           0x96, 0x10, 0xc6, 0x45, 0xe8, 0x17, 0x8c, 0x20,
+                                           0xc8, 0x59, 0x0b, 0x02, 0xe9, 0xaa, 0x50, 0xd0,
+                                           0x14, 0x4a, 0x05, 0x01, 0xbd, 0x37, 0x49, 0xc2};
+        uint8_t digest[EVP_MAX_MD_SIZE];
+
+        ck_assert_int_eq(EVP_Digest(unbind_label.buffer, unbind_label.size, digest, NULL,
+                                    EVP_sha256(), NULL),
+                         1);
+        ck_assert_mem_eq(digest, expected, sizeof(expected));
 }
 END_TEST
 
