@@ -31,8 +31,10 @@ static int check_key(const struct wla_secret *key, struct wla_error *err) {
         size_t size = wla_secret_view(key).size;
 
         if (size != AES256_KEY_SIZE)
-                return wla_fail(err, WLA_E_INPUT, "the key has %zu bytes where AES-256 needs %u",
-                                size, AES256_KEY_SIZE);
+                return wla_fail_hint(err, WLA_E_INPUT,
+                                     "the owner has to encrypt it under an AES key of 256 bits",
+                                     "the key has %zu bytes where AES-256 needs %u", size,
+                                     AES256_KEY_SIZE);
         return 0;
 }
 

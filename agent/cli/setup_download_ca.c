@@ -72,7 +72,10 @@ static int read_url(const struct answers *answers, char to[static BROKER_URL_SIZ
 static int judge(const struct http_answer *answer, struct wla_error *err) {
         if (answer->status == 200)
                 return 0;
-        return wla_fail_hint(err, answer->status >= 500 ? WLA_E_UNAVAILABLE : WLA_E_INPUT,
+        if (answer->status >= 500)
+                return wla_fail_hint(err, WLA_E_UNAVAILABLE, "the log of CMS says why",
+                                     "it answered with status %u", answer->status);
+        return wla_fail_hint(err, WLA_E_INPUT,
                              "CMS_BASE_URL must be the base URL of CMS, such as "
                              "https://cms.example:8445/cms/v1",
                              "it answered with status %u", answer->status);

@@ -247,10 +247,12 @@ int http_perform(struct http_client *client, const struct http_request *request,
                 return -1;
         if (!run(client, transfer, request)) {
                 ret->sent = true;
-                return wla_fail(err, WLA_E_TIMEOUT,
-                                deadline_cancelled(request->deadline)
-                                        ? "nobody waits for the answer any more"
-                                        : "no answer in time");
+                if (deadline_cancelled(request->deadline))
+                        return wla_fail(err, WLA_E_TIMEOUT, "nobody waits for the answer any more");
+                return wla_fail_hint(err, WLA_E_TIMEOUT,
+                                     "see that it runs; it may wait for a service behind it: see "
+                                     "its log",
+                                     "no answer in time");
         }
 
         int outcome = transfer_result(transfer, ret, err);

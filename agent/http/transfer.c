@@ -10,6 +10,11 @@
 #define CONNECT_TIMEOUT_MSEC 5000L
 #define HTTP_NO_CONTENT      204 /* RFC 9110 section 15.3.5 */
 
+static const char hint_name[] =
+        "the URL has to have a name that stands in the service's certificate";
+static const char hint_stranger[] = "something else than this service may answer at its address";
+static const char hint_cut[] = "see its log, and that of the proxy that stands before it";
+
 static size_t take_body(char *data, size_t unit, size_t count, void *userdata) {
         struct transfer *transfer = userdata;
         struct wla_error err = {0};
@@ -230,29 +235,49 @@ static int fail_pin(const struct trust *trust, struct wla_error *err) {
                         presented, pin);
 }
 
+static const char *reach_hint(CURLcode result) {
+        switch (result) {
+        case CURLE_COULDNT_RESOLVE_HOST:
+        case CURLE_COULDNT_RESOLVE_PROXY:
+                return "look at the name in its URL, and at this host's name servers";
+        case CURLE_COULDNT_CONNECT:
+        case CURLE_OPERATION_TIMEDOUT:
+                return "see that it runs, and that no firewall or proxy stands between";
+        case CURLE_SSL_CONNECT_ERROR:
+                return "see its log; where it has TLS 1.2 only, AllowTLS12=yes (an owner's "
+                       "ALLOW_TLS12=yes) allows that";
+        default:
+                return hint_cut;
+        }
+}
+
 static int fail_transfer(const struct transfer *transfer, struct wla_error *err) {
         if (transfer->trust.refusal != X509_V_OK && transfer->trust.pin)
                 return fail_pin(&transfer->trust, err);
         if (transfer->trust.refusal != X509_V_OK)
-                return wla_fail(err, WLA_E_DENIED, "its certificate is not to be trusted: %s",
-                                X509_verify_cert_error_string(transfer->trust.refusal));
+                return wla_fail_hint(err, WLA_E_DENIED, trust_hint(transfer->trust.refusal),
+                                     "its certificate is not to be trusted: %s",
+                                     X509_verify_cert_error_string(transfer->trust.refusal));
         if (transfer->too_large)
-                return wla_fail(err, WLA_E_INPUT, "its answer is too long");
+                return wla_fail_hint(err, WLA_E_INPUT, hint_stranger, "its answer is too long");
 
         switch (transfer->result) {
         case CURLE_PEER_FAILED_VERIFICATION:
-                return wla_fail(err, WLA_E_DENIED, "its certificate is not to be trusted: %s",
-                                details(transfer));
+                return wla_fail_hint(err, WLA_E_DENIED, hint_name,
+                                     "its certificate is not to be trusted: %s", details(transfer));
         case CURLE_URL_MALFORMAT:
         case CURLE_UNSUPPORTED_PROTOCOL:
         case CURLE_WEIRD_SERVER_REPLY:
-                return wla_fail(err, WLA_E_INPUT, "%s", details(transfer));
-        case CURLE_OUT_OF_MEMORY:
-                return wla_fail(err, WLA_E_BUSY, "out of memory");
+                return wla_fail_hint(err, WLA_E_INPUT, hint_stranger, "%s", details(transfer));
+        case CURLE_OUT_OF_MEMORY: /* it says so of headers, too */
+                return wla_fail_hint(err, WLA_E_BUSY, hint_stranger,
+                                     "its headers are too long, or memory is out");
         case CURLE_SEND_FAIL_REWIND: /* it would have begun again */
-                return wla_fail(err, WLA_E_UNAVAILABLE, "the connection ended before the answer");
+                return wla_fail_hint(err, WLA_E_UNAVAILABLE, hint_cut,
+                                     "the connection ended before the answer");
         default:
-                return wla_fail(err, WLA_E_UNAVAILABLE, "%s", details(transfer));
+                return wla_fail_hint(err, WLA_E_UNAVAILABLE, reach_hint(transfer->result), "%s",
+                                     details(transfer));
         }
 }
 
@@ -279,7 +304,8 @@ int transfer_result(struct transfer *transfer, struct http_answer *ret, struct w
                 return fail_transfer(transfer, err);
         (void)library.curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
         if (!has_end(transfer, status))
-                return wla_fail(err, WLA_E_UNAVAILABLE, "its answer may have been cut short");
+                return wla_fail_hint(err, WLA_E_UNAVAILABLE, hint_cut,
+                                     "its answer may have been cut short");
 
         (void)library.curl_easy_getinfo(transfer->easy, CURLINFO_CONTENT_TYPE, &type);
         ret->status = (unsigned)status;

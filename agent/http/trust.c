@@ -76,6 +76,26 @@ static int judge(X509_STORE_CTX *context, void *userdata) {
         return 0;
 }
 
+const char *trust_hint(int refusal) {
+        switch (refusal) {
+        case X509_V_ERR_CERT_HAS_EXPIRED:
+                return "renew the service's certificate; where it is a new one, this host's clock "
+                       "is wrong";
+        case X509_V_ERR_CERT_NOT_YET_VALID:
+                return "the clock of this host is wrong, or that of whoever made the certificate";
+        case X509_V_ERR_INVALID_PURPOSE:
+        case X509_V_ERR_EE_KEY_TOO_SMALL:
+        case X509_V_ERR_CA_KEY_TOO_SMALL:
+        case X509_V_ERR_CA_MD_TOO_WEAK:
+                return "the service needs a certificate for TLS servers, with an RSA key of 2048 "
+                       "bits or more and signed with SHA-256 or better";
+        default:
+                return "the root certificate that it leads to has to be in the directory of "
+                       "trusted ones, where 'wlagent setup download-ca-cert' puts that of CMS; if "
+                       "it is there, somebody else answers in the service's place";
+        }
+}
+
 /* What OpenSSL calls level 2: no RSA key below 2048 bits, no SHA-1, whatever openssl.cnf says.  A second
  * handshake on a connection would be judged for a request that is long over. */
 void trust_apply(struct trust *trust, SSL_CTX *context) {

@@ -23,5 +23,8 @@ struct trust {
         uint8_t presented[HTTP_PIN_SIZE];
 };
 
+/* What is to be done about a refusal, an X509_V_ERR_*: a literal. */
+const char *trust_hint(int refusal);
+
 /* Has handshakes of context judged by trust, which outlives them. */
 void trust_apply(struct trust *trust, SSL_CTX *context);

@@ -17,6 +17,8 @@ struct meaning {
 static const char hint_base[] = "KBS_BASE_URL must be the base URL of KBS, such as "
                                 "https://kbs.example:9443/kbs/v1";
 
+static const char hint_stranger[] = "see the log of KBS; something else may stand at KBS_BASE_URL";
+
 /* The first that fits.  What is one route's only stands in that route's own table. */
 static const struct meaning of_all[] = {
         {401, "Insufficient privileges", WLA_E_DENIED, KBS_FINAL,
@@ -26,7 +28,8 @@ static const struct meaning of_all[] = {
          "KBS and AAS must share one AAS signing certificate, and their clocks must agree"},
         {403, NULL, WLA_E_DENIED, KBS_FINAL, "KBS refuses the owner's user",
          "give WPM_SERVICE_USERNAME the role KBS:KeyManager in AAS"},
-        {429, NULL, WLA_E_UNAVAILABLE, KBS_FINAL, "KBS is asked too often", NULL},
+        {429, NULL, WLA_E_UNAVAILABLE, KBS_FINAL, "KBS is asked too often",
+         "see the log of KBS, or of the proxy that stands before it"},
 };
 
 static const struct meaning of_create[] = {
@@ -86,10 +89,13 @@ static int fail_status(const struct http_answer *answer, const struct meaning *o
 
 static int read_object(const struct http_answer *answer, struct json_value *ret,
                        struct wla_error *err) {
-        if (json_check((const char *)answer->body.data, answer->body.size, ret, err) < 0)
+        if (json_check((const char *)answer->body.data, answer->body.size, ret, err) < 0) {
+                err->hint = hint_stranger;
                 return wla_wrap(err, "the answer of KBS");
+        }
         if (ret->type != JSON_OBJECT)
-                return wla_fail(err, WLA_E_INPUT, "the answer of KBS is no JSON object");
+                return wla_fail_hint(err, WLA_E_INPUT, hint_stranger,
+                                     "the answer of KBS is no JSON object");
         return 0;
 }
 
@@ -114,8 +120,8 @@ static int read_made(const struct json_value *object, struct kbs_made *ret, stru
         struct kbs_made made = {0};
 
         if (id.type != JSON_STRING || link.type != JSON_STRING)
-                return wla_fail(err, WLA_E_INPUT,
-                                "the answer of KBS does not tell id and link of the key");
+                return wla_fail_hint(err, WLA_E_INPUT, hint_stranger,
+                                     "the answer of KBS does not tell id and link of the key");
         if (uuid_parse(id.text + 1, id.size - 2, &made.id, err) < 0)
                 return wla_wrap(err, "the id of the key in the answer of KBS");
         if (json_string_copy(&link, made.link, sizeof(made.link), err) < 0)
@@ -151,8 +157,11 @@ int kbs_answer_envelope(const struct http_answer *answer, uint8_t ret[ENVELOPE_S
         if (wrapped.type == JSON_ABSENT)
                 wrapped = json_member(&object, "payload");
         if (wrapped.type != JSON_STRING)
-                return wla_fail(err, WLA_E_INPUT, "the answer of KBS holds no key");
-        if (json_base64(&wrapped, ret, ENVELOPE_SIZE, err) < 0)
+                return wla_fail_hint(err, WLA_E_INPUT, hint_stranger,
+                                     "the answer of KBS holds no key");
+        if (json_base64(&wrapped, ret, ENVELOPE_SIZE, err) < 0) {
+                err->hint = hint_stranger;
                 return wla_wrap(err, "the key in the answer of KBS");
+        }
         return 0;
 }

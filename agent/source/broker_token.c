@@ -15,6 +15,10 @@
 #define TRIES_MAX   2
 #define LIFE_USEC   (5 * 60 * USEC_PER_SEC) /* of a token that does not tell its own */
 
+static const char hint_request[] =
+        "something on the way has changed the request, or this AAS is none of versions 3.0 to 5.1: "
+        "see its log";
+
 static const char line_start[] = "Authorization: Bearer ";
 
 static const struct broker_login_words agent_words = {
@@ -119,12 +123,18 @@ static int read_login(const struct http_answer *answer, const struct broker_logi
                       struct wla_error *err) {
         if (answer->status == 401 || answer->status == 429)
                 return fail_login(words, answer->status == 429, err);
+        if (answer->status == 400 || answer->status == 415)
+                return wla_fail_hint(err, WLA_E_INPUT, hint_request,
+                                     "AAS does not take the login (status %u)", answer->status);
+        if (answer->status >= 500)
+                return wla_fail_hint(err, WLA_E_UNAVAILABLE, "see the log of AAS",
+                                     "AAS answered with status %u", answer->status);
         if (answer->status != 200)
-                return wla_fail_hint(err, answer->status >= 500 ? WLA_E_UNAVAILABLE : WLA_E_INPUT,
-                                     words->wrong_url, "AAS answered with status %u",
-                                     answer->status);
+                return wla_fail_hint(err, WLA_E_INPUT, words->wrong_url,
+                                     "AAS answered with status %u", answer->status);
         if (!is_token(&answer->body))
-                return wla_fail(err, WLA_E_INPUT, "what AAS answered is no token");
+                return wla_fail_hint(err, WLA_E_INPUT, words->wrong_url,
+                                     "what AAS answered is no token");
         return 0;
 }
 

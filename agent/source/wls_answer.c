@@ -16,7 +16,14 @@ struct meaning {
         const char *hint;
 };
 
-/* The first that fits. */
+static const char hint_base[] = "ServerURL= must be the base URL of WLS, such as "
+                                "https://wls.example:5000/wls/v1";
+static const char hint_request[] =
+        "something on the way has changed the request, or this WLS is none of versions 3.0 to 5.1: "
+        "see its log";
+static const char hint_stranger[] = "see the log of WLS; something else may stand at ServerURL=";
+
+/* The first that fits.  That of KBS is in the bodies of v5 only. */
 static const struct meaning meanings[] = {
         {0, UNTRUSTED, WLA_E_DENIED, WLS_FINAL, "HVS does not trust this host",
          "look at the host's trust report in HVS: a flavor no longer matches its measurements"},
@@ -30,20 +37,29 @@ static const struct meaning meanings[] = {
         {500, "SAML signature or certificate chain verification failed", WLA_E_UNAVAILABLE,
          WLS_FINAL, "WLS does not accept the reports of HVS",
          "WLS needs the SAML root certificate of HVS: run its task download-saml-ca-cert"},
+        {500, "Client not trusted by HVS", WLA_E_DENIED, WLS_FINAL,
+         "KBS does not give the key to this host",
+         "the key's usage in KBS may ask for asset tags that the host has not; else KBS does not "
+         "take the reports of HVS: see its log"},
+        {500, "Key with specified id does not exist", WLA_E_NOT_FOUND, WLS_FINAL,
+         "KBS has no such key", "the key was deleted, or the image is for another KBS"},
         {500, "Failed to retrieve key", WLA_E_DENIED, WLS_FINAL, "KBS gave no key",
          "see the log of KBS: the key does not exist, its policy refuses this host, or KBS is "
          "down"},
-        {0, "KeyUrl is malformed", WLA_E_INPUT, WLS_FINAL, "WLS does not take the key's URL", NULL},
+        {0, "KeyUrl is malformed", WLA_E_INPUT, WLS_FINAL, "WLS does not take the key's URL",
+         "the owner has to encrypt the image with the transfer link that KBS gave for the key"},
         {400, "Invalid hardware UUID format", WLA_E_INPUT, WLS_FINAL,
          "WLS does not take this host's hardware UUID",
          "set HardwareUUID= to the UUID by which HVS knows the host"},
-        {400, NULL, WLA_E_INPUT, WLS_FINAL, "WLS does not take the request", NULL},
-        {403, NULL, WLA_E_DENIED, WLS_FINAL, "WLS refuses this host", NULL},
-        {404, NULL, WLA_E_NOT_FOUND, WLS_FINAL, "WLS does not know the address",
-         "ServerURL= must be the base URL of WLS, such as https://wls.example:5000/wls/v1"},
+        {400, NULL, WLA_E_INPUT, WLS_FINAL, "WLS does not take the request", hint_request},
+        {403, NULL, WLA_E_DENIED, WLS_FINAL, "WLS refuses this host",
+         "see the log of WLS, or of the proxy that stands before it"},
+        {404, NULL, WLA_E_NOT_FOUND, WLS_FINAL, "WLS does not know the address", hint_base},
+        {405, NULL, WLA_E_NOT_FOUND, WLS_FINAL, "WLS does not know the address", hint_base},
         {415, NULL, WLA_E_INPUT, WLS_FINAL, "WLS does not speak this agent's dialect",
          "ServerURL= must be the base URL of WLS 4.x or 5.x"},
-        {429, NULL, WLA_E_UNAVAILABLE, WLS_FINAL, "WLS is asked too often", NULL},
+        {429, NULL, WLA_E_UNAVAILABLE, WLS_FINAL, "WLS is asked too often",
+         "see the log of WLS, or of the proxy that stands before it"},
 };
 
 bool wls_answer_says(const struct http_answer *answer, const char *part) {
@@ -73,6 +89,13 @@ int wls_answer_refuse(const struct http_answer *answer, enum wls_next *ret_next,
                 return wla_fail_hint(err, meaning->code, meaning->hint, "%s (status %u)",
                                      meaning->text, answer->status);
         }
+        if (answer->status >= 300 && answer->status < 400) {
+                *ret_next = WLS_FINAL;
+                return wla_fail_hint(err, WLA_E_DENIED, hint_base,
+                                     "WLS sends its client elsewhere (status %u), which is not "
+                                     "followed",
+                                     answer->status);
+        }
         *ret_next = answer->status >= 500 ? WLS_LATER : WLS_FINAL;
         return wla_fail_hint(err, answer->status >= 500 ? WLA_E_UNAVAILABLE : WLA_E_DENIED,
                              "see the log of WLS", "WLS answered with status %u", answer->status);
@@ -83,8 +106,10 @@ static int read_key(const struct http_answer *answer, uint8_t ret[RSA_WRAPPED_SI
                     struct wla_error *err) {
         struct json_value object;
 
-        if (json_check((const char *)answer->body.data, answer->body.size, &object, err) < 0)
+        if (json_check((const char *)answer->body.data, answer->body.size, &object, err) < 0) {
+                err->hint = hint_stranger;
                 return wla_wrap(err, "the answer of WLS");
+        }
 
         const struct json_value key = json_member(&object, "key");
         if (object.type != JSON_OBJECT || key.type == JSON_ABSENT || key.type == JSON_NULL ||
@@ -92,8 +117,10 @@ static int read_key(const struct http_answer *answer, uint8_t ret[RSA_WRAPPED_SI
                 return wla_fail_hint(err, WLA_E_DENIED,
                                      "WLS does so when HVS said nothing on the trust of the host",
                                      "WLS answered without a key");
-        if (json_base64(&key, ret, RSA_WRAPPED_SIZE, err) < 0)
+        if (json_base64(&key, ret, RSA_WRAPPED_SIZE, err) < 0) {
+                err->hint = hint_stranger;
                 return wla_wrap(err, "the key in the answer of WLS");
+        }
         return 0;
 }
 
@@ -103,6 +130,7 @@ int wls_answer_read(const struct http_answer *answer, uint8_t ret[RSA_WRAPPED_SI
         if (answer->status != 200 && answer->status != 201)
                 return wls_answer_refuse(answer, ret_next, err);
         if (answer->body.size == 0)
-                return wla_fail(err, WLA_E_DENIED, "WLS answered without a key");
+                return wla_fail_hint(err, WLA_E_DENIED, hint_stranger,
+                                     "WLS answered without a key");
         return read_key(answer, ret, err);
 }

@@ -10,6 +10,7 @@ static const char hint_flavor[] = "post the image's flavor to WLS, and the image
 static const char hint_dialect[] = "ServerURL= must be the base URL of WLS, such as "
                                    "https://wls.example:5000/wls/v1; WLS 5.x does "
                                    "not know images, so give the image a key https://...";
+static const char hint_stranger[] = "see the log of WLS; something else may stand at ServerURL=";
 
 struct meaning {
         unsigned status;
@@ -28,7 +29,10 @@ static const struct meaning meanings[] = {
          "WLS has no flavor for the image, or cannot read its database", hint_flavor},
         {404, NULL, WLA_E_NOT_FOUND, false, "WLS does not know the address of images",
          hint_dialect},
-        {400, "Invalid UUID", WLA_E_INPUT, false, "WLS does not take the image's UUID", NULL},
+        {405, NULL, WLA_E_NOT_FOUND, false, "WLS does not know the address of images",
+         hint_dialect},
+        {400, "Invalid UUID", WLA_E_INPUT, false, "WLS does not take the image's UUID",
+         "WLS knows images by UUIDs of version 4"},
         {400, "Invalid hardware uuid", WLA_E_INPUT, false,
          "WLS does not take this host's hardware UUID",
          "set HardwareUUID= to the UUID by which HVS knows the host"},
@@ -87,8 +91,10 @@ static int read_key(const struct json_value *object, struct wls_image_answer *re
                 return wla_fail_hint(err, WLA_E_DENIED,
                                      "WLS does so when HVS said nothing on the trust of the host",
                                      "WLS answered without a key");
-        if (json_base64(&key, ret->wrapped, sizeof(ret->wrapped), err) < 0)
+        if (json_base64(&key, ret->wrapped, sizeof(ret->wrapped), err) < 0) {
+                err->hint = hint_stranger;
                 return wla_wrap(err, "the key in the answer of WLS");
+        }
         return 0;
 }
 
@@ -101,9 +107,12 @@ int wls_image_answer_read(const struct http_answer *answer, struct wls_image_ans
         if (answer->status != 200 && answer->status != 201)
                 return refuse(answer, ret, ret_next, err);
         if (answer->body.size == 0)
-                return wla_fail(err, WLA_E_DENIED, "WLS answered without a flavor");
-        if (read_flavor(answer, &object, ret, err) < 0)
+                return wla_fail_hint(err, WLA_E_DENIED, hint_stranger,
+                                     "WLS answered without a flavor");
+        if (read_flavor(answer, &object, ret, err) < 0) {
+                err->hint = err->hint ? err->hint : hint_stranger;
                 return wla_wrap(err, "the answer of WLS");
+        }
         return read_key(&object, ret, err);
 }
 

@@ -18,6 +18,8 @@ static const char hint_no_route[] = "WLS 5 takes no reports: set Reports=no; or 
                                     "as https://wls.example:5000/wls/v1; "
                                     "then restart wlagentd";
 
+static const char hint_before[] = "see the log of WLS, or of the proxy that stands before it";
+
 /* The first that fits. */
 static const struct meaning meanings[] = {
         {NULL, "WLS does not take the report", "see the log of WLS", 400, WLA_E_INPUT,
@@ -28,7 +30,8 @@ static const struct meaning meanings[] = {
         {NULL, "WLS does not accept the agent's token",
          "WLS and AAS must share one AAS signing certificate, and their clocks must agree", 401,
          WLA_E_DENIED, REPORT_MUCH_LATER, WLS_NEW_TOKEN},
-        {NULL, "WLS refuses this host", NULL, 403, WLA_E_DENIED, REPORT_MUCH_LATER, WLS_FINAL},
+        {NULL, "WLS refuses this host", hint_before, 403, WLA_E_DENIED, REPORT_MUCH_LATER,
+         WLS_FINAL},
         {NULL, "WLS has no route for reports", hint_no_route, 404, WLA_E_NOT_FOUND, REPORT_NO_ROUTE,
          WLS_FINAL},
         {NULL, "WLS has no route for reports", hint_no_route, 405, WLA_E_NOT_FOUND, REPORT_NO_ROUTE,
@@ -37,7 +40,7 @@ static const struct meaning meanings[] = {
          REPORT_REFUSED, WLS_FINAL},
         {NULL, "WLS does not speak this agent's dialect", hint_no_route, 415, WLA_E_INPUT,
          REPORT_NO_ROUTE, WLS_FINAL},
-        {NULL, "WLS is asked too often", NULL, 429, WLA_E_UNAVAILABLE, REPORT_MUCH_LATER,
+        {NULL, "WLS is asked too often", hint_before, 429, WLA_E_UNAVAILABLE, REPORT_MUCH_LATER,
          WLS_FINAL},
 };
 

@@ -178,7 +178,7 @@ class Refusals(WrapTest):
         self.assertEqual(self.calls("aas.token"), 1)
         double.ban(user="owner")
         self.configure(WPM_SERVICE_PASSWORD=double.users["owner"])
-        self.nothing_made("any", pattern="AAS has banned the owner's user")
+        self.nothing_made("any", pattern="AAS has banned the owner's user \\(AAS lifts a ban after 15 minutes")
         double.unban(user="owner")
         self.configure(AAS_API_URL=self.base + "/other")
         self.nothing_made("any", pattern=r"AAS answered with status 404.*AAS_API_URL")
@@ -218,9 +218,13 @@ class Refusals(WrapTest):
         self.nothing_made("any", pattern="none.pem: it is no PEM")
 
     def test_certificates(self):
-        for fault in ("wrong_ca", "wrong_name", "expired", "self_signed", "tls12"):
+        root = "its certificate is not to be trusted: .* \\(the root certificate that it leads to"
+        for fault, pattern in (("wrong_ca", root), ("self_signed", root),
+                               ("wrong_name", "its certificate is not to be trusted: .* \\(the URL has to have a name"),
+                               ("expired", "its certificate is not to be trusted: .* \\(renew the service's certificate"),
+                               ("tls12", ".* \\(see its log; where it has TLS 1.2 only, .*ALLOW_TLS12=yes")):
             double.tls(fault=fault)
-            self.nothing_made("any", pattern="AAS .*(certificate is not to be trusted|version|handshake|alert)")
+            self.nothing_made("any", pattern=f"AAS https://.*: {pattern}")
             self.assertEqual(double.requests()["requests"], [])
         self.configure(ALLOW_TLS12="yes")
         self.packet_of(self.wrap("any"))
@@ -239,14 +243,47 @@ class Answers(WrapTest):
         return self.wrap(words, check=False)
 
     def test_to_the_making_of_a_key(self):
-        for status, pattern in ((400, "KBS does not make such a key"), (403, "KBS refuses"), (404, "KBS_BASE_URL"),
-                                (405, "KBS_BASE_URL"), (415, "KBS_BASE_URL"), (429, "asked too often"),
-                                (500, "with status 500"), (503, "with status 503"), (200, "with status 200"),
-                                (401, "does not accept the owner's token")):
+        base, log = "KBS_BASE_URL must be", "see the log of KBS"
+        for status, told, remedy in (
+                (400, "KBS does not make such a key", "it does not know the transfer policy"),
+                (403, "KBS refuses the owner's user", "give WPM_SERVICE_USERNAME the role KBS:KeyManager"),
+                (404, "KBS does not know the address", base), (405, "KBS does not know the address", base),
+                (415, "KBS does not speak this program's dialect", base), (429, "KBS is asked too often", log),
+                (500, "with status 500", log), (503, "with status 503", log), (200, "with status 200", log),
+                (401, "does not accept the owner's token", "KBS and AAS must share one AAS signing certificate")):
+            pattern = rf"{told}.* \({remedy}"
             done = self.answer("kbs.create_key", status=status, body="secret words", delay=1.1 * (status == 401))
             self.refused(done, pattern)
             self.assertNotIn(b"secret words", done.stderr)
             self.assertEqual(self.calls("kbs.create_key"), 2 if status == 401 else 1)
+
+    def test_to_the_fetching_of_a_key(self):
+        """By the route of release 4; what that of 5 is told there, test_of_each_release shows."""
+        key = double.add_key()["id"]
+        base, log = "KBS_BASE_URL must be", "see the log of KBS"
+        for status, body, told, remedy, requests in (
+                (400, "Failed to decode public key", "KBS does not take the owner's public key", log, 1),
+                (401, "Insufficient privileges to access /kbs/v1/keys", "the owner's user may not do that",
+                 "give WPM_SERVICE_USERNAME the role KBS:KeyManager", 1),
+                (401, "", "KBS does not accept the owner's token", "KBS and AAS must share one AAS signing certificate", 2),
+                (403, "", "KBS refuses the owner's user", "give WPM_SERVICE_USERNAME the role KBS:KeyManager", 1),
+                (404, "Key with specified id does not exist", "KBS has no such key", "see that the id is one of this KBS", 1),
+                (404, "404 page not found", "KBS does not know the address", base, 1),
+                (405, "", "KBS does not know the address", base, 1),
+                (415, "Invalid Accept type", "KBS does not speak this program's dialect", base, 1),
+                (429, "", "KBS is asked too often", log, 1), (500, "secret words", "KBS answered with status 500", log, 1),
+                (201, "{}", "KBS answered with status 201", log, 1)):
+            with self.subTest(status=status, body=body):
+                done = self.answer("kbs.envelope", f"key-id:{key}", status=status, body=body,
+                                   delay=1.1 if (status, body) == (401, "") else 0)
+                said = told if "with status" in told else rf"{told} \(status {status}\)"
+                self.refused(done, rf"^wlagent: key {key}: {said} \({remedy}")
+                self.assertNotIn(b"secret words", done.stderr)
+                self.assertEqual(self.calls("kbs.envelope"), requests)
+        for body in ("", "{}", "[]", '{"wrapped_key":null}', '{"wrapped_key":"AAAA"}', "<html>"):
+            with self.subTest(body=body):
+                done = self.answer("kbs.envelope", f"key-id:{key}", status=200, body=body)
+                self.refused(done, rf"^wlagent: key {key}: the (key in the )?answer of KBS.* \(see the log of KBS")
 
     def test_a_redirection_is_not_followed(self):
         for route in ("kbs.create_key", "kbs.envelope"):

@@ -134,12 +134,13 @@ class Downloaded(SetupCase):
         self.refused("CMS https://localhost:1/ca-certificates: ", CMS_BASE_URL="https://localhost:1/")
 
     def test_answers_that_are_none(self):
-        for status in (404, 406):
+        for status in (400, 404, 406):
             double.clear_faults()
             double.fault(route=ROUTE, status=status)
             self.refused(f"CMS .*: it answered with status {status}\nhint: CMS_BASE_URL must be the base URL of CMS")
-        for fault, pattern in (({"status": 500}, "it answered with status 500"), ({"reset_at": 40}, ""),
-                               ({"drop_at": 400}, ""), ({"body_size": 1000000}, "its answer is too long")):
+        for fault, pattern in (({"status": 500}, "it answered with status 500\nhint: the log of CMS says why"),
+                               ({"reset_at": 40}, ".*\nhint: see its log, and that of the proxy"),
+                               ({"drop_at": 400}, ".*\nhint: see its log, and that of the proxy"), ({"body_size": 1000000}, "its answer is too long")):
             double.clear_faults()
             double.fault(route=ROUTE, **fault)
             self.refused(f"CMS .*: {pattern}")

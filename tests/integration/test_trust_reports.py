@@ -183,6 +183,36 @@ class Service(ReportTest):
         self.agent.process.send_signal(signal.SIGHUP)
         self.wait_for_state(state="on", waiting=0, posted=2)
 
+    def test_what_each_status_means(self):
+        """Each is told with what to do, and the report is kept; those that mean that it is wrong end it."""
+        no_route = "WLS 5 takes no reports: set Reports=no"
+        before = "see the log of WLS, or of the proxy that stands before it"
+        double.fault(route=ROUTE, status=405, body="")
+        self.started()
+        for status, state, told, remedy in (
+                (405, "no-route", "WLS has no route for reports", no_route),
+                (404, "no-route", "WLS has no route for reports", no_route),
+                (415, "no-route", "WLS does not speak this agent's dialect", no_route),
+                (403, "on", "WLS refuses this host", before), (429, "on", "WLS is asked too often", before),
+                (200, "on", "WLS answered with status 200", "see the log of WLS"),
+                (500, "on", "WLS answered with status 500", "see the log of WLS")):
+            with self.subTest(status=status):
+                double.clear_faults()
+                double.fault(route=ROUTE, status=status, body="")
+                self.agent.process.send_signal(signal.SIGHUP)
+                self.wait_for_problem(told, status, remedy)
+                self.wait_for_state(state=state, waiting=1, posted=0, refused=0)
+        double.clear_faults()
+        double.fault(route=ROUTE, status=413, body="")
+        self.agent.process.send_signal(signal.SIGHUP)
+        self.wait_for_problem("WLS does not take the report", 413, "see the log of WLS")
+        self.wait_for_state(waiting=0, posted=0, refused=1)
+
+    def wait_for_problem(self, told, status, remedy):
+        pattern = f"{told}( .status {status}.)? .{remedy}"
+        poll(lambda: re.search(pattern, self.state()["problem"] or "") and str(status) in self.state()["problem"],
+             lambda: f"{pattern}, not {self.state()}", 60)
+
     def test_that_hangs(self):
         """It keeps neither keys from others nor the agent from stopping."""
         double.fault(route=ROUTE, delay=1000, times=1)

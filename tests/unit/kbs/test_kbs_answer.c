@@ -201,6 +201,7 @@ START_TEST(statuses) {
                               wla_error_text(&err));
                 ck_assert_msg(err.code == rows[i].code, "%zu: %s", i, wla_error_text(&err));
                 ck_assert_msg(next == rows[i].next, "%zu", i);
+                ck_assert_ptr_nonnull(err.hint);
                 ck_assert_ptr_null(strstr(wla_error_text(&err), "secret words"));
         }
 }

@@ -41,6 +41,7 @@ static const struct {
         {403, "", WLA_E_DENIED, WLS_FINAL, "WLS refuses this host (status 403)"},
         {404, "404 page not found\n", WLA_E_NOT_FOUND, WLS_FINAL,
          "WLS does not know the address (status 404)"},
+        {405, "", WLA_E_NOT_FOUND, WLS_FINAL, "WLS does not know the address (status 405)"},
         {415, "Invalid Accept type\n", WLA_E_INPUT, WLS_FINAL,
          "WLS does not speak this agent's dialect (status 415)"},
         {429, "", WLA_E_UNAVAILABLE, WLS_FINAL, "WLS is asked too often (status 429)"},
@@ -57,11 +58,18 @@ static const struct {
         {500, "Failed to retrieve key \n", WLA_E_DENIED, WLS_FINAL, "KBS gave no key (status 500)"},
         {500, "Failed to retrieve key : 404 https://kbs/404\n", WLA_E_DENIED, WLS_FINAL,
          "KBS gave no key (status 500)"},
+        {500, "Failed to retrieve key : kbs: 401 Client not trusted by HVS\n", WLA_E_DENIED,
+         WLS_FINAL, "KBS does not give the key to this host (status 500)"},
+        {500, "Failed to retrieve key : 404 Key with specified id does not exist\n",
+         WLA_E_NOT_FOUND, WLS_FINAL, "KBS has no such key (status 500)"},
+        {404, "Key with specified id does not exist\n", WLA_E_NOT_FOUND, WLS_FINAL,
+         "WLS does not know the address (status 404)"},
         {500, "Unknown Error\n", WLA_E_UNAVAILABLE, WLS_LATER, "WLS answered with status 500"},
         {500, "", WLA_E_UNAVAILABLE, WLS_LATER, "WLS answered with status 500"},
         {503, "", WLA_E_UNAVAILABLE, WLS_LATER, "WLS answered with status 503"},
         {204, "", WLA_E_DENIED, WLS_FINAL, "WLS answered with status 204"},
-        {302, "{\"key\":\"x\"}", WLA_E_DENIED, WLS_FINAL, "WLS answered with status 302"},
+        {302, "{\"key\":\"x\"}", WLA_E_DENIED, WLS_FINAL,
+         "WLS sends its client elsewhere (status 302)"},
         {0, "", WLA_E_DENIED, WLS_FINAL, "WLS answered with status 0"},
 };
 
@@ -86,6 +94,7 @@ START_TEST(refusals_say_why) {
                       "%u %s: %s", refusals[_i].status, refusals[_i].body, wla_error_text(&err));
         ck_assert_int_eq(err.code, refusals[_i].code);
         ck_assert_int_eq(next, refusals[_i].next);
+        ck_assert_ptr_nonnull(err.hint);
 }
 END_TEST
 

@@ -70,7 +70,10 @@ static const struct {
          "WLS cannot give the image's key (status 500)"},
         {500, "", WLA_E_UNAVAILABLE, WLS_LATER, false, "WLS answered with status 500"},
         {503, "", WLA_E_UNAVAILABLE, WLS_LATER, false, "WLS answered with status 503"},
-        {302, "{" WITH "}", WLA_E_DENIED, WLS_FINAL, false, "WLS answered with status 302"},
+        {302, "{" WITH "}", WLA_E_DENIED, WLS_FINAL, false,
+         "WLS sends its client elsewhere (status 302)"},
+        {405, "", WLA_E_NOT_FOUND, WLS_FINAL, false,
+         "WLS does not know the address of images (status 405)"},
 };
 
 static struct http_answer answer_of(unsigned status, const char *body) {
@@ -95,6 +98,7 @@ START_TEST(refusals_say_why) {
         ck_assert_int_eq(err.code, refusals[_i].code);
         ck_assert_int_eq(next, refusals[_i].next);
         ck_assert(read.ambiguous == refusals[_i].ambiguous);
+        ck_assert_ptr_nonnull(err.hint);
 }
 END_TEST
 

@@ -83,6 +83,7 @@ START_TEST(refusals_have_their_reason) {
                 ck_assert_int_eq(err.code, refusals[i].code);
                 ck_assert_int_eq(fate, refusals[i].fate);
                 ck_assert_int_eq(next, refusals[i].next);
+                ck_assert_ptr_nonnull(err.hint);
         }
 }
 END_TEST
