@@ -3,6 +3,7 @@
 `tests/bench/run herd` measures; nothing here depends on the speed of the machine."""
 
 import concurrent.futures
+import contextlib
 import statistics
 import time
 
@@ -180,11 +181,16 @@ class Launches(FlavorTest):
     def section(self):
         return herd_case.through(self.relay, super().section())
 
-    def refused_in_time(self, code, pattern):
+    @contextlib.contextmanager
+    def in_time(self):
         begun = time.monotonic()
-        self.refused_all(code, pattern)
+        yield
         took = time.monotonic() - begun
         self.assertTrue(self.launch_seconds - 1 < took < self.launch_seconds + 20, took)
+
+    def refused_in_time(self, code, pattern):
+        with self.in_time():
+            self.refused_all(code, pattern)
 
     def starts(self):
         domain = self.domain()
@@ -196,6 +202,23 @@ class Launches(FlavorTest):
         double.fault(route="wls.flavor_key", times=1, delay=1000)
         self.refused_in_time("timeout", "no answer in time")
         double.clear_faults()
+        self.starts()
+
+    def test_a_broker_that_hangs_elsewhere(self):
+        """Within its answer, and before the handshake."""
+        self.starts()
+        double.fault(route="wls.flavor_key", times=1, slice=1, pause=10)
+        self.refused_in_time("timeout", "no answer in time .see that it runs")
+        double.clear_faults()
+        self.starts()
+        self.relay.change(relay.HANGS)
+        domain = self.domain()
+        with self.in_time():
+            answer = self.tell("prepare", domain)
+        self.assertIn(answer.code, ("timeout", "unavailable"))
+        self.assertRegex(answer.text, "WLS https://")
+        self.forgotten(domain)
+        self.relay.change(relay.PASSES)
         self.starts()
 
     def test_a_broker_that_is_away(self):

@@ -102,7 +102,6 @@ class Start(LifecycleTest):
         self.agent.start()
         with open(f"/proc/{self.agent.process.pid}/limits", encoding="ascii") as limits:
             self.assertRegex(limits.read(), r"Max core file size\s+0 ")
-        # Not dumpable: its files in /proc belong to root, whoever it runs as.
         self.assertRegex(self.agent.output("status", "--json"), '"memory_locked": ?true')
 
 
@@ -134,6 +133,8 @@ class Unprivileged(LifecycleTest):
     def test_as_nobody(self):
         self.agent.start()
         self.assertEqual(self.unwrap(), OPTIONS)
+        # Not dumpable: its files in /proc belong to root, and not to whom it runs as.
+        self.assertEqual([os.stat(f"/proc/{self.agent.process.pid}/{name}").st_uid for name in ("mem", "environ")], [0, 0])
 
     def test_refuses_to_run_without_locked_memory(self):
         self.fails_to_start(self.agent, "cannot start: .*lock.*AllowUnlockedMemory", preexec_fn=self.lock_nothing)
