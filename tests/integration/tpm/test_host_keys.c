@@ -122,8 +122,9 @@ static void is_not_loaded(struct host *host, const struct host_key *key, bool fo
         ck_assert_int_eq(found, foreign);
 }
 
+static const char message[] = "a report";
+
 static void sign_and_verify(struct host *host) {
-        static const char message[] = "a report";
         struct host_key key;
         struct deadline deadline;
         uint8_t digest[TPM_DIGEST_SIZE];
@@ -546,6 +547,7 @@ START_TEST(neither_keys_nor_secrets_cross_the_wire) {
         struct host host;
         struct host_key key;
         struct wla_error err = {0};
+        uint8_t digest[TPM_DIGEST_SIZE];
         _cleanup_secret_ struct wla_secret *text = NULL;
         _cleanup_buf_ struct buf wrapped = {0};
 
@@ -556,6 +558,9 @@ START_TEST(neither_keys_nor_secrets_cross_the_wire) {
         place_both(&host);
         opens(&host, &wrapped);
         sign_and_verify(&host);
+        ck_assert_int_eq(EVP_Digest(message, strlen(message), digest, NULL, EVP_sha256(), NULL), 1);
+        ck_assert(host_capture_holds(&host, wrapped.data, wrapped.size));
+        ck_assert(!host_capture_holds_part_of(&host, digest, sizeof(digest)));
         ck_assert(!host_capture_holds_part_of(&host, KEY, strlen(KEY)));
         ck_assert(!host_capture_holds_part_of(&host, secret, sizeof(secret)));
 
