@@ -11,6 +11,7 @@
 #include "cli/state_directory.h"
 
 static const char remedy_setup[] = "run 'wlagent setup'";
+static const char remedy_start[] = "systemctl start wlagentd, for which systemd makes it";
 static const char remedy_owner[] = "give it to the user of wlagentd: chown -R " DAEMON_USER
                                    ": on the state directory";
 static const char remedy_mode[] = "chmod 0750 the state directory, and 0700 the keys directory in "
@@ -30,8 +31,11 @@ static bool check_directory(struct doctor *doctor, const char *path, mode_t forb
         struct stat facts;
 
         if (lstat(path, &facts) < 0) {
-                doctor_report(doctor, FINDING_FAILURE, "state-directory", remedy_setup, "%s: %s",
-                              path, errno == ENOENT ? "does not exist" : strerrordesc_np(errno));
+                const char *why = errno == ENOENT ? "does not exist" : strerrordesc_np(errno);
+
+                doctor_report(doctor, FINDING_FAILURE, "state-directory",
+                              doctor_needs_store(doctor) ? remedy_setup : remedy_start, "%s: %s",
+                              path, why);
                 return false;
         }
 

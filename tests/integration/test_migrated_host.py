@@ -117,11 +117,21 @@ class MigratedHost(wls_case.WlsTest):
             "wls-trust", "wls-online"))], [])
         return {(each["check"], each["result"]) for each in found}
 
+    def advised_to_start(self):
+        """And not to run 'wlagent setup', for which there is no need."""
+        os.rename(self.agent.state, self.agent.state + ".away")
+        found = json.loads(self.agent.run("doctor", "--json", check=False).stdout)["findings"]
+        os.rename(self.agent.state + ".away", self.agent.state)
+        self.assertEqual({each["remedy"] for each in found if each["check"] == "state-directory"},
+                         {"systemctl start wlagentd, for which systemd makes it"})
+        self.assertNotIn("run 'wlagent setup'", [each["remedy"] for each in found])
+
     def test_it_opens_what_it_opened(self):
         double.reset_counters()
         self.migrate("--apply", "--allow-key-origin", double.urls["kbs"].removesuffix("/kbs/v1"))
         self.hand_over()
         self.configure()
+        self.advised_to_start()
         self.start()
         for usage in (None, "country:USA"):
             double.set_host(hardware_uuid=HARDWARE, asset_tags={"country": "USA"})
