@@ -239,7 +239,7 @@ static void check_saved(struct doctor *doctor, const struct libvirt_host *host) 
                               "the memory of %s lies in clear in " LIBVIRT_SAVED,
                               host->domains.saved_name);
 
-        for (size_t i = 0; host->domains.protected > 0 && i < 2; i++)
+        for (size_t i = 0; libvirt_host_protects(host) && i < 2; i++)
                 if (file_mentions(doctor, files[i], "\nON_SHUTDOWN=suspend"))
                         doctor_report(doctor, FINDING_WARNING, "libvirt-saved", remedy_guests,
                                       "%s has the memory of VMs written to " LIBVIRT_SAVED

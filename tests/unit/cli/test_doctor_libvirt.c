@@ -127,6 +127,10 @@ START_TEST(an_image_of_openstack_is_registered) {
         fixture_put(LIBVIRT_HOOK, 0644, "hook");
         run();
         ck_assert(fixture_found("failure", "libvirt-hook", "is not executable"));
+        ck_assert_int_eq(fixture_count(FINDING_WARNING), 0);
+        fixture_put("/etc/default/libvirt-guests", 0644, "URIS=default\nON_SHUTDOWN=suspend\n");
+        run();
+        ck_assert(fixture_found("warning", "libvirt-saved", "when the host shuts down"));
         fixture_tear_down();
 }
 END_TEST
