@@ -74,7 +74,7 @@ static bool older_one_waits(const struct http_client *client, const struct trans
         const struct transfer *other = client->transfers;
 
         for (; other != transfer; other = other->next)
-                if (other->state != TRANSFER_ABANDONED &&
+                if (other->state != TRANSFER_ABANDONED && !other->yields &&
                     strcmp(other->purpose.origin, transfer->purpose.origin) == 0)
                         return true;
         return false;

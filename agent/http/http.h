@@ -52,6 +52,7 @@ struct http_request {
         const uint8_t *pin;
         const struct deadline *deadline;
         uint64_t longest_usec; /* given up after that, though the deadline is later; 0: not so */
+        bool yields; /* its caller tries again: it does not keep a silent connection open for others */
 };
 
 struct http_answer {

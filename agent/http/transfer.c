@@ -180,6 +180,7 @@ int transfer_new(const struct http_request *request, const struct transfer_optio
         transfer->body = BUF_WITH_LIMIT(request->answer_max);
         transfer->trust.store = options->store;
         transfer->begun_usec = clock_now_usec();
+        transfer->yields = request->yields;
         connection_purpose_set(&transfer->purpose, options->connections, request->url);
         if (request->pin) {
                 memcpy(transfer->pin, request->pin, HTTP_PIN_SIZE);

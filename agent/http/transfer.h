@@ -26,6 +26,7 @@ struct transfer {
         struct connection_purpose purpose;
         uint64_t begun_usec; /* CLOCK_MONOTONIC */
         bool timed_out;      /* it was abandoned because its time was up */
+        bool yields;         /* as the request says */
         uint8_t pin[HTTP_PIN_SIZE];
         struct wla_secret *sent; /* the request's body: it may hold a password */
         size_t given;            /* of it, to libcurl */

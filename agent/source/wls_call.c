@@ -45,6 +45,7 @@ static int perform(const struct attempt *attempt, struct http_answer *ret, struc
                 .body = attempt->call->body,
                 .answer_max = WLS_ANSWER_MAX,
                 .deadline = attempt->deadline,
+                .yields = attempt->call->once,
         };
 
         return broker_gate_ask(attempt->service->gate, &request, ret, err);
