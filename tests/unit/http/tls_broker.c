@@ -142,19 +142,25 @@ static bool answer_raw(struct broker *broker, SSL *tls) {
 }
 
 struct connection {
+        struct connection *earlier;
         struct broker *broker;
-        int fd;
+        pthread_t thread;
+        int fd; /* -1 once closed; locked */
 };
 
-static void end_connection(const struct broker *broker, SSL *tls, int fd) {
+static void end_connection(struct connection *connection, SSL *tls) {
         const struct linger now = {.l_onoff = 1, .l_linger = 0};
+        struct broker *broker = connection->broker;
 
         if (broker->options.reset)
-                (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+                (void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
         else if (!broker->options.no_close_notify)
                 (void)SSL_shutdown(tls);
         SSL_free(tls);
-        (void)close(fd);
+        (void)pthread_mutex_lock(&broker->lock);
+        (void)close(connection->fd);
+        connection->fd = -1;
+        (void)pthread_mutex_unlock(&broker->lock);
 }
 
 static broker_answer_fn note_request(struct broker *broker, const char *request) {
@@ -182,13 +188,12 @@ void broker_answer_by(struct broker *broker, broker_answer_fn answer) {
 }
 
 static void *serve(void *argument) {
-        struct connection connection = *(struct connection *)argument;
-        struct broker *broker = connection.broker;
+        struct connection *connection = argument;
+        struct broker *broker = connection->broker;
         SSL *tls = SSL_new(broker->context);
         char request[sizeof(broker->seen)];
 
-        free(argument);
-        (void)SSL_set_fd(tls, connection.fd);
+        (void)SSL_set_fd(tls, connection->fd);
         if (SSL_accept(tls) == 1) {
                 bool more = true;
 
@@ -198,7 +203,7 @@ static void *serve(void *argument) {
                         more = answer ? answer(broker, tls, request) : answer_raw(broker, tls);
                 }
         }
-        end_connection(broker, tls, connection.fd);
+        end_connection(connection, tls);
         return NULL;
 }
 
@@ -208,12 +213,15 @@ static void *accept_all(void *argument) {
 
         while ((fd = accept4(broker->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
                 struct connection *connection = malloc(sizeof(*connection));
-                pthread_t thread;
 
-                *connection = (struct connection){.broker = broker, .fd = fd};
+                *connection = (struct connection){
+                        .earlier = broker->last,
+                        .broker = broker,
+                        .fd = fd,
+                };
+                broker->last = connection;
                 atomic_fetch_add(&broker->connections, 1);
-                ck_assert_int_eq(pthread_create(&thread, NULL, serve, connection), 0);
-                (void)pthread_detach(thread);
+                ck_assert_int_eq(pthread_create(&connection->thread, NULL, serve, connection), 0);
         }
         return NULL;
 }
@@ -225,7 +233,6 @@ struct broker *broker_start(const struct broker_options *options) {
         struct sockaddr_in address = {.sin_family = AF_INET,
                                       .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         socklen_t size = sizeof(address);
-        pthread_t thread;
 
         const struct sigaction ignore = {.sa_handler = SIG_IGN};
 
@@ -242,13 +249,33 @@ struct broker *broker_start(const struct broker_options *options) {
         ck_assert_int_eq(getsockname(broker->listener, (struct sockaddr *)&address, &size), 0);
         broker->port = ntohs(address.sin_port);
         (void)snprintf(broker->url, sizeof(broker->url), "https://127.0.0.1:%u", broker->port);
-        ck_assert_int_eq(pthread_create(&thread, NULL, accept_all, broker), 0);
-        (void)pthread_detach(thread);
+        ck_assert_int_eq(pthread_create(&broker->acceptor, NULL, accept_all, broker), 0);
         return broker;
 }
 
-/* The process of a test ends soon after: threads and memory go with it, and nobody has lost them. */
+static void cut(struct connection *connection) {
+        (void)pthread_mutex_lock(&connection->broker->lock);
+        if (connection->fd >= 0)
+                (void)shutdown(connection->fd, SHUT_RDWR);
+        (void)pthread_mutex_unlock(&connection->broker->lock);
+        (void)pthread_join(connection->thread, NULL);
+}
+
+/* Its address may still be asked for; the process of a test ends soon after. */
 void broker_stop(struct broker *broker) {
+        if (broker->stopped)
+                return;
+
+        broker->stopped = true;
         (void)shutdown(broker->listener, SHUT_RDWR);
+        (void)pthread_join(broker->acceptor, NULL);
         (void)close(broker->listener);
+        while (broker->last) {
+                struct connection *connection = broker->last;
+
+                cut(connection);
+                broker->last = connection->earlier;
+                free(connection);
+        }
+        SSL_CTX_free(broker->context);
 }

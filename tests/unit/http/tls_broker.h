@@ -24,6 +24,7 @@ enum broker_certificate {
 };
 
 struct broker;
+struct connection;
 
 /* Called in the connection's thread for each request: head and body, zero-terminated.  False ends the
  * connection.  What connections share is the answerer's to lock. */
@@ -42,6 +43,8 @@ struct broker_options {
 struct broker {
         struct broker *next;
         struct broker_options options;
+        pthread_t acceptor;
+        bool stopped;
         int listener;
         uint16_t port;
         char url[64];
@@ -51,6 +54,7 @@ struct broker {
         _Atomic unsigned connections;
         _Atomic unsigned requests;
         pthread_mutex_t lock;
+        struct connection *last; /* all that there were; the acceptor's while there is one */
         char seen[4096];         /* the last request; locked */
         broker_answer_fn answer; /* instead of that of the options; locked */
 };
@@ -61,4 +65,7 @@ struct broker *broker_start(const struct broker_options *options);
 const char *broker_seen(struct broker *broker);
 
 void broker_answer_by(struct broker *broker, broker_answer_fn answer);
+
+/* Cuts its connections and waits for their threads, so that none is there when the process looks for lost memory:
+ * an answerer that waits for something must have it by then.  The second time nothing happens. */
 void broker_stop(struct broker *broker);

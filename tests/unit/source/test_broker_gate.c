@@ -82,6 +82,7 @@ static struct place make_place(void) {
 }
 
 static void end_place(struct place *place) {
+        plan.silent = false;
         broker_gate_free(place->gate);
         http_client_free(place->http);
         broker_stop(place->broker);
