@@ -59,7 +59,9 @@
 #include "volume/image_digest.h"
 #include "volume/volume_name.h"
 
-#define VOLUMED_MAGIC     UINT32_C(0x32414c57) /* "WLA2" on little-endian machines */
+/* "WLA3" on little-endian machines. Another number with each change of a message or of what a program does for it:
+ * wlagentd and wlagent-volumed of two versions then refuse each other, and say that both are to be restarted. */
+#define VOLUMED_MAGIC     UINT32_C(0x33414c57)
 #define VOLUMED_PATH_SIZE 1024u
 #define VOLUMED_TEXT_SIZE 768u
 #define VOLUMED_KEY_MAX   64u

@@ -240,7 +240,8 @@ int volume_request_read(const struct volumed_request *wire, struct volume_reques
         struct volume_request request = {0};
 
         if (wire->magic != VOLUMED_MAGIC)
-                return wla_fail(err, WLA_E_INPUT, "it does not begin as a request does");
+                return wla_fail(err, WLA_E_INPUT,
+                                "it is none of this version: restart wlagentd and wlagent-volumed");
         if (wire->operation == 0 || wire->operation >= _VOLUMED_OPERATION_MAX)
                 return wla_fail(err, WLA_E_INPUT, "there is no operation %u", wire->operation);
 

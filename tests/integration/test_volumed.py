@@ -18,6 +18,8 @@ from running import BUILD, open_to_all, poll
 VOLUMED = os.path.join(BUILD, "agent", "volume", "wlagent-volumed")
 CLIENT = open_to_all(os.path.join(BUILD, "tests", "vm", "volume-client"))
 SESSIONS_MAX = 240
+MAGIC = 0x33414C57
+REQUEST_SIZE = 2984  # struct volumed_request
 BUSY = 5  # enum wla_code
 
 
@@ -159,6 +161,17 @@ class Processes(unittest.TestCase):
                 self.assertEqual(os.path.exists(self.socket), number == signal.SIGKILL)
                 os.unlink(self.log)
 
+    def test_a_wlagentd_of_before_is_refused(self):
+        """It does not say what is below a layer, and nobody would look into that."""
+        self.start()
+        connection = self.connect()
+        connection.send(struct.pack("=IHH", 0x32414C57, 7, 0).ljust(REQUEST_SIZE, b"\0"))
+        reply = connection.recv(65536)
+        self.assertEqual(struct.unpack_from("=I", reply)[0], MAGIC)
+        self.assertIn(b"it is none of this version: restart wlagentd and wlagent-volumed", reply)
+        self.assertTrue(self.ended(connection))
+        self.assertEqual(self.layers().stdout, "done\n")
+
     def test_a_killed_session_is_noticed(self):
         self.start()
         connection = self.connect()
@@ -183,7 +196,7 @@ class Processes(unittest.TestCase):
         for number in range(200):
             connection = self.connect()
             size = sizes[number % len(sizes)] or generator.randrange(1, 5000)
-            head = struct.pack("=IHH", 0x32414C57, generator.randrange(0, 16), generator.choice([0, 32, 64, 65535]))
+            head = struct.pack("=IHH", MAGIC, generator.randrange(0, 16), generator.choice([0, 32, 64, 65535]))
             connection.send((head + generator.randbytes(size))[:size])
             try:
                 reply = connection.recv(65536)

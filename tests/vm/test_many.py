@@ -74,6 +74,9 @@ class DiskInside(host.VmTest):
         guest = self.guest("compact").protected_disk(image).define()
         guest.start()
         self.assertIn(f"disk 0: {TEXT}\n", guest.wait_until_up())
+        guest.destroy()
+        guest.start()
+        self.assertIn(f"disk 0: kept {TEXT}\n", guest.wait_until_up())
 
     def hostile(self, *options):
         """An image of a qcow2 that leads to a file of the host: its path."""

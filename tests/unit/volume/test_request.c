@@ -256,7 +256,7 @@ START_TEST(what_is_no_request_is_refused) {
         struct volumed_request wire = request_of(VOLUMED_LIST);
 
         wire.magic++;
-        check_refused(&wire, "it does not begin as a request does");
+        check_refused(&wire, "it is none of this version: restart wlagentd and wlagent-volumed");
         wire = request_of(VOLUMED_LIST);
         wire.operation = 0;
         check_refused(&wire, "there is no operation 0");
