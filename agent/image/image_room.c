@@ -3,7 +3,9 @@
 
 #include "image/qcow2_writer.h"
 
-static const char hint_compact[] = "choose mode layer, or encrypt the disk without --compact";
+static const char hint_compact[] =
+        "choose mode layer, or encrypt the disk without --compact; what VMs "
+        "have written to it so far, 'wlagent image decrypt --changed' gives back";
 
 int image_room_check(const struct image_token *token, struct wla_error *err) {
         uint64_t needed;

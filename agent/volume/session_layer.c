@@ -20,8 +20,8 @@ static const char hint_layer[] =
         "it was copied from another VM or disk; remove it with 'wlagent volume' "
         "if it is not needed";
 
-static const char hint_below[] = "whoever had this VM's QEMU in hand may have written that: "
-                                 "restore the layer from a backup, or "
+static const char hint_below[] = "whoever had this VM's QEMU in hand may have written that, and "
+                                 "'qemu-img rebase' does: restore the layer from a backup, or "
                                  "give it up with 'wlagent volume remove'";
 
 static int open_store(struct session *session, const struct session_step *step,
@@ -116,7 +116,8 @@ static int read_head(const struct mapping *mapping, uint8_t *head, size_t size,
                 if (got < 0)
                         return wla_fail_errno(err, errno, "reading what is in it");
                 if (got == 0)
-                        return wla_fail(err, WLA_E_INPUT, "it is too short for a layer");
+                        return wla_fail_hint(err, WLA_E_INPUT, hint_below,
+                                             "it is too short for a layer");
                 have += (size_t)got;
         }
         return 0;
@@ -142,8 +143,10 @@ static int check_content(const struct session *session, const struct mapping *ma
         name_image(&session->header.layer.image, image);
         if (below.name[0] == '\0' || (strcmp(below.name, image) == 0 && below.format == content))
                 return 0;
-        return wla_fail_hint(err, WLA_E_DENIED, hint_below,
-                             "it names something else below it than its image");
+        return wla_fail_hint(err, WLA_E_DENIED, hint_below, "it names %.200s below it, %s",
+                             below.name,
+                             strcmp(below.name, image) == 0 ? "in another format than its image has"
+                                                            : "which is not its image");
 }
 
 int session_open_layer(struct session *session, struct session_step *step, struct wla_error *err) {

@@ -576,7 +576,7 @@ class Layers(VolumesTest):
                 if opens:
                     session.opened()
                 else:
-                    self.assertRegex(session.refused(), "^denied: .*(something else below it|external data file)")
+                    self.assertRegex(session.refused(), "^denied: .*(which is not its image|another format than its image|external data file)")
                 session.close()
                 self.gone(self.disk)
         with self.subTest("nothing, as blockpull leaves it"):
