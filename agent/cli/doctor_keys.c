@@ -8,6 +8,15 @@ static const char remedy_foreign[] =
         "have its owner wrap it for this host again, or remove it with "
         "'wlagent key remove'";
 
+static bool has_local_keys(const struct doctor *doctor) {
+        _cleanup_key_store_ struct key_store store = KEY_STORE_CLOSED;
+        _cleanup_key_names_ struct key_names names = {0};
+        struct wla_error ignored = {0};
+
+        return invocation_key_store(doctor->invocation, &store, &ignored) == 0 &&
+               key_store_list(&store, &names, &ignored) == 0 && names.count > 0;
+}
+
 bool doctor_needs_store(const struct doctor *doctor) {
         const struct config *config = doctor->config;
         struct binding_key_info ignored;
@@ -15,7 +24,7 @@ bool doctor_needs_store(const struct doctor *doctor) {
 
         return strcmp(config->wls.server_url, "none") == 0 ||
                binding_key_info_read(config->agent.state_directory, &ignored, &why) == 0 ||
-               why.code != WLA_E_NOT_FOUND;
+               why.code != WLA_E_NOT_FOUND || has_local_keys(doctor);
 }
 
 /* Good keys are counted; each bad one is a finding. */

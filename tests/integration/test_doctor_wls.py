@@ -77,6 +77,20 @@ class DoctorWls(wls_case.WlsTest):
         self.assertNotIn(("ok", "wls-online"), found)
         self.assertEqual(double.counters()["connections"], 0)
 
+    def test_the_binding_key_of_the_local_store_is_lost(self):
+        """Where there are keys that it opens, it is missed."""
+        path = os.path.join(self.agent.state, "binding-key.json")
+        os.rename(path, path + ".lost")
+        self.assertEqual(self.binding_key(), "ok")
+        os.rename(path + ".lost", path)
+        self.agent.import_key("local", bytes(32))
+        os.unlink(path)
+        self.assertEqual(self.binding_key(), "failure")
+
+    def binding_key(self):
+        found = json.loads(self.agent.run("doctor", "--json", check=False).stdout)["findings"]
+        return next(each["result"] for each in found if each["check"] == "binding-key")
+
     def test_online(self):
         found = [finding for finding in self.findings("--online") if finding[1] == "wls-online"]
         self.assertEqual([finding[0] for finding in found], ["ok", "ok"], found)
