@@ -27,9 +27,12 @@ int migrate_lock(const struct host_root *root, int *ret, struct wla_error *err) 
         _cleanup_close_ int fd = openat(path, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return wla_fail_errno(err, errno, "cannot open " INTEL_DIRECTORY);
-        if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+                if (errno != EWOULDBLOCK)
+                        return wla_fail_errno(err, errno, "cannot lock " INTEL_DIRECTORY);
                 return wla_fail_hint(err, WLA_E_BUSY, "wait for its end",
                                      "another 'wlagent migrate' or 'wlagent setup' is at work");
+        }
         *ret = TAKE_FD(fd);
         return 0;
 }

@@ -194,9 +194,12 @@ static int lock(const char *config_path, int *ret, struct wla_error *err) {
                 return wla_fail(err, WLA_E_INPUT, "the path of the configuration is none");
         if (directory_path_make(directory, DIRECTORY_MODE, &fd, err) < 0)
                 return -1;
-        if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+                if (errno != EWOULDBLOCK)
+                        return wla_fail_errno(err, errno, "cannot lock %s", directory);
                 return wla_fail_hint(err, WLA_E_BUSY, "wait for its end",
                                      "another 'wlagent setup' or 'wlagent migrate' is at work");
+        }
         *ret = TAKE_FD(fd);
         return 0;
 }
