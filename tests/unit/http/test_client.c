@@ -42,22 +42,25 @@ struct asked {
         struct wla_error err;
 };
 
-static struct asked ask(struct http_client *client, const struct broker *broker,
-                        uint64_t timeout_usec, const uint8_t *pin) {
+/* With what the request has of its own. */
+static struct asked ask_for(struct http_client *client, const struct broker *broker,
+                            uint64_t timeout_usec, struct http_request request) {
         struct asked asked = {0};
         struct deadline deadline;
-        const struct http_request request = {
-                .method = "GET",
-                .url = broker->url,
-                .headers = no_headers,
-                .answer_max = 1000,
-                .pin = pin,
-                .deadline = &deadline,
-        };
 
+        request.method = "GET";
+        request.url = broker->url;
+        request.headers = no_headers;
+        request.answer_max = 1000;
+        request.deadline = &deadline;
         deadline_init(&deadline, clock_now_usec() + timeout_usec);
         asked.outcome = http_perform(client, &request, &asked.answer, &asked.err);
         return asked;
+}
+
+static struct asked ask(struct http_client *client, const struct broker *broker,
+                        uint64_t timeout_usec, const uint8_t *pin) {
+        return ask_for(client, broker, timeout_usec, (struct http_request){.pin = pin});
 }
 
 static struct asked ask_once(const struct broker_options *options, bool tls12) {
@@ -349,13 +352,15 @@ static bool answer_when_ready(struct broker *broker, SSL *tls, const char *reque
 struct patient {
         struct http_client *client;
         const struct broker *broker;
+        bool yields;
         struct asked asked;
 };
 
 static void *ask_patiently(void *argument) {
         struct patient *patient = argument;
 
-        patient->asked = ask(patient->client, patient->broker, 100 * USEC_PER_SEC, NULL);
+        patient->asked = ask_for(patient->client, patient->broker, 100 * USEC_PER_SEC,
+                                 (struct http_request){.yields = patient->yields});
         return NULL;
 }
 
@@ -379,6 +384,36 @@ START_TEST(a_timeout_is_one_requests_own) {
         ck_assert_int_eq(pthread_join(thread, NULL), 0);
         ck_assert_msg(patient.asked.outcome == 0, "%s", wla_error_text(&patient.asked.err));
         http_answer_clear(&patient.asked.answer);
+        http_client_free(patient.client);
+        broker_stop(broker);
+        scratch_remove(&trust);
+}
+END_TEST
+
+/* But for those that say so. */
+START_TEST(who_yields_keeps_no_silent_connection) {
+        const struct broker_options options = {.answer = answer_when_ready};
+        struct broker *broker = broker_start(&options);
+        struct scratch trust;
+        pthread_t thread;
+
+        slow = true;
+        scratch_make(&trust);
+        struct patient patient = {
+                .client = client_for(broker, &trust, false),
+                .broker = broker,
+                .yields = true,
+        };
+        uint64_t begun_usec = clock_now_usec();
+        ck_assert_int_eq(pthread_create(&thread, NULL, ask_patiently, &patient), 0);
+        while (broker->requests < 1)
+                (void)usleep(5 * 1000);
+        struct asked asked = ask(patient.client, broker, 5 * USEC_PER_SEC / 2, NULL);
+        ck_assert_int_eq(asked.err.code, WLA_E_TIMEOUT);
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        ck_assert_int_eq(patient.asked.outcome, -1);
+        ck_assert_uint_lt(clock_now_usec() - begun_usec, 60 * USEC_PER_SEC);
+        slow = false;
         http_client_free(patient.client);
         broker_stop(broker);
         scratch_remove(&trust);
@@ -455,6 +490,7 @@ int main(void) {
         tcase_add_test(tcase, a_redirect_is_an_answer);
         tcase_add_test(tcase, a_broker_that_trickles);
         tcase_add_test(tcase, a_timeout_is_one_requests_own);
+        tcase_add_test(tcase, who_yields_keeps_no_silent_connection);
         tcase_add_test(tcase, nobody_there);
         tcase_add_test(tcase, trust_directories);
         suite_add_tcase(suite, tcase);
