@@ -4,6 +4,7 @@
 #include <string.h>
 #include <tss2/tss2_sys.h>
 
+#include "base/file.h"
 #include "base/metrics.h"
 #include "tpm/templates.h"
 
@@ -41,7 +42,7 @@ static int decrypt(struct tpm *tpm, ESYS_TR key, struct session *session,
                    struct wla_secret **ret, struct wla_error *err) {
         _cleanup_secret_ struct wla_secret *message = NULL;
 
-        /* Before the TPM is asked, as there may be no more locked memory. */
+        /* Before the TPM is asked, as there may be no more locked memory; none is needed afterwards. */
         if (wla_secret_new(RSA_WRAP_PLAIN_MAX, &message, err) < 0)
                 return -1;
 
@@ -50,7 +51,8 @@ static int decrypt(struct tpm *tpm, ESYS_TR key, struct session *session,
                 return tpm_check(tpm, judge_failure(tpm, key, rc), "opening the wrapped key", err);
         if (wla_secret_view(message).size == 0)
                 return wla_fail(err, WLA_E_INPUT, "the wrapped key is empty");
-        return wla_secret_copy(message, ret, err);
+        *ret = TAKE_PTR(message);
+        return 0;
 }
 
 int rsa_decrypt(struct tpm *tpm, ESYS_TR key, struct session *session,

@@ -135,9 +135,9 @@ static struct session_nonces nonces_of_command(const struct exchange *exchange) 
                                        .older = exchange->session->nonce_tpm};
 }
 
-static struct session_nonces nonces_of_answer(const struct exchange *exchange) {
-        return (struct session_nonces){.newer = exchange->session->nonce_tpm,
-                                       .older = exchange->nonce_caller};
+static struct session_nonces nonces_of_answer(const struct exchange *exchange,
+                                              const uint8_t nonce_tpm[SESSION_DIGEST_SIZE]) {
+        return (struct session_nonces){.newer = nonce_tpm, .older = exchange->nonce_caller};
 }
 
 static TSS2_RC encrypt_parameter(const struct exchange *exchange) {
@@ -184,7 +184,8 @@ static TSS2_RC authorise(const struct exchange *exchange) {
         return Tss2_Sys_SetCmdAuths(exchange->sys, &auths);
 }
 
-/* Part 1, section 18.8: rpHash.  The response code is that of success, or there would be no HMAC. */
+/* Part 1, section 18.8: rpHash.  The response code is that of success, or there would be no HMAC.  The attributes are
+ * copied from the command (Part 2, section 8.4). */
 static TSS2_RC check_answer(const struct exchange *exchange, const TPMS_AUTH_RESPONSE *auth,
                             struct wla_bytes answer) {
         static const uint8_t success[sizeof(TPM2_RC)];
@@ -199,21 +200,26 @@ static TSS2_RC check_answer(const struct exchange *exchange, const TPMS_AUTH_RES
         if (rc != TSS2_RC_SUCCESS)
                 return rc;
         if (digest_parts(parts, 3, parameters) < 0 ||
-            session_authenticate(exchange->key, parameters, nonces_of_answer(exchange),
+            session_authenticate(exchange->key, parameters,
+                                 nonces_of_answer(exchange, auth->nonce.buffer),
                                  auth->sessionAttributes, expected) < 0)
                 return TSS2_ESYS_RC_MEMORY;
-        return auth->hmac.size == SESSION_DIGEST_SIZE &&
+        return auth->sessionAttributes == exchange->attributes &&
+                               auth->hmac.size == SESSION_DIGEST_SIZE &&
                                CRYPTO_memcmp(auth->hmac.buffer, expected, SESSION_DIGEST_SIZE) == 0
                        ? TSS2_RC_SUCCESS
                        : TSS2_ESYS_RC_RSP_AUTH_FAILED;
 }
 
-/* GetRspAuths() goes first: it has looked whether the parameters end within the answer. */
+/* GetRspAuths() goes first: it has looked whether the parameters end within the answer.  Behind a command that has
+ * succeeded it finds itself out of sequence when somebody has cut the sessions off the answer. */
 static TSS2_RC receive(const struct exchange *exchange, struct wla_bytes *ret) {
         TSS2L_SYS_AUTH_RESPONSE auths = {0};
         const TPMS_AUTH_RESPONSE *auth = &auths.auths[0];
 
         TSS2_RC rc = Tss2_Sys_GetRspAuths(exchange->sys, &auths);
+        if (rc == TSS2_SYS_RC_BAD_SEQUENCE)
+                return TSS2_ESYS_RC_RSP_AUTH_FAILED;
         if (rc == TSS2_RC_SUCCESS)
                 rc = Tss2_Sys_GetRpBuffer(exchange->sys, &ret->size, &ret->data);
         if (rc != TSS2_RC_SUCCESS)
@@ -221,8 +227,10 @@ static TSS2_RC receive(const struct exchange *exchange, struct wla_bytes *ret) {
         if (auths.count != 1 || auth->nonce.size != SESSION_DIGEST_SIZE)
                 return TSS2_ESYS_RC_MALFORMED_RESPONSE;
 
-        memcpy(exchange->session->nonce_tpm, auth->nonce.buffer, SESSION_DIGEST_SIZE);
-        return check_answer(exchange, auth, *ret);
+        rc = check_answer(exchange, auth, *ret);
+        if (rc == TSS2_RC_SUCCESS)
+                memcpy(exchange->session->nonce_tpm, auth->nonce.buffer, SESSION_DIGEST_SIZE);
+        return rc;
 }
 
 /* Only behind receive(): what is in the answer is the TPM's. */
@@ -234,7 +242,9 @@ static TSS2_RC take_secret(const struct exchange *exchange, struct wla_bytes ans
 
         const struct wla_bytes encrypted = {.data = answer.data + 2, .size = answer.size - 2};
         wla_secret_truncate(into, encrypted.size);
-        return session_cipher_parameter(exchange->key, nonces_of_answer(exchange), false, encrypted,
+        const struct session_nonces nonces = nonces_of_answer(exchange,
+                                                              exchange->session->nonce_tpm);
+        return session_cipher_parameter(exchange->key, nonces, false, encrypted,
                                         wla_secret_fill(into)) == 0
                        ? TSS2_RC_SUCCESS
                        : TSS2_ESYS_RC_MEMORY;
@@ -259,8 +269,8 @@ static TSS2_RC run(struct exchange *exchange, struct wla_secret *into) {
         return rc;
 }
 
-TSS2_RC session_execute(struct tpm *tpm, struct session *session,
-                        const struct session_command *command, struct wla_secret *into) {
+static TSS2_RC execute(struct tpm *tpm, struct session *session,
+                       const struct session_command *command, struct wla_secret *into) {
         struct exchange exchange = {
                 .sys = session_sys(tpm),
                 .session = session,
@@ -284,5 +294,23 @@ TSS2_RC session_execute(struct tpm *tpm, struct session *session,
 
         TSS2_RC rc = run(&exchange, into);
         OPENSSL_cleanse(key + KEY_SIZE, AUTH_VALUE_MAX);
+        return rc;
+}
+
+/* Somebody may have made up the error, whose answer bears no HMAC, for a command that the TPM has taken: its nonce is
+ * another one by now, and it would count the next command as a wrong authorisation. */
+static void give_up(struct tpm *tpm, struct session *session, TSS2_RC rc) {
+        if ((rc & TSS2_RC_LAYER_MASK) == TSS2_TCTI_RC_LAYER)
+                session_forget(session);
+        else
+                session_end(tpm, session);
+}
+
+TSS2_RC session_execute(struct tpm *tpm, struct session *session,
+                        const struct session_command *command, struct wla_secret *into) {
+        TSS2_RC rc = execute(tpm, session, command, into);
+
+        if (rc != TSS2_RC_SUCCESS)
+                give_up(tpm, session, rc);
         return rc;
 }

@@ -14,7 +14,8 @@
  *            session_end() or session_forget().
  * Threads:   as struct tpm.
  * Failure:   a TSS2_RC for tpm_check(): of the TPM or its connection, and
- *            TSS2_ESYS_RC_RSP_AUTH_FAILED       the answer is not from that TPM, or was altered
+ *            TSS2_ESYS_RC_RSP_AUTH_FAILED       the answer is not from that TPM, or was altered, or says nothing
+ *                                               of the session
  *            TSS2_ESYS_RC_MALFORMED_RESPONSE    it is none to this command
  *            TSS2_ESYS_RC_MEMORY
  * Source:    TPM 2.0 Library, Part 1, sections 18 and 19; Part 3, section 11.1.
@@ -56,7 +57,9 @@ struct session_command {
         bool encrypt;  /* its first parameter */
 };
 
-/* into: NULL; or for the only parameter of the answer, a TPM2B, which the TPM then encrypts: at least as large as that
+/* When it fails the session has ended, and the next command takes a new one: an error bears no HMAC, so that nobody knows
+ * whether the TPM has sent it, and which nonce it expects next.
+ * into: NULL; or for the only parameter of the answer, a TPM2B, which the TPM then encrypts: at least as large as that
  * may be, and truncated to what it is.  Of the rest Tss2_Sys_*_Complete() tells. */
 TSS2_RC session_execute(struct tpm *tpm, struct session *session,
                         const struct session_command *command,

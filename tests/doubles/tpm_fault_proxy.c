@@ -9,6 +9,7 @@
  * the start; code 0 counts every command.  The first fault that fits a command is the one.
  *
  *   rc=CODE      answer this response code; the TPM never sees the command
+ *   claim=CODE   pass the command on, and answer this response code instead of what the TPM says
  *   truncate=N   pass on only the first N bytes of the answer, then close
  *   short=N      the same, and hold the connection open
  *   garble=N     flip the bits of byte N of the answer; -1 is the last byte
@@ -55,12 +56,12 @@
 #define FIRST_OBJECT 0x80000000u
 #define OBJECTS_MAX  3u /* of swtpm */
 
-enum action { RC, TRUNCATE, SHORT, GARBLE, SIZE, DROP, LOSE, HANG, RESET, FLUSH, EXTEND };
+enum action { RC, CLAIM, TRUNCATE, SHORT, GARBLE, SIZE, DROP, LOSE, HANG, RESET, FLUSH, EXTEND };
 
 static const char *const action_names[] = {
-        [RC] = "rc",       [TRUNCATE] = "truncate", [SHORT] = "short",   [GARBLE] = "garble",
-        [SIZE] = "size",   [DROP] = "drop",         [LOSE] = "lose",     [HANG] = "hang",
-        [RESET] = "reset", [FLUSH] = "flush",       [EXTEND] = "extend",
+        [RC] = "rc",         [CLAIM] = "claim", [TRUNCATE] = "truncate", [SHORT] = "short",
+        [GARBLE] = "garble", [SIZE] = "size",   [DROP] = "drop",         [LOSE] = "lose",
+        [HANG] = "hang",     [RESET] = "reset", [FLUSH] = "flush",       [EXTEND] = "extend",
 };
 
 struct fault {
@@ -299,6 +300,9 @@ static enum outcome damage_answer(int fd, struct message *answer, const struct f
         size_t at = fault->value < 0 ? answer->size - (size_t)-fault->value : (size_t)fault->value;
 
         switch (fault->action) {
+        case CLAIM:
+                answer_rc(answer, (uint32_t)fault->value);
+                break;
         case TRUNCATE:
                 (void)send_answer(fd, answer, (size_t)fault->value);
                 return CLOSE;

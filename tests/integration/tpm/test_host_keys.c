@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,156 +7,23 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "host.h"
+#include "intel_host.h"
 #include "other_user.h"
 #include "tests.h"
 #include "tpm/host_key.h"
 #include "tpm/templates.h"
 
-#define BINDING_SECRET "00112233445566778899aabbccddeeff01234567"
-#define SIGNING_SECRET "89abcdef0123456789abcdef0123456789abcd00"
-#define WRONG_SECRET   "ffffffffffffffffffffffffffffffffffffffff"
-#define OTHER_AIK      0x81010002u
-
-/* A host whose Trust Agent and workload agent were Intel's, see tests/integration/intel-host/make: files and
- * credentials are in host.state, from where tests may change them. */
-static void copy_file(struct host *host, const char *name) {
-        char path[512];
-        _cleanup_buf_ struct buf content = BUF_WITH_LIMIT(65536);
-        _cleanup_close_ int dir_fd = open(host->state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-        (void)snprintf(path, sizeof(path), INTEL_HOST "/%s", name);
-        ck_assert_int_eq(file_read(AT_FDCWD, path, &content, &host->err), 0);
-        ck_assert_int_eq(
-                file_write(dir_fd, name, content.data, content.size, 0640, true, &host->err), 0);
-}
-
-static void write_credential(struct host *host, const char *name, const char *text) {
-        _cleanup_close_ int dir_fd = open(host->state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-        ck_assert_int_eq(file_write(dir_fd, name, text, strlen(text), 0600, true, &host->err), 0);
-}
-
-static void place(struct host *host, enum host_key_usage usage, const char *file,
-                  const char *credential) {
-        char path[128];
-
-        (void)snprintf(path, sizeof(path), "%s/%s", host->state, file);
-        const struct host_key_place place = {.path = path, .credential = credential};
-        ck_assert_int_eq(tpm_host_key_place(host->tpm, usage, &place, &host->err), 0);
-}
-
-static void place_both(struct host *host) {
-        place(host, HOST_KEY_BINDING, HOST_BINDING_KEY_FILE, "binding-key-secret");
-        place(host, HOST_KEY_SIGNING, HOST_SIGNING_KEY_FILE, "signing-key-secret");
-}
-
-static void begin(struct host *host) {
-        *host = (struct host){0};
-        swtpm_begin_with(&host->swtpm, INTEL_HOST "/tpm2-00.permall.bin");
-        host_begin_through(host, host->swtpm.tcti);
-        ck_assert_int_eq(setenv("CREDENTIALS_DIRECTORY", host->state, true), 0);
-        copy_file(host, HOST_BINDING_KEY_FILE);
-        copy_file(host, HOST_SIGNING_KEY_FILE);
-        write_credential(host, "binding-key-secret", BINDING_SECRET);
-        write_credential(host, "signing-key-secret", SIGNING_SECRET "\n");
-        place_both(host);
-}
-
-static void read_key(struct host *host, enum host_key_usage usage, struct host_key *ret) {
-        char path[128];
-
-        (void)snprintf(path, sizeof(path), "%s/%s", host->state,
-                       usage == HOST_KEY_BINDING ? HOST_BINDING_KEY_FILE : HOST_SIGNING_KEY_FILE);
-        int r = host_key_read(path, usage, ret, NULL, &host->err);
-        ck_assert_msg(r == 0, "%s", wla_error_text(&host->err));
-}
-
-/* What a key broker does with the certified key. */
-static void broker_wraps(struct host *host, const struct host_key *key, struct buf *wrapped) {
-        _cleanup_secret_ struct wla_secret *secret = NULL;
-        _cleanup_buf_ struct buf pem = BUF_WITH_LIMIT(800);
-
-        ck_assert_int_eq(wla_secret_new(strlen(KEY), &secret, &host->err), 0);
-        memcpy(wla_secret_fill(secret), KEY, strlen(KEY));
-        *wrapped = BUF_WITH_LIMIT(RSA_WRAPPED_SIZE);
-        ck_assert_int_eq(rsa_public_pem(host_key_modulus(key), &pem, &host->err), 0);
-        ck_assert_int_eq(rsa_wrap((const char *)pem.data, pem.size, secret, wrapped, &host->err),
-                         0);
-}
-
-static int unbind(struct host *host, const struct buf *wrapped) {
-        _cleanup_secret_ struct wla_secret *opened = NULL;
-        struct deadline deadline;
-
-        deadline_init(&deadline, clock_now_usec() + 60 * USEC_PER_SEC);
-        if (tpm_host_unbind(host->tpm, bytes_of(wrapped), &deadline, &opened, &host->err) < 0) {
-                ck_assert_ptr_null(opened);
-                return -1;
-        }
-        ck_assert_uint_eq(wla_secret_view(opened).size, strlen(KEY));
-        ck_assert_mem_eq(wla_secret_view(opened).data, KEY, strlen(KEY));
-        return 0;
-}
-
-static void opens(struct host *host, const struct buf *wrapped) {
-        ck_assert_msg(unbind(host, wrapped) == 0, "%s", wla_error_text(&host->err));
-}
-
-static void is_refused(const struct host *host, int r, enum wla_code code, const char *text) {
-        ck_assert_int_eq(r, -1);
-        ck_assert_msg(strstr(wla_error_text(&host->err), text) != NULL, "'%s' lacks '%s'",
-                      wla_error_text(&host->err), text);
-        ck_assert_str_eq(wla_code_token(host->err.code), wla_code_token(code));
-        ck_assert_ptr_nonnull(host->err.hint);
-}
+#define WRONG_SECRET "ffffffffffffffffffffffffffffffffffffffff"
+#define OTHER_AIK    0x81010002u
 
 /* And whether that is for the key's own sake, so that it may be replaced. */
 static void is_not_loaded(struct host *host, const struct host_key *key, bool foreign,
                           const char *text) {
         bool found = !foreign;
 
-        is_refused(host, tpm_host_key_try(host->tpm, key, &found, &host->err), WLA_E_TPM, text);
+        host_is_refused(host, tpm_host_key_try(host->tpm, key, &found, &host->err), WLA_E_TPM,
+                        text);
         ck_assert_int_eq(found, foreign);
-}
-
-static void sign_and_verify(struct host *host) {
-        static const char message[] = "a report";
-        struct host_key key;
-        struct deadline deadline;
-        uint8_t digest[TPM_DIGEST_SIZE];
-        uint8_t signature[TPM_SIGNATURE_SIZE];
-        _cleanup_buf_ struct buf pem = BUF_WITH_LIMIT(800);
-
-        read_key(host, HOST_KEY_SIGNING, &key);
-        deadline_init(&deadline, clock_now_usec() + 60 * USEC_PER_SEC);
-        ck_assert_int_eq(EVP_Digest(message, strlen(message), digest, NULL, EVP_sha256(), NULL), 1);
-        int r = tpm_sign(host->tpm, digest, &deadline, signature, &host->err);
-        ck_assert_msg(r == 0, "%s", wla_error_text(&host->err));
-        ck_assert(host->proxy == 0 || !host_capture_holds_part_of(host, digest, sizeof(digest)));
-
-        ck_assert_int_eq(rsa_public_pem(host_key_modulus(&key), &pem, &host->err), 0);
-        BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.size);
-        EVP_PKEY *public = PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL);
-        EVP_MD_CTX *context = EVP_MD_CTX_new();
-        ck_assert_int_eq(EVP_DigestVerifyInit(context, NULL, EVP_sha256(), NULL, public), 1);
-        ck_assert_int_eq(EVP_DigestVerify(context, signature, sizeof(signature),
-                                          (const uint8_t *)message, strlen(message)),
-                         1);
-        EVP_MD_CTX_free(context);
-        EVP_PKEY_free(public);
-        BIO_free(bio);
-}
-
-static unsigned wrong_authorisations(struct host *host) {
-        struct tpm_facts facts;
-        struct tpm *tpm = NULL;
-
-        ck_assert_int_eq(tpm_new(host->swtpm.tcti, host->state, &tpm, &host->err), 0);
-        int r = tpm_facts(tpm, &facts, &host->err);
-        ck_assert_msg(r == 0, "%s", wla_error_text(&host->err));
-        (void)tpm_free(tpm);
-        return facts.lockout_counter;
 }
 
 START_TEST(keys_of_intels_agent_are_used) {
@@ -166,16 +31,16 @@ START_TEST(keys_of_intels_agent_are_used) {
         struct host_key key;
         _cleanup_buf_ struct buf wrapped = {0};
 
-        begin(&host);
-        read_key(&host, HOST_KEY_BINDING, &key);
-        broker_wraps(&host, &key, &wrapped);
+        intel_host_begin(&host);
+        intel_host_read_key(&host, HOST_KEY_BINDING, &key);
+        intel_host_wrap(&host, &key, &wrapped);
         for (int i = 0; i < 3; i++) {
-                opens(&host, &wrapped);
-                sign_and_verify(&host); /* its secret ends with a zero */
+                intel_host_opens(&host, &wrapped);
+                intel_host_signs(&host); /* its secret ends with a zero */
         }
         ck_assert_int_eq(tpm_host_key_prepare(host.tpm, HOST_KEY_BINDING, &host.err), 0);
         ck_assert_int_eq(tpm_host_key_prepare(host.tpm, HOST_KEY_SIGNING, &host.err), 0);
-        ck_assert_uint_eq(wrong_authorisations(&host), 0);
+        ck_assert_uint_eq(host_wrong_authorisations(&host), 0);
         host_end(&host);
 }
 END_TEST
@@ -186,21 +51,22 @@ START_TEST(the_agents_own_key_lives_beside_them) {
         _cleanup_buf_ struct buf wrapped = {0};
         _cleanup_buf_ struct buf local = {0};
 
-        begin(&host);
+        intel_host_begin(&host);
         host_setup(&host, 0, 0);
-        read_key(&host, HOST_KEY_BINDING, &key);
-        broker_wraps(&host, &key, &wrapped);
+        intel_host_read_key(&host, HOST_KEY_BINDING, &key);
+        intel_host_wrap(&host, &key, &wrapped);
         host_wrap(&host, KEY, &local);
         for (int i = 0; i < 3; i++) {
                 host_expect(&host, &local, KEY);
-                opens(&host, &wrapped);
-                sign_and_verify(&host);
+                intel_host_opens(&host, &wrapped);
+                intel_host_signs(&host);
         }
 
         /* And neither opens what is the other's. */
-        is_refused(&host, unbind(&host, &local), WLA_E_INPUT, "the TPM cannot open it");
+        host_is_refused(&host, intel_host_unbind(&host, &local), WLA_E_INPUT,
+                        "the TPM cannot open it");
         host_expect_failure(&host, &wrapped, WLA_E_INPUT, "the TPM cannot open it");
-        opens(&host, &wrapped);
+        intel_host_opens(&host, &wrapped);
         host_expect(&host, &local, KEY);
         host_end(&host);
 }
@@ -220,7 +86,7 @@ static void create(struct host *host, enum host_key_usage usage, const char *fil
 
         char text[HOST_KEY_SECRET_TEXT_SIZE + 1] = "";
         memcpy(text, wla_secret_view(secret).data, HOST_KEY_SECRET_TEXT_SIZE);
-        write_credential(host, credential, text);
+        intel_host_write_credential(host, credential, text);
 }
 
 START_TEST(new_keys_are_certified_and_used) {
@@ -229,20 +95,21 @@ START_TEST(new_keys_are_certified_and_used) {
         _cleanup_buf_ struct buf wrapped = {0};
         _cleanup_buf_ struct buf old = {0};
 
-        begin(&host);
-        read_key(&host, HOST_KEY_BINDING, &key);
-        broker_wraps(&host, &key, &old);
-        opens(&host, &old);
+        intel_host_begin(&host);
+        intel_host_read_key(&host, HOST_KEY_BINDING, &key);
+        intel_host_wrap(&host, &key, &old);
+        intel_host_opens(&host, &old);
 
         create(&host, HOST_KEY_BINDING, HOST_BINDING_KEY_FILE, "binding-key-secret");
         create(&host, HOST_KEY_SIGNING, HOST_SIGNING_KEY_FILE, "signing-key-secret");
-        read_key(&host, HOST_KEY_BINDING, &key);
-        broker_wraps(&host, &key, &wrapped);
-        opens(&host, &wrapped);
-        sign_and_verify(&host);
-        is_refused(&host, unbind(&host, &old), WLA_E_INPUT, "the TPM cannot open it");
+        intel_host_read_key(&host, HOST_KEY_BINDING, &key);
+        intel_host_wrap(&host, &key, &wrapped);
+        intel_host_opens(&host, &wrapped);
+        intel_host_signs(&host);
+        host_is_refused(&host, intel_host_unbind(&host, &old), WLA_E_INPUT,
+                        "the TPM cannot open it");
         ck_assert_ptr_nonnull(strstr(host.err.hint, "register-binding-key"));
-        ck_assert_uint_eq(wrong_authorisations(&host), 0);
+        ck_assert_uint_eq(host_wrong_authorisations(&host), 0);
         host_end(&host);
 }
 END_TEST
@@ -252,7 +119,7 @@ START_TEST(an_aik_with_a_secret) {
         struct host_key key;
         struct wla_error err = {0};
 
-        begin(&host);
+        intel_host_begin(&host);
         other_user_makes_aik(host.swtpm.tcti, OTHER_AIK, "aik secret");
         _cleanup_secret_ struct wla_secret *secret = NULL;
         _cleanup_secret_ struct wla_secret *aik = NULL;
@@ -261,17 +128,18 @@ START_TEST(an_aik_with_a_secret) {
         memcpy(wla_secret_fill(aik), "aik secret", 10);
         struct host_key_options options = {.secret = secret, .aik_handle = OTHER_AIK};
 
-        is_refused(&host, tpm_host_key_create(host.tpm, &options, &key, &host.err), WLA_E_TPM,
-                   "the attestation key at 0x81010002 does not accept to be used without a secret");
-        ck_assert_uint_eq(wrong_authorisations(&host), 1);
+        host_is_refused(
+                &host, tpm_host_key_create(host.tpm, &options, &key, &host.err), WLA_E_TPM,
+                "the attestation key at 0x81010002 does not accept to be used without a secret");
+        ck_assert_uint_eq(host_wrong_authorisations(&host), 1);
 
         options.aik_secret = aik;
         ck_assert_msg(tpm_host_key_create(host.tpm, &options, &key, &host.err) == 0, "%s",
                       wla_error_text(&host.err));
         wla_secret_fill(aik)[0] ^= 1;
-        is_refused(&host, tpm_host_key_create(host.tpm, &options, &key, &host.err), WLA_E_TPM,
-                   "does not accept this secret");
-        ck_assert_uint_eq(wrong_authorisations(&host), 2);
+        host_is_refused(&host, tpm_host_key_create(host.tpm, &options, &key, &host.err), WLA_E_TPM,
+                        "does not accept this secret");
+        ck_assert_uint_eq(host_wrong_authorisations(&host), 2);
         wla_secret_free(TAKE_PTR(secret));
         wla_secret_free(TAKE_PTR(aik));
         host_end(&host);
@@ -283,18 +151,18 @@ START_TEST(a_wrong_secret_is_counted_once) {
         struct host_key key;
         _cleanup_buf_ struct buf wrapped = {0};
 
-        begin(&host);
-        read_key(&host, HOST_KEY_BINDING, &key);
-        broker_wraps(&host, &key, &wrapped);
-        write_credential(&host, "binding-key-secret", WRONG_SECRET);
+        intel_host_begin(&host);
+        intel_host_read_key(&host, HOST_KEY_BINDING, &key);
+        intel_host_wrap(&host, &key, &wrapped);
+        intel_host_write_credential(&host, "binding-key-secret", WRONG_SECRET);
         for (int i = 0; i < 5; i++) {
-                is_refused(&host, unbind(&host, &wrapped), WLA_E_TPM,
-                           "the TPM refuses the secret in the credential binding-key-secret");
+                host_is_refused(&host, intel_host_unbind(&host, &wrapped), WLA_E_TPM,
+                                "the TPM refuses the secret in the credential binding-key-secret");
                 ck_assert_ptr_nonnull(strstr(host.err.hint, "wrong attempts lock a TPM"));
         }
         ck_assert_uint_eq(tpm_unbind_count(host.tpm), 1);
-        ck_assert_uint_eq(wrong_authorisations(&host), 1);
-        sign_and_verify(&host);
+        ck_assert_uint_eq(host_wrong_authorisations(&host), 1);
+        intel_host_signs(&host);
 
         /* Gone, and back as it was: nothing has changed. */
         char path[128];
@@ -302,13 +170,15 @@ START_TEST(a_wrong_secret_is_counted_once) {
         (void)snprintf(path, sizeof(path), "%s/%s", host.state, HOST_BINDING_KEY_FILE);
         (void)snprintf(away, sizeof(away), "%s/away", host.state);
         ck_assert_int_eq(rename(path, away), 0);
-        is_refused(&host, unbind(&host, &wrapped), WLA_E_NOT_FOUND, "does not exist");
+        host_is_refused(&host, intel_host_unbind(&host, &wrapped), WLA_E_NOT_FOUND,
+                        "does not exist");
         ck_assert_int_eq(rename(away, path), 0);
-        is_refused(&host, unbind(&host, &wrapped), WLA_E_TPM, "the TPM refuses the secret");
-        ck_assert_uint_eq(wrong_authorisations(&host), 1);
+        host_is_refused(&host, intel_host_unbind(&host, &wrapped), WLA_E_TPM,
+                        "the TPM refuses the secret");
+        ck_assert_uint_eq(host_wrong_authorisations(&host), 1);
 
-        write_credential(&host, "binding-key-secret", BINDING_SECRET);
-        opens(&host, &wrapped);
+        intel_host_write_credential(&host, "binding-key-secret", BINDING_SECRET);
+        intel_host_opens(&host, &wrapped);
         host_end(&host);
 }
 END_TEST
@@ -318,17 +188,18 @@ START_TEST(a_tpm_that_is_locked_out_is_not_asked) {
         struct host_key key;
         _cleanup_buf_ struct buf wrapped = {0};
 
-        begin(&host);
-        read_key(&host, HOST_KEY_BINDING, &key);
-        broker_wraps(&host, &key, &wrapped);
-        opens(&host, &wrapped);
+        intel_host_begin(&host);
+        intel_host_read_key(&host, HOST_KEY_BINDING, &key);
+        intel_host_wrap(&host, &key, &wrapped);
+        intel_host_opens(&host, &wrapped);
         other_user_causes_lockout(host.swtpm.tcti);
         for (int i = 0; i < 3; i++)
-                is_refused(&host, unbind(&host, &wrapped), WLA_E_TPM, "locked out after 3 wrong");
+                host_is_refused(&host, intel_host_unbind(&host, &wrapped), WLA_E_TPM,
+                                "locked out after 3 wrong");
         ck_assert_uint_eq(tpm_unbind_count(host.tpm), 2);
 
         other_user_ends_lockout(host.swtpm.tcti);
-        opens(&host, &wrapped);
+        intel_host_opens(&host, &wrapped);
         host_end(&host);
 }
 END_TEST
@@ -339,39 +210,41 @@ START_TEST(missing_and_unusable_files_and_secrets_are_named) {
         char path[128];
         _cleanup_buf_ struct buf wrapped = {0};
 
-        begin(&host);
-        read_key(&host, HOST_KEY_BINDING, &key);
-        broker_wraps(&host, &key, &wrapped);
+        intel_host_begin(&host);
+        intel_host_read_key(&host, HOST_KEY_BINDING, &key);
+        intel_host_wrap(&host, &key, &wrapped);
 
-        place(&host, HOST_KEY_BINDING, HOST_SIGNING_KEY_FILE, "binding-key-secret");
-        is_refused(&host, unbind(&host, &wrapped), WLA_E_TPM,
-                   "it holds a signing key, and a binding key is needed");
-        place(&host, HOST_KEY_BINDING, "none", "binding-key-secret");
-        is_refused(&host, unbind(&host, &wrapped), WLA_E_NOT_FOUND,
-                   "this host has no binding key of Intel SecL");
+        intel_host_place(&host, HOST_KEY_BINDING, HOST_SIGNING_KEY_FILE, "binding-key-secret");
+        host_is_refused(&host, intel_host_unbind(&host, &wrapped), WLA_E_TPM,
+                        "it holds a signing key, and a binding key is needed");
+        intel_host_place(&host, HOST_KEY_BINDING, "none", "binding-key-secret");
+        host_is_refused(&host, intel_host_unbind(&host, &wrapped), WLA_E_NOT_FOUND,
+                        "this host has no binding key of Intel SecL");
         ck_assert_int_eq(tpm_host_key_prepare(host.tpm, HOST_KEY_BINDING, &host.err), -1);
-        place(&host, HOST_KEY_BINDING, HOST_BINDING_KEY_FILE, "none");
-        is_refused(&host, unbind(&host, &wrapped), WLA_E_NOT_FOUND, "no credential none");
+        intel_host_place(&host, HOST_KEY_BINDING, HOST_BINDING_KEY_FILE, "none");
+        host_is_refused(&host, intel_host_unbind(&host, &wrapped), WLA_E_NOT_FOUND,
+                        "no credential none");
 
-        place_both(&host);
-        write_credential(&host, "binding-key-secret", "hex:00");
-        ck_assert_int_eq(unbind(&host, &wrapped), -1);
+        intel_host_place_both(&host);
+        intel_host_write_credential(&host, "binding-key-secret", "hex:00");
+        ck_assert_int_eq(intel_host_unbind(&host, &wrapped), -1);
         ck_assert_ptr_nonnull(strstr(wla_error_text(&host.err), "holds no secret"));
-        write_credential(&host, "binding-key-secret", "hex:0");
-        ck_assert_int_eq(unbind(&host, &wrapped), -1);
+        intel_host_write_credential(&host, "binding-key-secret", "hex:0");
+        ck_assert_int_eq(intel_host_unbind(&host, &wrapped), -1);
         ck_assert_ptr_nonnull(strstr(wla_error_text(&host.err), "hex digits"));
-        write_credential(&host, "binding-key-secret", BINDING_SECRET);
+        intel_host_write_credential(&host, "binding-key-secret", BINDING_SECRET);
 
         (void)snprintf(path, sizeof(path), "%s/%s", host.state, HOST_BINDING_KEY_FILE);
         ck_assert_int_eq(chmod(path, 0620), 0);
-        is_refused(&host, unbind(&host, &wrapped), WLA_E_DENIED, "may be changed by others");
+        host_is_refused(&host, intel_host_unbind(&host, &wrapped), WLA_E_DENIED,
+                        "may be changed by others");
         ck_assert_int_eq(chmod(path, 0640), 0);
 
         wrapped.size--;
-        ck_assert_int_eq(unbind(&host, &wrapped), -1);
+        ck_assert_int_eq(intel_host_unbind(&host, &wrapped), -1);
         wrapped.size++;
         ck_assert_uint_eq(tpm_unbind_count(host.tpm), 0);
-        opens(&host, &wrapped);
+        intel_host_opens(&host, &wrapped);
         host_end(&host);
 }
 END_TEST
@@ -382,9 +255,9 @@ START_TEST(a_damaged_private_half_is_named) {
         struct host_key key;
         _cleanup_buf_ struct buf wrapped = {0};
 
-        begin(&host);
-        read_key(&host, HOST_KEY_BINDING, &key);
-        broker_wraps(&host, &key, &wrapped);
+        intel_host_begin(&host);
+        intel_host_read_key(&host, HOST_KEY_BINDING, &key);
+        intel_host_wrap(&host, &key, &wrapped);
         const size_t places[] = {2, 10, 40, 100, key.private_size - 1};
         for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
                 _cleanup_close_ int dir_fd = open(host.state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -393,11 +266,11 @@ START_TEST(a_damaged_private_half_is_named) {
                 ck_assert_int_eq(host_key_write(dir_fd, HOST_BINDING_KEY_FILE, &key, &host.err), 0);
                 is_not_loaded(&host, &key, true, "the private half of the binding key is damaged");
                 key.private[places[i]] ^= 1;
-                is_refused(&host, unbind(&host, &wrapped), WLA_E_TPM,
-                           "the private half of the binding key is damaged");
+                host_is_refused(&host, intel_host_unbind(&host, &wrapped), WLA_E_TPM,
+                                "the private half of the binding key is damaged");
         }
         ck_assert_uint_eq(tpm_unbind_count(host.tpm), 0);
-        ck_assert_uint_eq(wrong_authorisations(&host), 0);
+        ck_assert_uint_eq(host_wrong_authorisations(&host), 0);
         host_end(&host);
 }
 END_TEST
@@ -409,40 +282,40 @@ START_TEST(what_the_trust_agent_should_have_done) {
         _cleanup_secret_ struct wla_secret *secret = NULL;
         _cleanup_buf_ struct buf wrapped = {0};
 
-        begin(&host);
-        read_key(&host, HOST_KEY_BINDING, &key);
-        broker_wraps(&host, &key, &wrapped);
+        intel_host_begin(&host);
+        intel_host_read_key(&host, HOST_KEY_BINDING, &key);
+        intel_host_wrap(&host, &key, &wrapped);
         ck_assert_int_eq(host_key_secret_new(&secret, &err), 0);
         const struct host_key_options options = {.secret = secret};
 
         other_user_removes_key(host.swtpm.tcti, HOST_AIK_HANDLE);
-        is_refused(&host, tpm_host_key_create(host.tpm, &options, &key, &host.err), WLA_E_TPM,
-                   "this TPM has no attestation key at 0x81018000");
+        host_is_refused(&host, tpm_host_key_create(host.tpm, &options, &key, &host.err), WLA_E_TPM,
+                        "this TPM has no attestation key at 0x81018000");
         ck_assert_ptr_nonnull(strstr(host.err.hint, "provision-aik"));
-        opens(&host, &wrapped); /* which needs none */
+        intel_host_opens(&host, &wrapped); /* which needs none */
 
         other_user_makes_key(host.swtpm.tcti, HOST_AIK_HANDLE, &storage_key_template);
-        is_refused(&host, tpm_host_key_create(host.tpm, &options, &key, &host.err), WLA_E_TPM,
-                   "the key at 0x81018000 of this TPM is no attestation key");
+        host_is_refused(&host, tpm_host_key_create(host.tpm, &options, &key, &host.err), WLA_E_TPM,
+                        "the key at 0x81018000 of this TPM is no attestation key");
 
         other_user_removes_key(host.swtpm.tcti, HOST_STORAGE_KEY_HANDLE);
-        is_refused(&host, tpm_host_key_create(host.tpm, &options, &key, &host.err), WLA_E_TPM,
-                   "this TPM has no storage key at 0x81000000");
+        host_is_refused(&host, tpm_host_key_create(host.tpm, &options, &key, &host.err), WLA_E_TPM,
+                        "this TPM has no storage key at 0x81000000");
         ck_assert_ptr_nonnull(strstr(host.err.hint, "provision-primary-key"));
-        is_refused(&host, unbind(&host, &wrapped), WLA_E_TPM,
-                   "this TPM has no storage key at 0x81000000");
+        host_is_refused(&host, intel_host_unbind(&host, &wrapped), WLA_E_TPM,
+                        "this TPM has no storage key at 0x81000000");
 
         other_user_makes_aik(host.swtpm.tcti, HOST_STORAGE_KEY_HANDLE, "");
-        is_refused(&host, unbind(&host, &wrapped), WLA_E_TPM,
-                   "the key at 0x81000000 of this TPM is no storage key");
+        host_is_refused(&host, intel_host_unbind(&host, &wrapped), WLA_E_TPM,
+                        "the key at 0x81000000 of this TPM is no storage key");
         other_user_removes_key(host.swtpm.tcti, HOST_STORAGE_KEY_HANDLE);
         other_user_makes_key(host.swtpm.tcti, HOST_STORAGE_KEY_HANDLE, &storage_key_template);
-        is_refused(&host, unbind(&host, &wrapped), WLA_E_TPM,
-                   "the binding key was made under another storage key");
+        host_is_refused(&host, intel_host_unbind(&host, &wrapped), WLA_E_TPM,
+                        "the binding key was made under another storage key");
         ck_assert_ptr_nonnull(strstr(host.err.hint, "its TPM was cleared"));
         is_not_loaded(&host, &key, true, "the binding key was made under another storage key");
         ck_assert_uint_eq(tpm_unbind_count(host.tpm), 1);
-        ck_assert_uint_eq(wrong_authorisations(&host), 0);
+        ck_assert_uint_eq(host_wrong_authorisations(&host), 0);
         wla_secret_free(TAKE_PTR(secret));
         host_end(&host);
 }
@@ -464,7 +337,7 @@ static void replace_storage_key(struct host *host, const char *password, uint8_t
 static void connect_anew(struct host *host) {
         host->tpm = tpm_free(host->tpm);
         ck_assert_int_eq(tpm_new(host->swtpm.tcti, host->state, &host->tpm, &host->err), 0);
-        place_both(host);
+        intel_host_place_both(host);
 }
 
 START_TEST(a_password_of_the_storage_key_is_counted_once) {
@@ -475,43 +348,43 @@ START_TEST(a_password_of_the_storage_key_is_counted_once) {
         _cleanup_secret_ struct wla_secret *secret = NULL;
         _cleanup_buf_ struct buf wrapped = {0};
 
-        begin(&host);
+        intel_host_begin(&host);
         ck_assert_int_eq(host_key_secret_new(&secret, &err), 0);
         const struct host_key_options options = {.secret = secret};
 
         /* Making a key. */
         replace_storage_key(&host, "x", 1);
         for (int i = 0; i < 3; i++)
-                is_refused(&host, tpm_host_key_create(host.tpm, &options, &key, &host.err),
-                           WLA_E_TPM, refusal);
+                host_is_refused(&host, tpm_host_key_create(host.tpm, &options, &key, &host.err),
+                                WLA_E_TPM, refusal);
         ck_assert_ptr_nonnull(strstr(host.err.hint, "wrong attempts lock a TPM"));
-        ck_assert_uint_eq(wrong_authorisations(&host), 1);
+        ck_assert_uint_eq(host_wrong_authorisations(&host), 1);
 
         /* Another one is asked. */
         replace_storage_key(&host, "", 2);
         create(&host, HOST_KEY_BINDING, HOST_BINDING_KEY_FILE, "binding-key-secret");
-        read_key(&host, HOST_KEY_BINDING, &key);
-        broker_wraps(&host, &key, &wrapped);
-        opens(&host, &wrapped);
+        intel_host_read_key(&host, HOST_KEY_BINDING, &key);
+        intel_host_wrap(&host, &key, &wrapped);
+        intel_host_opens(&host, &wrapped);
 
         /* Loading one, whichever request needs it. */
         replace_storage_key(&host, "x", 2);
         connect_anew(&host);
         for (int i = 0; i < 3; i++) {
-                is_refused(&host, unbind(&host, &wrapped), WLA_E_TPM, refusal);
+                host_is_refused(&host, intel_host_unbind(&host, &wrapped), WLA_E_TPM, refusal);
                 is_not_loaded(&host, &key, false, refusal);
-                is_refused(&host, tpm_host_key_prepare(host.tpm, HOST_KEY_BINDING, &host.err),
-                           WLA_E_TPM, refusal);
+                host_is_refused(&host, tpm_host_key_prepare(host.tpm, HOST_KEY_BINDING, &host.err),
+                                WLA_E_TPM, refusal);
         }
-        ck_assert_uint_eq(wrong_authorisations(&host), 1);
+        ck_assert_uint_eq(host_wrong_authorisations(&host), 1);
 
         /* The name is the same without a password. */
         replace_storage_key(&host, "", 2);
-        is_refused(&host, unbind(&host, &wrapped), WLA_E_TPM, refusal);
+        host_is_refused(&host, intel_host_unbind(&host, &wrapped), WLA_E_TPM, refusal);
         ck_assert_ptr_nonnull(strstr(host.err.hint, "start the agent again"));
         connect_anew(&host);
-        opens(&host, &wrapped);
-        ck_assert_uint_eq(wrong_authorisations(&host), 0);
+        intel_host_opens(&host, &wrapped);
+        ck_assert_uint_eq(host_wrong_authorisations(&host), 0);
         wla_secret_free(TAKE_PTR(secret));
         host_end(&host);
 }
@@ -523,18 +396,18 @@ START_TEST(it_comes_back) {
         struct host_key key;
         _cleanup_buf_ struct buf wrapped = {0};
 
-        begin(&host);
-        read_key(&host, HOST_KEY_BINDING, &key);
-        broker_wraps(&host, &key, &wrapped);
-        opens(&host, &wrapped);
+        intel_host_begin(&host);
+        intel_host_read_key(&host, HOST_KEY_BINDING, &key);
+        intel_host_wrap(&host, &key, &wrapped);
+        intel_host_opens(&host, &wrapped);
         swtpm_stop(&host.swtpm);
         swtpm_start(&host.swtpm);
-        opens(&host, &wrapped);
+        intel_host_opens(&host, &wrapped);
         other_user_flushes(host.swtpm.tcti);
-        opens(&host, &wrapped);
+        intel_host_opens(&host, &wrapped);
         other_user_fills_up(host.swtpm.tcti);
-        opens(&host, &wrapped);
-        sign_and_verify(&host);
+        intel_host_opens(&host, &wrapped);
+        intel_host_signs(&host);
         host_end(&host);
 }
 END_TEST
@@ -549,13 +422,13 @@ START_TEST(neither_keys_nor_secrets_cross_the_wire) {
         _cleanup_secret_ struct wla_secret *text = NULL;
         _cleanup_buf_ struct buf wrapped = {0};
 
-        begin(&host);
-        read_key(&host, HOST_KEY_BINDING, &key);
-        broker_wraps(&host, &key, &wrapped);
+        intel_host_begin(&host);
+        intel_host_read_key(&host, HOST_KEY_BINDING, &key);
+        intel_host_wrap(&host, &key, &wrapped);
         host_behind_proxy(&host, no_faults);
-        place_both(&host);
-        opens(&host, &wrapped);
-        sign_and_verify(&host);
+        intel_host_place_both(&host);
+        intel_host_opens(&host, &wrapped);
+        intel_host_signs(&host);
         ck_assert(!host_capture_holds_part_of(&host, KEY, strlen(KEY)));
         ck_assert(!host_capture_holds_part_of(&host, secret, sizeof(secret)));
 
@@ -576,7 +449,7 @@ START_TEST(without_a_secret_none_is_made) {
         struct host_key key;
         const struct host_key_options options = {.usage = HOST_KEY_SIGNING};
 
-        begin(&host);
+        intel_host_begin(&host);
         ck_assert_int_eq(tpm_host_key_create(host.tpm, &options, &key, &host.err), -1);
         ck_assert_int_eq(host.err.code, WLA_E_INPUT);
         host_end(&host);

@@ -13,7 +13,7 @@ static const struct {
         {"pcr", add_pcr_tests},         {"faults", add_fault_tests},
         {"wire", add_wire_tests},       {"transport", add_transport_tests},
         {"opener", add_opener_tests},   {"host_keys", add_host_key_tests},
-        {"session", add_session_tests},
+        {"session", add_session_tests}, {"interposer", add_interposer_tests},
 };
 
 int main(void) {

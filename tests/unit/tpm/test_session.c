@@ -20,13 +20,17 @@
 #define ANSWER_SIZE 1024u
 
 struct lie {
+        TPM2_RC code;          /* of an answer that is nothing else */
         uint16_t tag;          /* 0: that of an answer with sessions */
+        bool no_session;       /* the answer, cut off behind the message */
+        bool breaks;           /* the connection */
         int parameters_longer; /* than it says in front of them */
         int message_longer;    /* the same of the message in them */
         size_t message_size;   /* 0: that of MESSAGE */
         unsigned nonce_shorter;
         unsigned hmac_shorter;
-        bool other_attributes; /* than the HMAC covers */
+        bool other_attributes;  /* than the HMAC covers */
+        bool agreed_attributes; /* it covers them, and they are not those of the command */
         bool other_hmac;
         bool other_message; /* than the HMAC covers */
         bool replayed;      /* the HMAC is for another command's nonce */
@@ -40,9 +44,8 @@ struct liar {
         struct wla_bytes key;
         uint8_t answer[ANSWER_SIZE];
         size_t size;
+        unsigned flushed;
 };
-
-static const uint8_t plain_answer[] = {0x80, 0x01, 0, 0, 0, 10, 0, 0, 0, 0};
 
 static void put(struct liar *liar, const void *data, size_t size) {
         ck_assert_uint_le(liar->size + size, sizeof(liar->answer));
@@ -56,6 +59,10 @@ static void put_be(struct liar *liar, uint64_t value, unsigned bytes) {
 
                 put(liar, &byte, 1);
         }
+}
+
+static TPMA_SESSION answered_attributes(const struct lie *lie) {
+        return TPMA_SESSION_CONTINUESESSION | (lie->agreed_attributes ? 0 : TPMA_SESSION_ENCRYPT);
 }
 
 static void compute_hmac(const struct liar *liar, const uint8_t *command, const uint8_t *parameters,
@@ -73,8 +80,7 @@ static void compute_hmac(const struct liar *liar, const uint8_t *command, const 
         memcpy(text + 8, parameters, size);
         ck_assert_int_eq(EVP_Digest(text, 8 + size, digest, NULL, EVP_sha256(), NULL), 1);
         ck_assert_int_eq(session_authenticate(liar->key, digest, nonces,
-                                              TPMA_SESSION_CONTINUESESSION | TPMA_SESSION_ENCRYPT,
-                                              ret),
+                                              answered_attributes(liar->lie), ret),
                          0);
         ret[0] ^= liar->lie->other_hmac;
 }
@@ -94,7 +100,12 @@ static void answer(struct liar *liar, const uint8_t *command) {
                          0);
 
         put_be(liar, lie->tag ? lie->tag : TPM2_ST_SESSIONS, 2);
-        put_be(liar, 0, 8); /* the size is put in below, and it has succeeded */
+        put_be(liar, 0, 8); /* the size is put in at last, and it has succeeded */
+        if (lie->no_session) {
+                put_be(liar, size, 2);
+                put(liar, message, size);
+                return;
+        }
         put_be(liar, (uint64_t)((int)size + 2 - lie->parameters_longer), 4);
         size_t at = liar->size;
         put_be(liar, (uint64_t)((int)size - lie->message_longer), 2);
@@ -103,24 +114,33 @@ static void answer(struct liar *liar, const uint8_t *command) {
         liar->answer[at + 2] ^= lie->other_message;
         put_be(liar, sizeof(nonce) - lie->nonce_shorter, 2);
         put(liar, nonce, sizeof(nonce) - lie->nonce_shorter);
-        put_be(liar,
-               TPMA_SESSION_CONTINUESESSION | (lie->other_attributes ? 0 : TPMA_SESSION_ENCRYPT),
+        put_be(liar, answered_attributes(lie) ^ (lie->other_attributes ? TPMA_SESSION_ENCRYPT : 0),
                1);
         put_be(liar, sizeof(hmac) - lie->hmac_shorter, 2);
         put(liar, hmac, sizeof(hmac) - lie->hmac_shorter);
-        liar->answer[4] = (uint8_t)(liar->size >> 8);
-        liar->answer[5] = (uint8_t)liar->size;
+}
+
+static void answer_code(struct liar *liar, TPM2_RC code) {
+        put_be(liar, TPM2_ST_NO_SESSIONS, 2);
+        put_be(liar, 0, 4);
+        put_be(liar, code, 4);
 }
 
 static TSS2_RC transmit(TSS2_TCTI_CONTEXT *context, size_t size, const uint8_t *command) {
         struct liar *liar = (struct liar *)(void *)context;
 
         liar->size = 0;
-        if (size > NONCE_AT + SESSION_DIGEST_SIZE && command[9] == (TPM2_CC_RSA_Decrypt & 0xff))
+        if (size <= NONCE_AT + SESSION_DIGEST_SIZE || command[9] != (TPM2_CC_RSA_Decrypt & 0xff)) {
+                liar->flushed += command[9] == (TPM2_CC_FlushContext & 0xff);
+                answer_code(liar, TPM2_RC_SUCCESS);
+        } else if (liar->lie->code != TPM2_RC_SUCCESS) {
+                answer_code(liar, liar->lie->code);
+        } else {
                 answer(liar, command);
-        else
-                put(liar, plain_answer, sizeof(plain_answer));
-        return TSS2_RC_SUCCESS;
+        }
+        liar->answer[4] = (uint8_t)(liar->size >> 8);
+        liar->answer[5] = (uint8_t)liar->size;
+        return liar->lie->breaks ? TSS2_TCTI_RC_IO_ERROR : TSS2_RC_SUCCESS;
 }
 
 static TSS2_RC receive(TSS2_TCTI_CONTEXT *context, size_t *size, uint8_t *response,
@@ -146,7 +166,7 @@ static TSS2_RC ask(struct tpm *tpm, const struct wla_secret *auth, struct wla_se
 }
 
 /* A session whose key is known, as if session_start() had made it. */
-static void begin(struct tpm **tpm, struct liar *liar) {
+static void begin(struct tpm **tpm, struct liar *liar, const struct lie *lie) {
         static uint8_t key[SESSION_DIGEST_SIZE];
         struct wla_error err = {0};
 
@@ -154,6 +174,7 @@ static void begin(struct tpm **tpm, struct liar *liar) {
                 ck_assert_int_eq(wla_secret_heap_init(true, &err), 0);
         *liar = (struct liar){
                 .common.v1 = {.version = 1, .transmit = transmit, .receive = receive},
+                .lie = lie,
                 .key = {.data = key, .size = sizeof(key)},
         };
         memset(key, 0x5a, sizeof(key));
@@ -173,8 +194,7 @@ START_TEST(an_answer_is_decrypted) {
         struct wla_secret *into = NULL;
         struct wla_error err = {0};
 
-        begin(&tpm, &liar);
-        liar.lie = &none;
+        begin(&tpm, &liar, &none);
         ck_assert_int_eq(wla_secret_new(RSA_WRAP_PLAIN_MAX, &into, &err), 0);
         ck_assert_uint_eq(ask(tpm, NULL, into), TSS2_RC_SUCCESS);
         ck_assert_uint_eq(wla_secret_view(into).size, strlen(MESSAGE));
@@ -184,12 +204,20 @@ START_TEST(an_answer_is_decrypted) {
 }
 END_TEST
 
+static void has_ended(const struct tpm *tpm, const struct liar *liar, unsigned flushed) {
+        ck_assert_uint_eq(tpm->session.handle, 0);
+        ck_assert_ptr_null(tpm->session.key);
+        ck_assert_uint_eq(liar->flushed, flushed);
+}
+
 START_TEST(no_lie_is_believed) {
         static const struct {
                 struct lie lie;
                 TSS2_RC rc;
         } cases[] = {
-                {{.tag = TPM2_ST_NO_SESSIONS}, TSS2_SYS_RC_BAD_SEQUENCE},
+                {{.tag = TPM2_ST_NO_SESSIONS}, TSS2_ESYS_RC_RSP_AUTH_FAILED},
+                {{.tag = TPM2_ST_NO_SESSIONS, .no_session = true}, TSS2_ESYS_RC_RSP_AUTH_FAILED},
+                {{.agreed_attributes = true}, TSS2_ESYS_RC_RSP_AUTH_FAILED},
                 {{.other_hmac = true}, TSS2_ESYS_RC_RSP_AUTH_FAILED},
                 {{.hmac_shorter = 1}, TSS2_ESYS_RC_RSP_AUTH_FAILED},
                 {{.hmac_shorter = SESSION_DIGEST_SIZE}, TSS2_ESYS_RC_RSP_AUTH_FAILED},
@@ -212,13 +240,47 @@ START_TEST(no_lie_is_believed) {
                 struct liar liar;
                 struct wla_secret *into = NULL;
 
-                begin(&tpm, &liar);
-                liar.lie = &cases[i].lie;
+                begin(&tpm, &liar, &cases[i].lie);
                 ck_assert_int_eq(wla_secret_new(RSA_WRAP_PLAIN_MAX, &into, &err), 0);
                 TSS2_RC rc = ask(tpm, NULL, into);
                 ck_assert_msg(rc == cases[i].rc, "lie %zu: 0x%x", i, rc);
                 ck_assert_uint_eq(wla_secret_view(into).size, RSA_WRAP_PLAIN_MAX);
                 ck_assert_mem_eq(wla_secret_view(into).data, nothing, sizeof(nothing));
+                has_ended(tpm, &liar, 1);
+                into = wla_secret_free(into);
+                tpm = tpm_free(tpm);
+        }
+}
+END_TEST
+
+/* An error bears no HMAC: whether the TPM sent it, and what it has done before, nobody knows. */
+START_TEST(an_error_ends_the_session) {
+        static const struct {
+                struct lie lie;
+                TSS2_RC rc;
+                unsigned flushed;
+        } cases[] = {
+                {{.code = TPM2_RC_RETRY}, TPM2_RC_RETRY, 1},
+                {{.code = TPM2_RC_LOCKOUT}, TPM2_RC_LOCKOUT, 1},
+                {{.code = TPM2_RC_POLICY_FAIL | TPM2_RC_S | TPM2_RC_1},
+                 TPM2_RC_POLICY_FAIL | TPM2_RC_S | TPM2_RC_1,
+                 1},
+                {{.code = TPM2_RC_VALUE | TPM2_RC_P | TPM2_RC_1},
+                 TPM2_RC_VALUE | TPM2_RC_P | TPM2_RC_1,
+                 1},
+                {{.breaks = true}, TSS2_TCTI_RC_IO_ERROR, 0},
+        };
+        struct wla_error err = {0};
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                struct tpm *tpm = NULL;
+                struct liar liar;
+                struct wla_secret *into = NULL;
+
+                begin(&tpm, &liar, &cases[i].lie);
+                ck_assert_int_eq(wla_secret_new(RSA_WRAP_PLAIN_MAX, &into, &err), 0);
+                ck_assert_uint_eq(ask(tpm, NULL, into), cases[i].rc);
+                has_ended(tpm, &liar, cases[i].flushed);
                 into = wla_secret_free(into);
                 tpm = tpm_free(tpm);
         }
@@ -227,6 +289,7 @@ END_TEST
 
 START_TEST(a_secret_does_not_stay_behind_the_key) {
         static const struct lie none;
+        uint8_t key_and_auth[SESSION_DIGEST_SIZE + AUTH_VALUE_MAX];
         struct tpm *tpm = NULL;
         struct liar liar;
         struct wla_secret *into = NULL;
@@ -234,24 +297,47 @@ START_TEST(a_secret_does_not_stay_behind_the_key) {
         struct wla_error err = {0};
         uint8_t nothing[AUTH_VALUE_MAX] = {0};
 
-        begin(&tpm, &liar);
-        liar.lie = &none;
+        begin(&tpm, &liar, &none);
+        memcpy(key_and_auth, liar.key.data, SESSION_DIGEST_SIZE);
+        memset(key_and_auth + SESSION_DIGEST_SIZE, 'x', AUTH_VALUE_MAX);
+        liar.key = (struct wla_bytes){.data = key_and_auth, .size = sizeof(key_and_auth)};
         ck_assert_int_eq(wla_secret_new(RSA_WRAP_PLAIN_MAX, &into, &err), 0);
         ck_assert_int_eq(wla_secret_new(AUTH_VALUE_MAX, &auth, &err), 0);
         memset(wla_secret_fill(auth), 'x', AUTH_VALUE_MAX);
 
-        /* This TPM does not know that there is a secret: the HMACs differ. */
-        ck_assert_uint_eq(ask(tpm, auth, into), TSS2_ESYS_RC_RSP_AUTH_FAILED);
+        ck_assert_uint_eq(ask(tpm, auth, into), TSS2_RC_SUCCESS);
         ck_assert_mem_eq(wla_secret_view(tpm->session.key).data + SESSION_DIGEST_SIZE, nothing,
                          sizeof(nothing));
         auth = wla_secret_free(auth);
         ck_assert_int_eq(wla_secret_new(AUTH_VALUE_MAX + 1, &auth, &err), 0);
         ck_assert_uint_eq(ask(tpm, auth, into), TSS2_ESYS_RC_BAD_SIZE);
+        has_ended(tpm, &liar, 1);
         auth = wla_secret_free(auth);
         into = wla_secret_free(into);
         tpm = tpm_free(tpm);
 }
 END_TEST
 
-SUITE_MAIN("session", an_answer_is_decrypted, no_lie_is_believed,
-           a_secret_does_not_stay_behind_the_key)
+/* A TPM that does not know of the secret, or of another one. */
+START_TEST(an_answer_of_who_does_not_know_the_secret_is_refused) {
+        static const struct lie none;
+        struct tpm *tpm = NULL;
+        struct liar liar;
+        struct wla_secret *into = NULL;
+        struct wla_secret *auth = NULL;
+        struct wla_error err = {0};
+
+        begin(&tpm, &liar, &none);
+        ck_assert_int_eq(wla_secret_new(RSA_WRAP_PLAIN_MAX, &into, &err), 0);
+        ck_assert_int_eq(wla_secret_new(AUTH_VALUE_MAX, &auth, &err), 0);
+        memset(wla_secret_fill(auth), 'x', AUTH_VALUE_MAX);
+        ck_assert_uint_eq(ask(tpm, auth, into), TSS2_ESYS_RC_RSP_AUTH_FAILED);
+        auth = wla_secret_free(auth);
+        into = wla_secret_free(into);
+        tpm = tpm_free(tpm);
+}
+END_TEST
+
+SUITE_MAIN("session", an_answer_is_decrypted, no_lie_is_believed, an_error_ends_the_session,
+           a_secret_does_not_stay_behind_the_key,
+           an_answer_of_who_does_not_know_the_secret_is_refused)
