@@ -92,23 +92,6 @@ void auth_value_copy(const struct wla_secret *value, TPM2B_AUTH *ret) {
         memcpy(ret->buffer, bytes.data, bytes.size);
 }
 
-int auth_value_set(struct tpm *tpm, ESYS_TR object, const struct wla_secret *value,
-                   struct wla_error *err) {
-        TPM2B_AUTH auth;
-
-        auth_value_copy(value, &auth);
-        TSS2_RC rc = Esys_TR_SetAuth(tpm->esys, object, &auth);
-        OPENSSL_cleanse(&auth, sizeof(auth));
-        return tpm_check(tpm, rc, "using the secret of a key", err);
-}
-
-void auth_value_clear(struct tpm *tpm, ESYS_TR object) {
-        static const TPM2B_AUTH none;
-
-        /* Copied whole, so that the old bytes are overwritten. */
-        (void)Esys_TR_SetAuth(tpm->esys, object, &none);
-}
-
 int host_key_secret_new(struct wla_secret **ret, struct wla_error *err) {
         _cleanup_secret_ struct wla_secret *secret = NULL;
 

@@ -7,28 +7,20 @@
  * of any other its own bytes (Intel SecL 4.2).  Zeros at the end do not count for a TPM (Part 1, section
  * 19.6.4.3), and have to be left out where the secret is a key of an HMAC.
  *
- * Ownership: the decoded value is the caller's.  tpm2-tss keeps a copy from auth_value_set() until
- *            auth_value_clear(), and what it derives from it as long as the session lives.
- * Threads:   any; what takes a struct tpm as tpm.h says.
+ * Ownership: the decoded value is the caller's.
+ * Threads:   any.
  * Failure:   WLA_E_INPUT for a text that stands for no secret; nothing of it is quoted.
  */
 
-#include <tss2/tss2_esys.h>
+#include <tss2/tss2_tpm2_types.h>
 
 #include "base/secret.h"
-
-struct tpm;
 
 #define AUTH_VALUE_MAX 32u /* what a key with a SHA-256 name takes: Part 1, section 19.6.4.2 */
 
 /* text: NULL for no secret.  *ret is NULL when the TPM's object has none. */
 int auth_value_decode(const struct wla_secret *text, struct wla_secret **ret,
                       struct wla_error *err) _must_check_;
-
-/* For the commands that follow; value: NULL for none. */
-int auth_value_set(struct tpm *tpm, ESYS_TR object, const struct wla_secret *value,
-                   struct wla_error *err) _must_check_;
-void auth_value_clear(struct tpm *tpm, ESYS_TR object);
 
 /* For the object that is about to be made; the caller wipes it. */
 void auth_value_copy(const struct wla_secret *value, TPM2B_AUTH *ret);

@@ -18,9 +18,9 @@ struct creation {
         struct wla_secret *secret; /* both as the TPM compares them */
         struct wla_secret *aik_secret;
 
-        ESYS_TR aik;
-        ESYS_TR session;
-        ESYS_TR aik_session;
+        TPM2B_NAME aik_name;
+        struct session session;
+        struct session aik_session;
         ESYS_TR loaded;
         uint8_t aik_modulus[RSA_WRAPPED_SIZE];
         struct host_key key;
@@ -40,30 +40,50 @@ static int store_key(const TPM2B_PUBLIC *public, const TPM2B_PRIVATE *private, s
         return host_key_compute_name(key, key->name, err);
 }
 
-/* The session keeps the secret from the bus, and proves that the public part comes from the TPM that holds
- * the storage key. */
-static int create(struct tpm *tpm, struct creation *creation, struct wla_error *err) {
+/* The empty password of the storage key authorises it. */
+static TSS2_RC ask_create(struct tpm *tpm, struct creation *creation,
+                          const TPM2B_SENSITIVE_CREATE *sensitive, TPM2B_PRIVATE *private,
+                          TPM2B_PUBLIC *public) {
         static const TPM2B_DATA no_data;
         static const TPML_PCR_SELECTION no_pcrs;
         const TPM2B_PUBLIC template = host_key_template(creation->usage == HOST_KEY_SIGNING
                                                                 ? HOST_KEY_SIGNING_ATTRIBUTES
                                                                 : HOST_KEY_BINDING_ATTRIBUTES);
+        const struct session_command command = {
+                .use = {.session = &creation->session, .key_name = &tpm->host_storage_name},
+                .encrypt = true,
+        };
+        TPM2B_CREATION_DATA data = {0};
+        TPM2B_DIGEST hash = {0};
+        TPMT_TK_CREATION ticket = {0};
+        TSS2_SYS_CONTEXT *sys = session_sys(tpm);
+
+        TSS2_RC rc = Tss2_Sys_Create_Prepare(sys, HOST_STORAGE_KEY_HANDLE, sensitive, &template,
+                                             &no_data, &no_pcrs);
+        if (rc == TSS2_RC_SUCCESS)
+                rc = session_execute(tpm, &command, NULL);
+        if (rc == TSS2_RC_SUCCESS)
+                rc = Tss2_Sys_Create_Complete(sys, private, public, &data, &hash, &ticket);
+        return rc;
+}
+
+/* The session keeps the secret from the bus, and proves that the public part comes from the TPM that holds
+ * the storage key. */
+static int create(struct tpm *tpm, struct creation *creation, struct wla_error *err) {
         TPM2B_SENSITIVE_CREATE sensitive = {0};
-        _cleanup_esys_ TPM2B_PRIVATE *private = NULL;
-        _cleanup_esys_ TPM2B_PUBLIC *public = NULL;
+        TPM2B_PRIVATE private = {0};
+        TPM2B_PUBLIC public = {0};
 
         if (host_storage_may_ask(tpm, err) < 0)
                 return -1;
         auth_value_copy(creation->secret, &sensitive.sensitive.userAuth);
-        TSS2_RC rc = Esys_Create(tpm->esys, tpm->host_storage, creation->session, ESYS_TR_NONE,
-                                 ESYS_TR_NONE, &sensitive, &template, &no_data, &no_pcrs, &private,
-                                 &public, NULL, NULL, NULL);
+        TSS2_RC rc = ask_create(tpm, creation, &sensitive, &private, &public);
         OPENSSL_cleanse(&sensitive, sizeof(sensitive));
         if (host_storage_check(tpm, rc, "making the key", err) < 0)
                 return -1;
 
         creation->key.usage = creation->usage;
-        return store_key(public, private, &creation->key, err);
+        return store_key(&public, &private, &creation->key, err);
 }
 
 static int store_certification(const TPM2B_ATTEST *attestation, const TPMT_SIGNATURE *signature,
@@ -95,49 +115,58 @@ static int check_certify(struct tpm *tpm, TSS2_RC rc, const struct creation *cre
 }
 
 /* Each of the two keys is authorised in a session, so that no secret crosses the bus. */
-static int certify(struct tpm *tpm, struct creation *creation, struct wla_error *err) {
+static TSS2_RC ask_certify(struct tpm *tpm, struct creation *creation, TPM2B_ATTEST *attestation,
+                           TPMT_SIGNATURE *signature) {
         static const TPM2B_DATA qualifying = {
                 .size = QUALIFYING_DATA_SIZE,
                 .buffer = {QUALIFYING_DATA},
         };
-        _cleanup_esys_ TPM2B_ATTEST *attestation = NULL;
-        _cleanup_esys_ TPMT_SIGNATURE *signature = NULL;
+        const TPM2B_NAME name = host_key_name(&creation->key);
+        const struct session_use aik = {
+                .session = &creation->aik_session,
+                .key_name = &creation->aik_name,
+                .auth = creation->aik_secret,
+        };
+        const struct session_command command = {
+                .use = {.session = &creation->session, .key_name = &name, .auth = creation->secret},
+                .second = &aik,
+        };
+        TSS2_SYS_CONTEXT *sys = session_sys(tpm);
+        TPM2_HANDLE handle = 0;
 
-        if (auth_value_set(tpm, creation->loaded, creation->secret, err) < 0 ||
-            auth_value_set(tpm, creation->aik, creation->aik_secret, err) < 0)
-                return -1;
-        TSS2_RC rc = Esys_Certify(tpm->esys, creation->loaded, creation->aik, creation->session,
-                                  creation->aik_session, ESYS_TR_NONE, &qualifying,
-                                  &host_signing_scheme, &attestation, &signature);
-        auth_value_clear(tpm, creation->loaded);
-        auth_value_clear(tpm, creation->aik);
-        if (check_certify(tpm, rc, creation, err) < 0)
-                return -1;
-        return store_certification(attestation, signature, &creation->key, err);
+        TSS2_RC rc = Esys_TR_GetTpmHandle(tpm->esys, creation->loaded, &handle);
+        if (rc == TSS2_RC_SUCCESS)
+                rc = Tss2_Sys_Certify_Prepare(sys, handle, creation->aik_handle, &qualifying,
+                                              &host_signing_scheme);
+        if (rc == TSS2_RC_SUCCESS)
+                rc = session_execute(tpm, &command, NULL);
+        if (rc == TSS2_RC_SUCCESS)
+                rc = Tss2_Sys_Certify_Complete(sys, attestation, signature);
+        return rc;
 }
 
-static int open_session(struct tpm *tpm, TPMA_SESSION attributes, ESYS_TR *ret,
-                        struct wla_error *err) {
-        TSS2_RC rc = Esys_StartAuthSession(tpm->esys, tpm->host_storage, ESYS_TR_NONE, ESYS_TR_NONE,
-                                           ESYS_TR_NONE, ESYS_TR_NONE, NULL, TPM2_SE_HMAC,
-                                           &session_cipher, TPM2_ALG_SHA256, ret);
-        if (tpm_check(tpm, rc, "opening a session with the TPM", err) < 0)
+static int certify(struct tpm *tpm, struct creation *creation, struct wla_error *err) {
+        TPM2B_ATTEST attestation = {0};
+        TPMT_SIGNATURE signature = {0};
+
+        TSS2_RC rc = ask_certify(tpm, creation, &attestation, &signature);
+        if (check_certify(tpm, rc, creation, err) < 0)
                 return -1;
-        return tpm_check(tpm,
-                         Esys_TRSess_SetAttributes(tpm->esys, *ret,
-                                                   TPMA_SESSION_CONTINUESESSION | attributes, 0xff),
-                         "switching on the encryption of TPM parameters", err);
+        return store_certification(&attestation, &signature, &creation->key, err);
+}
+
+static int open_session(struct tpm *tpm, struct session *session, struct wla_error *err) {
+        return session_start(tpm, session, tpm->host_storage, &tpm->host_storage_name, TPM2_SE_HMAC,
+                             err);
 }
 
 static int make_and_certify(struct tpm *tpm, struct creation *creation, struct wla_error *err) {
         if (host_storage_open(tpm, err) < 0 ||
-            host_aik_open(tpm, creation->aik_handle, &creation->aik, creation->aik_modulus, err) <
-                    0 ||
-            open_session(tpm, TPMA_SESSION_DECRYPT | TPMA_SESSION_ENCRYPT, &creation->session,
-                         err) < 0 ||
-            create(tpm, creation, err) < 0 ||
+            host_aik_open(tpm, creation->aik_handle, &creation->aik_name, creation->aik_modulus,
+                          err) < 0 ||
+            open_session(tpm, &creation->session, err) < 0 || create(tpm, creation, err) < 0 ||
             host_key_load(tpm, &creation->key, &creation->loaded, err) < 0 ||
-            open_session(tpm, 0, &creation->aik_session, err) < 0)
+            open_session(tpm, &creation->aik_session, err) < 0)
                 return -1;
         return certify(tpm, creation, err);
 }
@@ -145,10 +174,10 @@ static int make_and_certify(struct tpm *tpm, struct creation *creation, struct w
 static int create_step(struct tpm *tpm, void *arg, struct wla_error *err) {
         struct creation *creation = arg;
 
-        creation->aik = creation->session = creation->aik_session = creation->loaded = ESYS_TR_NONE;
+        creation->loaded = ESYS_TR_NONE;
         int r = make_and_certify(tpm, creation, err);
-        tpm_flush(tpm, &creation->session);
-        tpm_flush(tpm, &creation->aik_session);
+        session_end(tpm, &creation->session);
+        session_end(tpm, &creation->aik_session);
         tpm_flush(tpm, &creation->loaded);
         if (r < 0)
                 return -1;

@@ -27,6 +27,9 @@ static const char hint_damaged[] =
         "put the file back from a backup, or make and register a new key with 'wlagent setup all "
         "--force'";
 
+static const char hint_interposer[] =
+        "something sits between this host and its TPM; see SECURITY.md";
+
 static int find(struct tpm *tpm, uint32_t handle, const char *what, const char *hint, ESYS_TR *ret,
                 TPM2B_NAME *ret_name, TPM2B_PUBLIC **ret_public, struct wla_error *err) {
         bool is_there = false;
@@ -50,6 +53,21 @@ static int fail_kind(struct tpm *tpm, uint32_t handle, const char *what, const c
                              what);
 }
 
+/* The name goes into what the TPM is asked, and the salt of sessions to what has it: what the TPM says of it is not
+ * enough. */
+static int check_name(struct tpm *tpm, uint32_t handle, const TPM2B_PUBLIC *public,
+                      const TPM2B_NAME *name, struct wla_error *err) {
+        TPM2B_NAME computed;
+
+        if (tpm_name_compute(public, &computed, err) < 0)
+                return -1;
+        if (tpm_name_equal(&computed, name))
+                return 0;
+        tpm->remedy = TPM_DROP;
+        return wla_fail_hint(err, WLA_E_TPM, hint_interposer,
+                             "the TPM tells of another key at 0x%08x than its name says", handle);
+}
+
 int host_storage_open(struct tpm *tpm, struct wla_error *err) {
         static const char what[] = "storage key";
         _cleanup_esys_ TPM2B_PUBLIC *public = NULL;
@@ -62,22 +80,26 @@ int host_storage_open(struct tpm *tpm, struct wla_error *err) {
                 return -1;
         if (!is_storage_key(public))
                 return fail_kind(tpm, HOST_STORAGE_KEY_HANDLE, what, hint_storage, err);
+        if (check_name(tpm, HOST_STORAGE_KEY_HANDLE, public, &name, err) < 0)
+                return -1;
 
         tpm->host_storage = found;
         tpm->host_storage_name = name;
         return 0;
 }
 
-int host_aik_open(struct tpm *tpm, uint32_t handle, ESYS_TR *ret, uint8_t ret_modulus[256],
+int host_aik_open(struct tpm *tpm, uint32_t handle, TPM2B_NAME *ret_name, uint8_t ret_modulus[256],
                   struct wla_error *err) {
         static const char what[] = "attestation key";
         _cleanup_esys_ TPM2B_PUBLIC *public = NULL;
-        TPM2B_NAME name;
+        ESYS_TR found = ESYS_TR_NONE;
 
-        if (find(tpm, handle, what, hint_aik, ret, &name, &public, err) < 0)
+        if (find(tpm, handle, what, hint_aik, &found, ret_name, &public, err) < 0)
                 return -1;
         if (!is_attestation_key(public))
                 return fail_kind(tpm, handle, what, hint_aik, err);
+        if (check_name(tpm, handle, public, ret_name, err) < 0)
+                return -1;
         memcpy(ret_modulus, public->publicArea.unique.rsa.buffer, RSA_WRAPPED_SIZE);
         return 0;
 }

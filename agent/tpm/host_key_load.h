@@ -10,8 +10,8 @@
 /* Fails with what the Trust Agent should have done when there is none. */
 int host_storage_open(struct tpm *tpm, struct wla_error *err) _must_check_;
 
-/* The Trust Agent's attestation key at a handle; *ret is for Esys, ret_modulus its public half. */
-int host_aik_open(struct tpm *tpm, uint32_t handle, ESYS_TR *ret, uint8_t ret_modulus[256],
+/* The Trust Agent's attestation key at a handle: its public half and the name of that. */
+int host_aik_open(struct tpm *tpm, uint32_t handle, TPM2B_NAME *ret_name, uint8_t ret_modulus[256],
                   struct wla_error *err) _must_check_;
 
 /* For a command that uses it. */

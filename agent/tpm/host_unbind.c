@@ -23,10 +23,13 @@ static int open_step(struct tpm *tpm, void *arg, struct wla_error *err) {
                 return -1;
 
         const TPM2B_NAME name = host_key_name(&slot->key);
-        const struct session_command use = {.key_name = &name, .auth = slot->secret};
+        const struct session_use use = {
+                .session = &tpm->host_session,
+                .key_name = &name,
+                .auth = slot->secret,
+        };
         tpm->rc = TSS2_RC_SUCCESS;
-        int r = rsa_decrypt(tpm, tpm->host_key, &tpm->host_session, &use, opening->wrapped,
-                            &opening->secret, err);
+        int r = rsa_decrypt(tpm, tpm->host_key, &use, opening->wrapped, &opening->secret, err);
         return r < 0 ? host_key_slot_failed(tpm, HOST_KEY_BINDING, err) : 0;
 }
 

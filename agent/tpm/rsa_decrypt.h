@@ -5,8 +5,8 @@
 
 #include "tpm/context.h"
 
-/* key is loaded, and session is the one in which use tells how to use it; the TPM encrypts its answer.  Runs inside
+/* key is loaded, and use tells how to use it; the TPM encrypts its answer.  Runs inside
  * a step of tpm_run(); counted and timed. */
-int rsa_decrypt(struct tpm *tpm, ESYS_TR key, struct session *session,
-                const struct session_command *use, struct wla_bytes wrapped,
-                struct wla_secret **ret, struct wla_error *err) _must_check_;
+int rsa_decrypt(struct tpm *tpm, ESYS_TR key, const struct session_use *use,
+                struct wla_bytes wrapped, struct wla_secret **ret,
+                struct wla_error *err) _must_check_;

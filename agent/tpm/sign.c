@@ -17,8 +17,8 @@ static const TPMT_TK_HASHCHECK no_ticket = {
         .hierarchy = TPM2_RH_NULL,
 };
 
-static TSS2_RC ask(struct tpm *tpm, const struct session_command *use, const TPM2B_DIGEST *digest,
-                   TPMT_SIGNATURE *ret) {
+static TSS2_RC ask(struct tpm *tpm, const struct session_command *command,
+                   const TPM2B_DIGEST *digest, TPMT_SIGNATURE *ret) {
         TSS2_SYS_CONTEXT *sys = session_sys(tpm);
         TPM2_HANDLE handle = 0;
 
@@ -26,7 +26,7 @@ static TSS2_RC ask(struct tpm *tpm, const struct session_command *use, const TPM
         if (rc == TSS2_RC_SUCCESS)
                 rc = Tss2_Sys_Sign_Prepare(sys, handle, digest, &host_signing_scheme, &no_ticket);
         if (rc == TSS2_RC_SUCCESS)
-                rc = session_execute(tpm, &tpm->host_session, use, NULL);
+                rc = session_execute(tpm, command, NULL);
         if (rc == TSS2_RC_SUCCESS)
                 rc = Tss2_Sys_Sign_Complete(sys, ret);
         return rc;
@@ -36,14 +36,13 @@ static TSS2_RC ask(struct tpm *tpm, const struct session_command *use, const TPM
 static int sign(struct tpm *tpm, const struct host_key_slot *slot, const struct signing *signing,
                 struct wla_error *err) {
         const TPM2B_NAME name = host_key_name(&slot->key);
-        const struct session_command use = {
-                .key_name = &name,
-                .auth = slot->secret,
+        const struct session_command command = {
+                .use = {.session = &tpm->host_session, .key_name = &name, .auth = slot->secret},
                 .encrypt = true,
         };
         TPMT_SIGNATURE signature = {0};
 
-        if (tpm_check(tpm, ask(tpm, &use, &signing->digest, &signature), "signing", err) < 0)
+        if (tpm_check(tpm, ask(tpm, &command, &signing->digest, &signature), "signing", err) < 0)
                 return -1;
         if (signature.sigAlg != TPM2_ALG_RSASSA ||
             signature.signature.rsassa.hash != TPM2_ALG_SHA256 ||

@@ -40,13 +40,12 @@ static int ready_step(struct tpm *tpm, void *arg, struct wla_error *err) {
 }
 
 static int open_step(struct tpm *tpm, void *arg, struct wla_error *err) {
-        const struct session_command use = {.key_name = &tpm->key.name};
+        const struct session_use use = {.session = &tpm->session, .key_name = &tpm->key.name};
         struct opening *opening = arg;
 
         if (ready(tpm, err) < 0)
                 return -1;
-        return rsa_decrypt(tpm, tpm->binding, &tpm->session, &use, opening->wrapped,
-                           &opening->secret, err);
+        return rsa_decrypt(tpm, tpm->binding, &use, opening->wrapped, &opening->secret, err);
 }
 
 int unbind_key(struct tpm *tpm, struct wla_bytes wrapped, const struct deadline *deadline,

@@ -156,13 +156,15 @@ static TSS2_RC receive(TSS2_TCTI_CONTEXT *context, size_t *size, uint8_t *respon
 
 static TSS2_RC ask(struct tpm *tpm, const struct wla_secret *auth, struct wla_secret *into) {
         static const TPM2B_NAME name = {.size = 34};
-        const struct session_command command = {.key_name = &name, .auth = auth};
+        const struct session_command command = {
+                .use = {.session = &tpm->session, .key_name = &name, .auth = auth},
+        };
         TPM2B_PUBLIC_KEY_RSA wrapped = {.size = RSA_WRAPPED_SIZE};
 
         ck_assert_uint_eq(Tss2_Sys_RSA_Decrypt_Prepare(session_sys(tpm), 0x80000001u, &wrapped,
                                                        &unbind_scheme, &unbind_label),
                           TSS2_RC_SUCCESS);
-        return session_execute(tpm, &tpm->session, &command, into);
+        return session_execute(tpm, &command, into);
 }
 
 /* A session whose key is known, as if session_start() had made it. */
