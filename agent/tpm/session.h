@@ -3,7 +3,8 @@
 
 /* A session in which the agent uses a key.  It is salted to a storage key whose Name the caller knows: only the
  * TPM that holds that key can take part.  Every command and every answer bears an HMAC over nonces that are used
- * once, so that none is altered, repeated or made up on the bus, and what is secret in them is encrypted.
+ * once, so that none is altered, repeated or made up on the bus, and what is secret in them is encrypted.  That keeps
+ * nobody from sending commands outside of it: a key without a secret is used by whoever reaches the TPM (SECURITY.md).
  *
  * tpm2-tss has such sessions, too. But it salts them to the public area that it was told of, without comparing that with
  * the Name: who answers with an area of his own and the true Name learns the salt. For each digest it loads a provider of
