@@ -197,8 +197,7 @@ static void garble_each_byte(struct setting *setting, const char *command, int s
                 behind(setting, fault);
                 setting->host.tpm->answer_limit_msec = 300;
                 (void)host_try(&setting->host, &setting->wrapped, KEY);
-                /* What looked like an honest refusal leaves a session that is out of step; the request
-                 * after it finds that out. */
+                /* That a context is lost may turn out only when it is used again. */
                 if (host_try(&setting->host, &setting->wrapped, KEY) < 0 &&
                     host_try(&setting->host, &setting->wrapped, KEY) < 0)
                         ck_abort_msg("after %s: %s", fault, wla_error_text(&setting->host.err));
