@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/openssl_memory.h"
 #include "base/process.h"
 #include "base/secret.h"
 #include "base/file.h"
@@ -113,6 +114,8 @@ int main(int argc, char **argv) {
                 return EXIT_SUCCESS;
 
         log_open(LOG_INFO);
+        if (openssl_memory_init(&err) < 0)
+                return fail(&err);
         if (config_read(invocation.config_path, &config, &faults, &err) < 0) {
                 (void)fwrite(faults.data, 1, faults.size, stderr);
                 if (invocation.command == COMMAND_SERVE)

@@ -2,6 +2,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "base/openssl_memory.h"
 #include "cli/program.h"
 #include "cli/vm.h"
 #include "vm_admin/connection.h"
@@ -23,7 +24,7 @@ const struct command command_wlagent = {
 int main(int argc, char **argv) {
         struct wla_error err = {0};
 
-        if (connection_library_init(&err) < 0) {
+        if (openssl_memory_init(&err) < 0 || connection_library_init(&err) < 0) {
                 (void)fprintf(stderr, "wlagent: %s\n", wla_error_text(&err));
                 return OUTCOME_FAILED;
         }

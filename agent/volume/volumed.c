@@ -16,6 +16,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "base/log.h"
+#include "base/openssl_memory.h"
 #include "base/process.h"
 #include "config/config.h"
 #include "volume/server.h"
@@ -96,6 +97,8 @@ int main(int argc, char **argv) {
                 return code;
 
         log_open(LOG_INFO);
+        if (openssl_memory_init(&err) < 0)
+                return fail(&err);
         if (config_read(path, &config, &faults, &err) < 0) {
                 (void)fwrite(faults.data, 1, faults.size, stderr);
                 return fail(&err);

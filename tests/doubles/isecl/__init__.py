@@ -63,8 +63,9 @@ fault               [route "*"], [times], [skip 0] and any of the members below:
                     after the first skip of them, are changed so; without times, all. Of several faults the oldest
                     that is not used up counts
 clear_faults        no fault any more
-tls                 [fault], [handshake_delay seconds], [http2 true, or false for HTTP/1.1 only]: for new
-                    connections: {"cms_tls_cert_sha384"}. Without fault, TLS is sound. Faults: expired,
+tls                 [fault], [handshake_delay seconds], [http2 true, or false for HTTP/1.1 only], [keylog path of a
+                    file that gets the connections' secrets, as SSLKEYLOGFILE]: for new connections:
+                    {"cms_tls_cert_sha384"}. Without fault, TLS is sound. Faults: expired,
                     not_yet_valid, wrong_name, wrong_usage (a client's certificate), wrong_ca (another CA of the same
                     name), self_signed, tls12 and tls13 (that version only), rsa1024, sha1 (leaf signed with it),
                     wants_client (no answer to clients without a certificate), no_close_notify (at the end of each connection), no_handshake (the connection stays silent)

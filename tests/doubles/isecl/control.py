@@ -107,10 +107,10 @@ class Control:
     def clear_faults(self):
         self._state.faults.clear()
 
-    def tls(self, fault=None, handshake_delay=0, http2=True):
+    def tls(self, fault=None, handshake_delay=0, http2=True, keylog=None):
         if fault is not None and fault not in TLS_FAULTS:
             raise ValueError(f"fault has to be one of {', '.join(TLS_FAULTS)}")
-        self._server.use_tls(fault, handshake_delay, http2)
+        self._server.use_tls(fault, handshake_delay, http2, keylog)
         return {"cms_tls_cert_sha384": self._server.leaf_digest}
 
     def stall(self):

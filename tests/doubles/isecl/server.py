@@ -42,9 +42,11 @@ class Server:
         self.number = 0
         self.stalled = 0  # connections up to this number
 
-    def use_tls(self, fault=None, handshake_delay=0, http2=True):
+    def use_tls(self, fault=None, handshake_delay=0, http2=True, keylog=None):
         """From the next connection on."""
         context, digest = self.state.certificates.server_context(fault)
+        if keylog:
+            context.keylog_filename = keylog
         context.set_alpn_protocols(["h2", "http/1.1"] if http2 else ["http/1.1"])
         with self.tls_lock:
             self.context, self.leaf_digest = context, digest
