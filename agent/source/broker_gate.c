@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <sys/random.h>
 #include <time.h>
 
+#include "base/jitter.h"
 #include "base/log.h"
 #include "loop/condition.h"
 
@@ -50,14 +50,6 @@ struct broker_gate {
         LIST_HEAD(, asking) asking;
         struct wla_error why;
 };
-
-static uint64_t random_part(uint64_t usec) {
-        uint32_t random;
-
-        if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
-                random = 0;
-        return usec / 2 + random % (usec / 2);
-}
 
 /* RFC 9110, section 15.6: 502, 503 and 504 tell of the service, not of the request. */
 static bool from_proxy(const struct http_answer *answer) {
@@ -101,7 +93,7 @@ static void close_gate(struct broker_gate *gate, uint64_t begun_usec, const stru
         gate->since = time(NULL);
         gate->pause_usec = PAUSE_FIRST_USEC;
         gate->look_usec = LOOK_FIRST_USEC;
-        gate->look_at_usec = clock_now_usec() + random_part(PAUSE_FIRST_USEC);
+        gate->look_at_usec = clock_now_usec() + jitter_usec(PAUSE_FIRST_USEC / 2, PAUSE_FIRST_USEC);
 }
 
 static void open_gate(struct broker_gate *gate) {
@@ -171,7 +163,7 @@ static void look(struct broker_gate *gate, const struct deadline *deadline) {
                 gate->why = err;
         tell(gate);
         gate->pause_usec = later(gate->pause_usec, PAUSE_LONGEST_USEC);
-        gate->look_at_usec = clock_now_usec() + random_part(gate->pause_usec);
+        gate->look_at_usec = clock_now_usec() + jitter_usec(gate->pause_usec / 2, gate->pause_usec);
 }
 
 static void wait_or_look(struct broker_gate *gate, const struct deadline *deadline) {

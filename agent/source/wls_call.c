@@ -2,8 +2,9 @@
 #include "source/wls_call.h"
 
 #include <stdio.h>
-#include <sys/random.h>
 #include <time.h>
+
+#include "base/jitter.h"
 
 #define URL_MAX          1024u
 #define TRIES_MAX        2
@@ -67,12 +68,10 @@ static int try_once(struct attempt *attempt, enum wls_next *ret_next, struct wla
 
 /* At random, so that hosts which failed together do not come back together. */
 static void pause_before_retry(const struct deadline *deadline) {
-        uint32_t random;
         uint64_t left_usec = deadline_left_usec(deadline);
 
-        if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
-                random = 0;
-        uint64_t usec = PAUSE_LEAST_USEC + random % (PAUSE_MOST_USEC - PAUSE_LEAST_USEC);
+        uint64_t usec = jitter_usec(PAUSE_LEAST_USEC, PAUSE_MOST_USEC);
+
         if (usec > left_usec)
                 usec = left_usec;
         const struct timespec time = {

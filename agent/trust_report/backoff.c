@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "trust_report/backoff.h"
 
-#include <sys/random.h>
+#include "base/jitter.h"
 
 static uint64_t by_chance(uint64_t pause_usec) {
-        uint64_t random;
-
-        if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
-                random = 0;
-        return pause_usec / 2 + random % (pause_usec / 2 + 1);
+        return jitter_usec(pause_usec / 2, pause_usec + 1);
 }
 
 uint64_t backoff_next(struct backoff *backoff) {

@@ -10,7 +10,8 @@
 #include "suite.h"
 #include "tls_broker.h"
 
-#define THREADS 16u
+#define THREADS   16u
+#define DRAWS_MAX 64u
 
 static const char *const no_headers[] = {NULL};
 
@@ -24,6 +25,23 @@ static struct {
         _Atomic unsigned looking_most;
         _Atomic unsigned asked;
 } plan;
+
+/* What the gate has drawn, and what it is to be given; 0: what chance gives. */
+static struct {
+        uint64_t usec;
+        unsigned count;
+        uint64_t least_usec[DRAWS_MAX];
+        uint64_t most_usec[DRAWS_MAX];
+} draws;
+
+uint64_t __real_jitter_usec(uint64_t least_usec, uint64_t most_usec);
+uint64_t __wrap_jitter_usec(uint64_t least_usec, uint64_t most_usec);
+
+uint64_t __wrap_jitter_usec(uint64_t least_usec, uint64_t most_usec) {
+        draws.least_usec[draws.count % DRAWS_MAX] = least_usec;
+        draws.most_usec[draws.count++ % DRAWS_MAX] = most_usec;
+        return draws.usec ? draws.usec : __real_jitter_usec(least_usec, most_usec);
+}
 
 static bool answer_look(SSL *tls) {
         char answer[128];
@@ -218,6 +236,29 @@ START_TEST(one_looks_for_all) {
 }
 END_TEST
 
+/* How long chance is asked for each, and that it is waited for so long. */
+START_TEST(each_look_is_at_a_random_moment) {
+        static const uint64_t most_usec[] = {250000, 500000, 1000000, 1000000, 1000000};
+        struct place place = make_place();
+        struct wla_error err;
+
+        plan.status = 503;
+        draws.usec = 150000;
+        ck_assert_int_eq(ask(&place, 30 * USEC_PER_SEC, &err), -1);
+        uint64_t begun_usec = clock_now_usec();
+        for (unsigned i = 0; i < 30 && draws.count < 5; i++)
+                ck_assert_int_eq(pass(&place, USEC_PER_SEC, &err), -1);
+        ck_assert_uint_ge(clock_now_usec() - begun_usec, 4 * 150000 - 1000);
+        ck_assert_uint_ge(plan.looks, 4);
+        ck_assert_uint_ge(draws.count, 5);
+        for (size_t i = 0; i < 5; i++) {
+                ck_assert_uint_eq(draws.least_usec[i], most_usec[i] / 2);
+                ck_assert_uint_eq(draws.most_usec[i], most_usec[i]);
+        }
+        end_place(&place);
+}
+END_TEST
+
 START_TEST(closed_by_silence) {
         struct place place = make_place();
         struct wla_error err;
@@ -367,6 +408,7 @@ int main(void) {
         tcase_add_loop_test(tcase, closed_by_what_a_proxy_says, 0, 3);
         tcase_add_test(tcase, closed_when_nobody_is_there);
         tcase_add_test(tcase, one_looks_for_all);
+        tcase_add_test(tcase, each_look_is_at_a_random_moment);
         tcase_add_test(tcase, closed_by_silence);
         tcase_add_test(tcase, not_closed_while_an_older_one_waits);
         tcase_add_test(tcase, who_is_cancelled_leaves);
