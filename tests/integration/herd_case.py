@@ -152,7 +152,7 @@ class HerdCase(wls_case.WlsTest):
     def commands(self, since=0.0):
         """What the TPM has done: [Command], times in seconds of CLOCK_MONOTONIC."""
         with open(self.times, encoding="ascii") as file:
-            lines = [line.split() for line in file]
+            lines = [line.split() for line in file.read().rstrip("\0").splitlines()]
         made = [Command(int(code, 16), int(connection), int(begin) / 1e6, int(end) / 1e6)
                 for code, connection, begin, end in lines]
         return [command for command in made if command.begin >= since]
