@@ -14,6 +14,7 @@ struct place {
         bool in_directory;
         struct stat file;
         struct stat directory;
+        const char *path;
         const char *name;
 };
 
@@ -33,6 +34,7 @@ static int find_place(const struct used_file *file, struct place *ret, struct wl
         directory = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
         if (!directory)
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
+        ret->path = path;
         ret->name = slash ? slash + 1 : path;
         if (look_at(path, &ret->file, &ret->exists, err) < 0)
                 return -1;
@@ -45,6 +47,8 @@ static bool is_same(const struct stat *a, const struct stat *b) {
 
 static bool are_one(const struct place *a, const struct place *b) {
         if (a->exists && b->exists && is_same(&a->file, &b->file))
+                return true;
+        if (strcmp(a->path, b->path) == 0)
                 return true;
         return a->in_directory && b->in_directory && is_same(&a->directory, &b->directory) &&
                strcmp(a->name, b->name) == 0;

@@ -5,7 +5,7 @@
  * only disk, a header or a key.
  *
  * Two are one when they are the same file, whichever names lead there, or would have the same name in the same
- * directory, where there is none yet.  Two names of a file that is only read are nobody's harm.
+ * directory, where there is none yet, or the same path.  Two names of a file that is only read are nobody's harm.
  *
  * It is asked before the work, about files as they are then.
  *

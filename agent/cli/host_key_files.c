@@ -10,7 +10,9 @@
 
 #include "base/file.h"
 #include "cli/directory_path.h"
+#include "cli/distinct_files.h"
 #include "cli/state_directory.h"
+#include "tpm/binding_key.h"
 
 #define KEY_MODE       0640
 #define DIRECTORY_MODE 0755
@@ -40,6 +42,19 @@ static void place_done(struct place *place) {
 
 #define _cleanup_place_ __attribute__((cleanup(place_done)))
 
+/* A key that is made where another is replaces that, whoever made it; what else belongs to a key has its name. */
+static int check_distinct(const struct config *config, struct wla_error *err) {
+        char own[PATH_MAX + sizeof("/" BINDING_KEY_FILE)];
+        const struct used_file files[] = {
+                {.role = "BindingKey=", .path = config->wls.binding_key, .written = true},
+                {.role = "SigningKey=", .path = config->wls.signing_key, .written = true},
+                {.role = "the binding key of 'wlagent setup' in StateDirectory=", .path = own},
+        };
+
+        (void)snprintf(own, sizeof(own), "%s/" BINDING_KEY_FILE, config->agent.state_directory);
+        return distinct_files_check(files, sizeof(files) / sizeof(files[0]), err);
+}
+
 int host_key_files_place(const struct config *config, const char *root, enum host_key_usage usage,
                          struct host_key_files *ret, struct wla_error *err) {
         bool binding = usage == HOST_KEY_BINDING;
@@ -61,7 +76,7 @@ int host_key_files_place(const struct config *config, const char *root, enum hos
                             (int)(length - ending), path);
         if (size < 0 || (size_t)size >= sizeof(ret->certificate))
                 return wla_fail(err, WLA_E_INPUT, "the path %.80s... is too long", path);
-        return 0;
+        return check_distinct(config, err);
 }
 
 int host_key_files_find(const struct host_key_files *files, enum host_key_presence *ret,

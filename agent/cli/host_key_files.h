@@ -30,7 +30,7 @@ struct host_key_files {
         char certificate[PATH_MAX]; /* PATH.pem */
 };
 
-/* Fills the struct; key_path stays the configuration's. */
+/* Fills the struct; key_path stays the configuration's.  WLA_E_INPUT where two settings name one file. */
 int host_key_files_place(const struct config *config, const char *root, enum host_key_usage usage,
                          struct host_key_files *ret, struct wla_error *err) _must_check_;
 

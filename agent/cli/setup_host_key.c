@@ -52,8 +52,7 @@ static int refuse_without_secret(const struct setup_task_context *context,
                              host_key_usage_name(files->usage), files->key_path, files->credential);
 }
 
-/* A link, a file of others, or one that cannot be read now, is for the operator to look at; so is a key of the other
- * kind, which is somebody's. */
+/* A link, a file of others, or one that cannot be read now, is for the operator to look at. */
 static int read_key(const struct host_key_files *files, struct host_key *ret, bool *ret_useless,
                     struct wla_error *err) {
         _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(HOST_KEY_FILE_MAX);
@@ -64,12 +63,25 @@ static int read_key(const struct host_key_files *files, struct host_key *ret, bo
                 *ret_useless = err->code == WLA_E_INPUT;
                 return wla_wrap(err, "%s", files->key_path);
         }
-        if (ret->usage != files->usage)
-                return wla_fail_hint(err, WLA_E_INPUT, hint_usage,
-                                     "%s holds a %s, and a %s is needed", files->key_path,
-                                     host_key_usage_name(ret->usage),
-                                     host_key_usage_name(files->usage));
         return 0;
+}
+
+static int check_usage(const struct host_key_files *files, const struct host_key *key,
+                       struct wla_error *err) {
+        if (key->usage == files->usage)
+                return 0;
+        return wla_fail_hint(err, WLA_E_INPUT, hint_usage, "%s holds a %s, and a %s is needed",
+                             files->key_path, host_key_usage_name(key->usage),
+                             host_key_usage_name(files->usage));
+}
+
+/* A key of the other kind is somebody's, and not what --force is for. */
+static int check_not_other_kind(const struct host_key_files *files, struct wla_error *err) {
+        struct wla_error ignored;
+        struct host_key key;
+        bool useless;
+
+        return read_key(files, &key, &useless, &ignored) == 0 ? check_usage(files, &key, err) : 0;
 }
 
 /* A key is thrown away for this answer, so it has to be the same on another connection. */
@@ -89,6 +101,7 @@ static int judge_key(struct setup_task_context *context, struct tpm *tpm,
         struct host_key key;
 
         *ret_valid = read_key(files, &key, &useless, err) == 0 &&
+                     check_usage(files, &key, err) == 0 &&
                      try_key(tpm, files, &key, &useless, err) == 0;
         if (*ret_valid)
                 return 0;
@@ -141,6 +154,8 @@ static int set_up_key(struct setup_task_context *context, enum host_key_usage us
                 return -1;
         if (presence == HOST_KEY_WITHOUT_SECRET && !context->force)
                 return refuse_without_secret(context, &files, err);
+        if (context->force && check_not_other_kind(&files, err) < 0)
+                return -1;
         if (tpm_new(config->tpm.device, config->agent.state_directory, &tpm, err) < 0 ||
             (presence == HOST_KEY_PAIR && !context->force &&
              judge_key(context, tpm, &files, &valid, err) < 0))

@@ -188,13 +188,47 @@ class Keys(KeysCase):
         self.agent.write_config(TPM={"Device": self.tcti})
         self.pair_works("binding")
 
+    def test_two_settings_for_one_file(self):
+        """Be it there already, by a name of its own or as a link, or neither it nor its directory."""
+        one = "would be one file: "
+        made = os.path.join(self.directory, "made.json")
+        for binding, signing in ((self.path("x"), self.path("x")), (made, self.directory + "//made.json")):
+            self.agent.write_config(WLS={"BindingKey": binding, "SigningKey": signing})
+            for kind in KINDS:
+                self.fails(f"^wlagent: {kind}-key: BindingKey= and SigningKey= {one}{binding} and {signing}\nhint: ",
+                           kind + "-key", "--force")
+                self.fails(one, f"register-{kind}-key")
+        self.assertFalse(os.path.exists(self.keys) or os.path.exists(made))
+
+        self.agent.write_config(WLS={"BindingKey": self.path("binding"), "SigningKey": self.path("signing")})
+        for kind in KINDS:
+            self.says(kind + "-key")
+        before = self.kept(*KINDS)
+        link = self.path("link")
+        os.symlink(self.path("signing"), link)
+        for path in (self.path("signing"), link):
+            self.agent.write_config(WLS={"BindingKey": path})
+            self.fails(f"BindingKey= and SigningKey= {one}", "binding-key", "--force")
+        own = os.path.join(self.agent.state, "binding-key.json")
+        self.agent.write_config(WLS={"BindingKey": self.path("binding"), "SigningKey": own})
+        self.fails(f"SigningKey= and the binding key of 'wlagent setup' in StateDirectory= {one}", "signing-key", "--force")
+        self.assertEqual(self.kept(*KINDS), before)
+        self.assertFalse(os.path.exists(own))
+
     def test_what_may_be_the_key_of_somebody_is_left(self):
         for kind in KINDS:
             self.says(kind + "-key")
         before = self.kept(*KINDS)
-        self.agent.write_config(WLS={"BindingKey": self.path("signing")})
-        self.fails(f"{self.path('signing')} holds a signing key, and a binding key is needed\nhint: BindingKey= and",
-                   "binding-key")
+        elsewhere = self.path("former-signing")
+        shutil.copy(self.path("signing"), elsewhere)
+        self.agent.write_config(WLS={"BindingKey": elsewhere})
+        for force in ([], ["--force"]):
+            self.fails(f"{elsewhere} holds a signing key, and a binding key is needed\nhint: BindingKey= and",
+                       "binding-key", *force)
+        os.rename(self.credential("binding"), self.credential("binding") + ".away")
+        self.fails(f"{elsewhere} holds a signing key, and a binding key is needed", "binding-key", "--force")
+        os.rename(self.credential("binding") + ".away", self.credential("binding"))
+        self.assertEqual(read(elsewhere), read(self.path("signing")))
         self.assertEqual(self.kept(*KINDS), before)
         self.agent.write_config(WLS={"BindingKey": self.path("binding")})
 

@@ -88,7 +88,9 @@ START_TEST(one_name_in_one_directory) {
         ck_assert_two("new", "newer");
         ck_assert_two("new", "/new");
         ck_assert_two("dangling", "nowhere");
-        ck_assert_two("none/a", "none/a");
+        ck_assert_one("none/a", "none/a", "IN and OUT would be one file: none/a and none/a");
+        ck_assert_two("none/a", "none/b");
+        ck_assert_two("none/a", "none/./a");
         leave();
 }
 END_TEST
