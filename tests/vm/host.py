@@ -38,6 +38,7 @@ KEY = bytes(range(32))
 NAMESPACE = "urn:wlagent:domain:1"
 PLAIN = "/plain"
 CONSOLES = "/consoles"
+FIRMWARE = "/out/firmware"  # firmware.S
 STATES = {libvirt.VIR_DOMAIN_RUNNING: "running", libvirt.VIR_DOMAIN_PAUSED: "paused",
           libvirt.VIR_DOMAIN_SHUTDOWN: "in shutdown", libvirt.VIR_DOMAIN_SHUTOFF: "shut off",
           libvirt.VIR_DOMAIN_CRASHED: "crashed"}
@@ -319,6 +320,7 @@ class Guest:
         self.metadata = ""
         self.console = os.path.join(CONSOLES, name)
         self.acpi = False  # disks can be attached to one that runs
+        self.firmware = f"<loader type='rom'>{FIRMWARE}</loader>"
 
     def disk(self, source, driver="raw", target=None, readonly=False):
         """A file, or a device below /dev."""
@@ -347,8 +349,7 @@ class Guest:
         return (f"<domain type='qemu'><name>{self.name}</name><uuid>{self.uuid}</uuid>"
                 f"{'<metadata>' + self.metadata + '</metadata>' if self.metadata else ''}"
                 "<memory unit='MiB'>32</memory><vcpu>1</vcpu>"
-                "<os><type arch='x86_64' machine='pc'>hvm</type></os>"
-                # What the firmware has to set up takes it seconds here.
+                f"<os><type arch='x86_64' machine='pc'>hvm</type>{self.firmware}</os>"
                 f"<features>{'<acpi/>' if self.acpi else ''}<vmport state='off'/><smm state='off'/></features>"
                 "<clock offset='utc'><timer name='hpet' present='no'/></clock>"
                 f"<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{''.join(self.disks)}"

@@ -58,6 +58,7 @@ XML = """<domain type='qemu'>
   </sysinfo>
   <os>
     <type arch='x86_64' machine='pc'>hvm</type>
+    <loader type='rom'>{firmware}</loader>
     <boot dev='hd'/>
     <smbios mode='sysinfo'/>
   </os>
@@ -103,8 +104,8 @@ class Instance(host.Guest):
                                       readonly="\n      <readonly/>" if device == "cdrom" else ""))
 
     def xml(self):
-        return XML.format(name=self.name, instance=self.uuid, image=self.image, directory=self.directory,
-                          console=self.console, disks="".join(self.disks))
+        return XML.format(firmware=host.FIRMWARE, name=self.name, instance=self.uuid, image=self.image,
+                          directory=self.directory, console=self.console, disks="".join(self.disks))
 
     def make_disk(self, size=4 * MIB, base=None, form="raw"):
         """As Nova does."""
