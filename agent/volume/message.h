@@ -41,7 +41,8 @@
  * that content, or nothing.
  *
  * An ISecL-VMC image is converted once (image/isecl_convert.h); from then on INSPECT_IMAGE finds the
- * conversion and answers as for an image of ours.  CONVERT_IMAGE is for such images alone, ADOPT_VOLUME
+ * conversion and answers as for an image of ours.  Before and after, and for such images only, it tells the
+ * name that the mapping has: the conversion's header has that UUID.  CONVERT_IMAGE is for such images alone, ADOPT_VOLUME
  * (volume/volume_adopt.h) for ordinary LUKS2 volumes; both may take minutes.
  *
  * DIGEST_IMAGE is for the file at the path, whatever has been made of it.  Each answer comes soon; who asks no
@@ -59,9 +60,9 @@
 #include "volume/image_digest.h"
 #include "volume/volume_name.h"
 
-/* "WLA3" on little-endian machines. Another number with each change of a message or of what a program does for it:
+/* "WLA4" on little-endian machines. Another number with each change of a message or of what a program does for it:
  * wlagentd and wlagent-volumed of two versions then refuse each other, and say that both are to be restarted. */
-#define VOLUMED_MAGIC     UINT32_C(0x33414c57)
+#define VOLUMED_MAGIC     UINT32_C(0x34414c57)
 #define VOLUMED_PATH_SIZE 1024u
 #define VOLUMED_TEXT_SIZE 768u
 #define VOLUMED_KEY_MAX   64u
@@ -141,8 +142,8 @@ struct volumed_reply {
         uint8_t has_digest;
         uint8_t writable;
         char name
-                [VOLUME_NAME_SIZE]; /* of the mapping; LIST_LAYERS and LIST_CONVERSIONS: of the one it
-                                      * would have */
+                [VOLUME_NAME_SIZE]; /* of the mapping; LIST_LAYERS, LIST_CONVERSIONS, and INSPECT_IMAGE
+                                      * of an ISecL-VMC image: of the one it would have */
         char text[VOLUMED_TEXT_SIZE];
 };
 

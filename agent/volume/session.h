@@ -22,6 +22,8 @@ struct session {
         const struct config *config;
         enum session_state state;
         struct image_file image;    /* SESSION_IMAGE */
+        bool isecl;                 /* what stands there is an ISecL-VMC image */
+        struct uuid identity;       /* then of that */
         bool converted;             /* it is the conversion of what stands there */
         int source_fd;              /* then that; else -1 */
         struct image_digest digest; /* of what stands there, as soon as it is asked for */

@@ -72,6 +72,8 @@ int session_find_conversion(struct session *session, struct wla_error *err) {
         if (isecl_image_read(session->image.fd, &image, err) < 0 ||
             open_converted_directory(session, &directory_fd, err) < 0)
                 return -1;
+        session->isecl = true;
+        session->identity = image.identity;
         return find_in(session, directory_fd, &image, err);
 }
 

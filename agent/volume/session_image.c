@@ -95,6 +95,8 @@ static int check_header(struct session *session, struct wla_error *err) {
 }
 
 int session_judge_image(struct session *session, struct session_step *step, struct wla_error *err) {
+        const struct volume_name name = {.kind = VOLUME_IMAGE, .uuid = session->identity};
+
         if (check_header(session, err) < 0)
                 return -1;
 
@@ -105,6 +107,8 @@ int session_judge_image(struct session *session, struct session_step *step, stru
         step->reply->data_device = session->image.device;
         step->reply->data_inode = session->image.inode;
         step->reply_fd = session->sealed.fd;
+        if (session->isecl)
+                volume_name_write(&name, step->reply->name);
         return 0;
 }
 

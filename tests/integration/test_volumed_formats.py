@@ -127,9 +127,14 @@ class Isecl(Formats):
         foreign_formats.write_isecl(self.path, self.plaintext(), KEY)
 
     def test_it_is_converted_once(self):
-        self.assertIn("format=3", self.ask())
-        self.assertIn("format=1", self.ask("convert", self.key, KEY_ID))
+        first = self.ask()
+        self.assertIn("format=3", first)
+        converted = self.ask("convert", self.key, KEY_ID)
+        self.assertIn("format=1", converted)
         names = self.conversions()
+        # What the mapping is called is known before, and does not change.
+        name = f"name=wlagent-image-{names[0].removesuffix('.img')} "
+        self.assertEqual((first + converted + self.ask()).count(name), 4)
         self.assertEqual(len(names), 2)
         self.assertTrue(names[0].endswith(".img") and names[1] == names[0] + ".header")
         before = os.stat(os.path.join(self.converted, names[0]))
