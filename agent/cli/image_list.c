@@ -15,46 +15,70 @@ static const struct command_option options[] = {
         {0},
 };
 
-#define UUID_WIDTH ((int)UUID_TEXT_SIZE - 1)
+#define UUID_WIDTH  ((int)UUID_TEXT_SIZE - 1)
+#define BYTES_WIDTH 17
+
+struct entry {
+        bool wls;
+        bool isecl; /* then nothing but its key is known */
+        struct key_id key;
+        struct luks2_header header;
+};
 
 static int read_one(const struct image_registry *registry, const struct uuid *name,
-                    struct luks2_header *ret, struct wla_error *err) {
+                    struct entry *ret, struct wla_error *err) {
         _cleanup_buf_ struct buf content = BUF_WITH_LIMIT(LUKS2_HEADER_MAX);
 
-        if (image_registry_read(registry, name, &content, err) < 0 ||
-            luks2_header_check(content.data, content.size, ret, err) < 0)
+        *ret = (struct entry){.wls = image_registry_uses_wls(registry, name)};
+        if (image_registry_read(registry, name, &content, err) < 0)
                 return -1;
-        if (ret->kind != LUKS2_IMAGE)
+        ret->isecl = ret->wls && content.size == 0;
+        if (ret->isecl)
+                return key_id_image(name, &ret->key, err);
+        if (luks2_header_check(content.data, content.size, &ret->header, err) < 0)
+                return -1;
+        if (ret->header.kind != LUKS2_IMAGE)
                 return wla_fail(err, WLA_E_UNSUPPORTED, "the header of no image of wlagent");
+        ret->key = ret->header.image.key_id;
         return 0;
+}
+
+static void print_one(const struct uuid *name, const struct entry *entry) {
+        char size[24] = "in Intel's format";
+
+        if (!entry->isecl)
+                (void)snprintf(size, sizeof(size), "%" PRIu64, entry->header.image.virtual_size);
+        (void)printf("%s  %*s  %s%s\n", name->text, BYTES_WIDTH, size, entry->key.text,
+                     entry->wls ? "  (by WLS)" : "");
 }
 
 static size_t print_text(const struct image_registry *registry, const struct image_names *names) {
         size_t bad = 0;
 
-        (void)printf("%-*s  %15s  %s\n", UUID_WIDTH, "IMAGE", "BYTES", "KEY");
+        (void)printf("%-*s  %*s  %s\n", UUID_WIDTH, "IMAGE", BYTES_WIDTH, "BYTES", "KEY");
         for (size_t i = 0; i < names->count; i++) {
                 struct wla_error err = {0};
-                struct luks2_header header;
+                struct entry entry;
 
-                if (read_one(registry, &names->names[i], &header, &err) == 0) {
-                        bool wls = image_registry_uses_wls(registry, &names->names[i]);
-
-                        (void)printf("%s  %15" PRIu64 "  %s%s\n", names->names[i].text,
-                                     header.image.virtual_size, header.image.key_id.text,
-                                     wls ? "  (by WLS)" : "");
+                if (read_one(registry, &names->names[i], &entry, &err) == 0) {
+                        print_one(&names->names[i], &entry);
                         continue;
                 }
-                (void)printf("%s  %15s  %s\n", names->names[i].text, "unreadable",
+                (void)printf("%s  %*s  %s\n", names->names[i].text, BYTES_WIDTH, "unreadable",
                              wla_error_text(&err));
                 bad++;
         }
         return bad;
 }
 
-static void put_image(struct json_writer *writer, const struct luks2_header *header) {
+static void put_image(struct json_writer *writer, const struct entry *entry) {
+        const struct luks2_header *header = &entry->header;
+
+        json_put_text(writer, "format", entry->isecl ? "isecl" : "wlagent");
+        json_put_text(writer, "key", entry->key.text);
+        if (entry->isecl)
+                return;
         json_put_text(writer, "header_uuid", header->uuid.text);
-        json_put_text(writer, "key", header->image.key_id.text);
         json_put_text(writer, "content", image_content_name(header->image.content));
         json_put_number(writer, "size", header->image.size);
         json_put_number(writer, "virtual_size", header->image.virtual_size);
@@ -68,13 +92,14 @@ static int print_json(const struct image_registry *registry, const struct image_
         json_open_array(&writer, "images");
         for (size_t i = 0; i < names->count; i++) {
                 struct wla_error reason = {0};
-                struct luks2_header header;
+                struct entry entry;
+                int outcome = read_one(registry, &names->names[i], &entry, &reason);
 
                 json_open_object(&writer, NULL);
                 json_put_text(&writer, "image", names->names[i].text);
-                json_put_bool(&writer, "wls", image_registry_uses_wls(registry, &names->names[i]));
-                if (read_one(registry, &names->names[i], &header, &reason) == 0) {
-                        put_image(&writer, &header);
+                json_put_bool(&writer, "wls", entry.wls);
+                if (outcome == 0) {
+                        put_image(&writer, &entry);
                 } else {
                         json_put_text(&writer, "error", wla_error_text(&reason));
                         ++*ret_bad;

@@ -10,23 +10,42 @@ enum { HEADER, WLS, FORCE };
 
 static const struct command_option options[] = {
         [HEADER] = {"header", "FILE", "the header that 'wlagent image encrypt' has made"},
-        [WLS] = {"wls", NULL, "have WLS give the key by the image's UUID, with its flavor"},
-        [FORCE] = {"force", NULL, "replace a header that is registered already"},
+        [WLS] = {"wls", NULL,
+                 "have WLS give the key by the image's UUID, with its flavor; without --header "
+                 "the image is one in Intel's format"},
+        [FORCE] = {"force", NULL, "replace what is registered already"},
         {0},
 };
 
-/* Its key is a broker's link, or WLS's by this very UUID. */
-static int check_wls(const struct luks2_header *header, const struct uuid *image,
-                     struct wla_error *err) {
-        const struct key_id *key = &header->image.key_id;
-        struct key_id wanted;
+static const char hint_header[] =
+        "an image in Intel's format has none, and is registered with --wls";
 
-        if (key_id_image(image, &wanted, err) < 0)
-                return -1;
-        if (key->scheme == KEY_SCHEME_HTTPS || key_id_equal(key, &wanted))
+/* Its key is a broker's link, or WLS's by this very UUID. */
+static int check_wls(const struct key_id *key, const struct key_id *wanted, struct wla_error *err) {
+        if (key->scheme == KEY_SCHEME_HTTPS || key_id_equal(key, wanted))
                 return 0;
         return wla_fail_hint(err, WLA_E_INPUT, "register it without --wls",
                              "WLS does not give the key that the header names: %s", key->text);
+}
+
+/* What is to be registered, and the key that will be asked for; the header stays empty for an image in Intel's
+ * format, in which nothing names a key. */
+static int read_what(const struct arguments *arguments, const struct uuid *image,
+                     struct buf *content, struct key_id *ret_key, struct wla_error *err) {
+        struct luks2_header header;
+        struct key_id wanted;
+
+        if (arguments->option[WLS] && key_id_image(image, &wanted, err) < 0)
+                return -1;
+        if (!arguments->option[HEADER]) {
+                *ret_key = wanted;
+                return 0;
+        }
+        if (image_input_header(arguments->option[HEADER], &header, content, err) < 0 ||
+            (arguments->option[WLS] && check_wls(&header.image.key_id, &wanted, err) < 0))
+                return -1;
+        *ret_key = header.image.key_id;
+        return 0;
 }
 
 static enum outcome run(struct invocation *invocation, const struct arguments *arguments,
@@ -34,7 +53,7 @@ static enum outcome run(struct invocation *invocation, const struct arguments *a
         _cleanup_image_registry_ struct image_registry registry = IMAGE_REGISTRY_CLOSED;
         _cleanup_buf_ struct buf content = BUF_WITH_LIMIT(LUKS2_HEADER_MAX);
         const struct config *config;
-        struct luks2_header header;
+        struct key_id key;
         struct uuid image;
         const struct image_registration registration = {
                 .header = &content,
@@ -42,22 +61,22 @@ static enum outcome run(struct invocation *invocation, const struct arguments *a
                 .replace = arguments->option[FORCE] != NULL,
         };
 
-        if (!arguments->option[HEADER]) {
-                (void)wla_fail(err, WLA_E_INPUT, "option --header is missing");
+        if (!arguments->option[HEADER] && !registration.wls) {
+                (void)wla_fail_hint(err, WLA_E_INPUT, hint_header, "option --header is missing");
                 return OUTCOME_USAGE;
         }
         if (uuid_parse(arguments->operand, strlen(arguments->operand), &image, err) < 0)
                 return OUTCOME_USAGE;
 
         if (invocation_config(invocation, &config, err) < 0 ||
-            image_input_header(arguments->option[HEADER], &header, &content, err) < 0 ||
-            (registration.wls && check_wls(&header, &image, err) < 0) ||
+            read_what(arguments, &image, &content, &key, err) < 0 ||
             image_registry_open(config->agent.state_directory, true, &registry, err) < 0 ||
             image_registry_add(&registry, &image, &registration, err) < 0)
                 return OUTCOME_FAILED;
 
-        (void)printf("Image %s is registered; its key is %s%s.\n", image.text,
-                     header.image.key_id.text, registration.wls ? ", as its flavor says" : "");
+        (void)printf("Image %s is registered%s; its key is %s%s.\n", image.text,
+                     content.size > 0 ? "" : " as one in Intel's format", key.text,
+                     registration.wls ? ", as its flavor says" : "");
         return OUTCOME_OK;
 }
 

@@ -2,7 +2,8 @@
 #pragma once
 
 /* The images of OpenStack that this host knows: StateDirectory/images/UUID.header, UUID being Glance's, and
- * UUID.wls where the image has its key, and a flavor, from WLS by that UUID.
+ * UUID.wls where the image has its key, and a flavor, from WLS by that UUID.  Without a header of its own, in
+ * Intel's format, it has an empty one (vm/registry.h).
  *
  * Ownership: image_registry_open() fills a struct to close with image_registry_close().
  * Threads:   one.
@@ -26,7 +27,7 @@ void image_registry_close(struct image_registry *registry);
 #define _cleanup_image_registry_ __attribute__((cleanup(image_registry_close)))
 
 struct image_registration {
-        const struct buf *header;
+        const struct buf *header; /* empty: the image is in Intel's format */
         bool wls;
         bool replace;
 };

@@ -195,9 +195,10 @@ static int look_images(struct migrate *migrate, struct wla_error *err) {
         if (image[0] == '\0')
                 return 0;
         return migrate_plan_note(&migrate->plan, err, MIGRATE_BY_HAND, image,
-                                 "an image in Intel's format, which wlagent opens for domains of "
-                                 "'wlagent vm protect' and not for instances of Nova: their owners "
-                                 "encrypt such images anew, see wlagent-nova(7)");
+                                 "an image in Intel's format. Instances of Nova start from such "
+                                 "images when they have been registered, each by its UUID in "
+                                 "Glance, whose SHA-1 is the file's name: 'wlagent image register "
+                                 "--wls UUID'; see wlagent-nova(7)");
 }
 
 static int look_mounts(struct migrate *migrate, struct wla_error *err) {

@@ -81,6 +81,7 @@ struct nova_instance {
         char disk[VOLUMED_PATH_SIZE];  /* source file of the root disk */
         char target[DISK_TARGET_SIZE]; /* of it */
         bool image_below;              /* its backing chain names an image of ours */
+        struct uuid below;             /* then its header */
 };
 
 struct domain {

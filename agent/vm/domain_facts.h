@@ -15,6 +15,7 @@ struct domain_disk {
         bool block;                    /* type='block' */
         char format[16];               /* <driver type=>; "" without one, or too long */
         bool image_below;              /* its backing chain names an image of ours */
+        struct uuid below;             /* then its header */
 };
 
 /* A <disk> with <encryption>, whoever looks after it. */

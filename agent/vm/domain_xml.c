@@ -228,6 +228,7 @@ static int take_device(struct reading *reading, enum place place, const char *va
 
         if (place == SOURCE_BELOW) {
                 disk->ours.image_below = true;
+                disk->ours.below = name.uuid;
                 return 0;
         }
         disk->is_ours = true;
@@ -349,6 +350,7 @@ static bool keep_nova_disk(struct reading *reading) {
         memcpy(nova->disk, disk->file, sizeof(nova->disk));
         memcpy(nova->target, disk->ours.target, sizeof(nova->target));
         nova->image_below = disk->ours.image_below;
+        nova->below = disk->ours.below;
         return true;
 }
 

@@ -13,6 +13,7 @@
 static const char hint_encrypt[] = "'wlagent image encrypt' makes images that wlagent opens";
 static const char hint_key[] = "run 'wlagent vm protect' again with --key";
 static const char hint_prepare[] = "'wlagent volume prepare' converts it, once";
+static const char hint_register[] = "run 'wlagent image register --force' with the image's header";
 static const char hint_size[] = "copy the image again, together with its header";
 static const char hint_layer[] = "put the image back that this VM was started with, or remove its "
                                  "layer, and with it what the VM has written";
@@ -75,6 +76,18 @@ static bool names_same_key(const struct key_id *line, const struct key_id *heade
                (line->scheme == KEY_SCHEME_WLS && header->scheme == KEY_SCHEME_HTTPS);
 }
 
+/* Nothing in an image of Intel's names its key: its conversion names whichever opened it the first time. */
+static int judge_named_key(const struct launch_disk *disk, struct wla_error *err) {
+        const struct protected_disk *line = &disk->line;
+
+        if (disk->isecl || !line->has_key_id ||
+            names_same_key(&line->key_id, &disk->header.image.key_id))
+                return 0;
+        return wla_fail_hint(err, WLA_E_DENIED,
+                             "take key= out of the domain's line, or use the image of that key",
+                             "its header names another key than the domain");
+}
+
 static int judge_ours(struct launch_disk *disk, const struct volumed_reply *reply,
                       struct wla_error *err) {
         const struct luks2_header *header = &disk->header;
@@ -87,11 +100,8 @@ static int judge_ours(struct launch_disk *disk, const struct volumed_reply *repl
                 return wla_fail_hint(err, WLA_E_INPUT, hint_size,
                                      "it has %" PRIu64 " bytes, but its header is for %" PRIu64,
                                      reply->size, header->data_offset + header->image.size);
-        if (line->has_key_id && !names_same_key(&line->key_id, &header->image.key_id))
-                return wla_fail_hint(err, WLA_E_DENIED,
-                                     "take key= out of the domain's line, or use the image of "
-                                     "that key",
-                                     "its header names another key than the domain");
+        if (judge_named_key(disk, err) < 0)
+                return -1;
         if (line->mode == DISK_DIRECT && !line->any_format && line->format != header->image.content)
                 return wla_fail_hint(err, WLA_E_INPUT, "run 'wlagent vm protect' again",
                                      "the driver's type of the disk has to be %s",
@@ -145,6 +155,33 @@ static int judge_use(const struct launch_disk *disk, struct wla_error *err) {
         return 0;
 }
 
+/* volumed knows it before the image is converted, and the converted one's header says the same. */
+static int judge_identity(struct launch_disk *disk, const struct volumed_reply *reply,
+                          struct wla_error *err) {
+        struct volume_name name;
+
+        disk->isecl = reply->name[0] != '\0';
+        if (!disk->isecl)
+                return disk->format == VOLUMED_FORMAT_ISECL
+                               ? wla_fail(err, WLA_E_INPUT, "wlagent-volumed does not identify it")
+                               : 0;
+        if (volume_name_parse(reply->name, &name, err) < 0)
+                return -1;
+        if (disk->format == VOLUMED_FORMAT_ISECL)
+                disk->header = (struct luks2_header){.uuid = name.uuid};
+        else if (!uuid_equal(&disk->header.uuid, &name.uuid))
+                return wla_fail(err, WLA_E_INPUT, "its conversion is that of another image");
+        return 0;
+}
+
+/* Without its header an image of ours has no other way to say what it is. */
+static int judge_registration(const struct launch_disk *disk, struct wla_error *err) {
+        if (disk->line.mode != DISK_NOVA || disk->header_fd >= 0 || disk->isecl)
+                return 0;
+        return wla_fail_hint(err, WLA_E_UNSUPPORTED, hint_register,
+                             "it is registered without a header, and not in Intel's format");
+}
+
 static int judge_image(struct launch_disk *disk, const struct volumed_reply *reply,
                        struct wla_error *err) {
         if (reply->format == 0)
@@ -152,6 +189,8 @@ static int judge_image(struct launch_disk *disk, const struct volumed_reply *rep
 
         disk->format = (enum volumed_format)reply->format;
         disk->size = reply->size;
+        if (judge_identity(disk, reply, err) < 0 || judge_registration(disk, err) < 0)
+                return -1;
         if ((disk->format == VOLUMED_FORMAT_OURS ? judge_ours : judge_foreign)(disk, reply, err) <
             0)
                 return -1;
@@ -223,9 +262,19 @@ int launch_disk_inspect_layer(struct launch_disk *disk, const struct launch_plac
         return 0;
 }
 
+/* volumed does not stop because nobody waits. */
+static int fail_conversion(struct wla_error *err) {
+        *err = (struct wla_error){0};
+        return wla_fail_hint(err, WLA_E_TIMEOUT,
+                             "start the VM again: the conversion goes on meanwhile, and is done "
+                             "once",
+                             "it is being converted, which takes longer than a start can wait");
+}
+
 static int convert(struct launch_disk *disk, const struct launch_place *place,
                    struct wla_error *err) {
         _cleanup_close_ int memory_fd = -1;
+        const struct uuid identity = disk->header.uuid;
         struct volumed_request request = {.operation = VOLUMED_CONVERT_IMAGE};
         const struct volume_call call = {
                 .request = &request,
@@ -237,12 +286,14 @@ static int convert(struct launch_disk *disk, const struct launch_place *place,
 
         memcpy(request.key_id, disk->key_id.text, sizeof(request.key_id));
         if (volume_session_call(disk->image, &call, place->deadline, &reply, err) < 0)
-                return -1;
+                return err->code == WLA_E_TIMEOUT ? fail_conversion(err) : -1;
         if (reply.format != VOLUMED_FORMAT_OURS || memory_fd < 0)
                 return fail_short(err);
         if (launch_header_read(memory_fd, &disk->header, err) < 0 ||
             judge_image(disk, &reply, err) < 0)
                 return -1;
+        if (!uuid_equal(&disk->header.uuid, &identity))
+                return wla_fail(err, WLA_E_INPUT, "wlagent-volumed has converted another image");
         return disk->has_layer && !place->arriving ? judge_pair(disk, err) : 0;
 }
 

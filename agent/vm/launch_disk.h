@@ -37,7 +37,8 @@ struct launch_disk {
         struct volume_session *layer; /* NULL in modes direct and nova */
         enum volumed_format format;   /* of the image */
         uint64_t size;                /* of its file, bytes */
-        struct luks2_header header;   /* of the image; not with VOLUMED_FORMAT_ISECL */
+        bool isecl;                   /* the file is an ISecL-VMC image, converted or not */
+        struct luks2_header header;   /* of the image; with VOLUMED_FORMAT_ISECL its UUID only */
         bool has_layer;               /* it was there before */
         bool pointed; /* DISK_NOVA: the disk names the mapping since this launch, or may */
         bool set;     /* DISK_SECRET: the secret has its value since this launch, or may */

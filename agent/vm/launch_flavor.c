@@ -19,7 +19,7 @@ static int judge_link(const struct launch_disk *disk, struct wla_error *err) {
         const struct key_id *named = &disk->header.image.key_id;
         struct key_link link;
 
-        if (disk->format != VOLUMED_FORMAT_OURS || named->scheme != KEY_SCHEME_HTTPS)
+        if (disk->isecl || disk->format != VOLUMED_FORMAT_OURS || named->scheme != KEY_SCHEME_HTTPS)
                 return 0;
         if (key_link_read(named, &link, err) < 0)
                 return wla_wrap(err, "its header");

@@ -39,19 +39,20 @@ static int add_line(struct domain *domain, bool wls, struct wla_error *err) {
 int nova_protect(const char *state_directory, struct domain *domain, int *ret_header_fd,
                  struct wla_error *err) {
         const struct nova_instance *nova = &domain->nova;
-        _cleanup_close_ int header_fd = -1;
-        bool wls = false;
+        struct registered_image image = {.header_fd = -1};
 
         if (nova->image.text[0] != '\0' &&
-            registry_open(state_directory, &nova->image, &header_fd, &wls, err) < 0)
+            registry_open(state_directory, &nova->image, &image, err) < 0)
                 return -1;
-        if (header_fd < 0 && nova->image_below)
+        if (!image.found && nova->image_below)
                 return wla_fail_hint(err, WLA_E_INPUT, hint_register,
                                      "an image of wlagent is below the instance's disk, but the "
                                      "instance's image is not registered");
-        if (header_fd >= 0 && add_line(domain, wls, err) < 0)
+        if (image.found && add_line(domain, image.wls, err) < 0) {
+                file_closep(&image.header_fd);
                 return wla_wrap(err, "image %s is encrypted", nova->image.text);
-        *ret_header_fd = TAKE_FD(header_fd);
+        }
+        *ret_header_fd = image.header_fd;
         return 0;
 }
 

@@ -13,7 +13,8 @@
 #include "vm/domain.h"
 #include "vm/launch_disk.h"
 
-/* Adds a line for the root disk when its image is registered: then *ret_header_fd is the header, else -1. */
+/* Adds a line for the root disk when its image is registered: then *ret_header_fd is the header, or -1 for
+ * an image that has none.  Else it is -1, too. */
 int nova_protect(const char *state_directory, struct domain *domain, int *ret_header_fd,
                  struct wla_error *err) _must_check_;
 

@@ -172,13 +172,31 @@ static bool wait_for_return(const struct service_context *context, const struct 
         return true;
 }
 
+/* The header of the image below the root disk, which names the mapping; without such a disk it is nobody's. */
+static int find_header(const struct domain *domain, int header_fd, struct uuid *ret,
+                       struct wla_error *err) {
+        struct luks2_header header;
+
+        if (header_fd >= 0) {
+                if (launch_header_read(header_fd, &header, err) < 0)
+                        return -1;
+                *ret = header.uuid;
+                return 0;
+        }
+        for (size_t i = 0; i < domain->disk_count; i++)
+                if (domain->disks[i].mode == DISK_NOVA && !domain->nova.image_below)
+                        return wla_fail(err, WLA_E_INPUT, "nothing says which image is below it");
+        *ret = domain->nova.below;
+        return 0;
+}
+
 /* Whatever comes of it, the VM goes on. */
 static void find_running(const struct vm_service *service, const struct domain_request *asked,
                          struct domain *domain) {
         struct lifecycle *lifecycle = service->options.lifecycle;
         const struct volume_name vm = {.kind = VOLUME_DISK, .uuid = domain->uuid};
         _cleanup_close_ int header_fd = -1;
-        struct luks2_header header = {0};
+        struct uuid header = {0};
         struct wla_error err = {0};
 
         if (lifecycle_knows(lifecycle, &vm))
@@ -186,10 +204,10 @@ static void find_running(const struct vm_service *service, const struct domain_r
         int outcome = domain_parse(asked->xml, asked->xml_size, domain, &err);
         if (outcome == 0)
                 outcome = nova_protect(service->options.state_directory, domain, &header_fd, &err);
-        if (outcome == 0 && header_fd >= 0)
-                outcome = launch_header_read(header_fd, &header, &err);
         if (outcome == 0)
-                lifecycle_found_running(lifecycle, domain, &header.uuid);
+                outcome = find_header(domain, header_fd, &header, &err);
+        if (outcome == 0)
+                lifecycle_found_running(lifecycle, domain, &header);
         else
                 log_line(LOG_WARNING, "VM %s runs, what it has open is not known here: %s",
                          vm.uuid.text, wla_error_text(&err));

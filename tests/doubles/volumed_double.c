@@ -8,6 +8,7 @@
  *   DIRECTORY/layers/NAME.header  the layer of the volume NAME
  *   DIRECTORY/leases/NAME.PID     held by the session that PID serves; secret-UUID.PID: a secret and its value
  *   DIRECTORY/qemu/NAME           made by a test: somebody else has the mapping open
+ *   DIRECTORY/converted           conversions of ISecL-VMC images
  *   DIRECTORY/order               a line for each request, and one for each lease that ends
  *   DIRECTORY/fault               made by a test: "OPERATION hang|die|busy|refuse [COUNT]"; late, and
  *                                 lost: as hang and die, when it is done; slow: a digest that is never done
@@ -18,7 +19,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <libcryptsetup.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -34,8 +34,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "image/header_writer.h"
-#include "image/volume_key.h"
+#include "image/luks2_header.h"
 #include "volume/packet.h"
 #include "volume/request.h"
 #include "volumed_double_image.h"
@@ -54,6 +53,7 @@ static const char *const operation_names[_VOLUMED_OPERATION_MAX] = {
         [VOLUMED_CLOSE] = "CLOSE",
         [VOLUMED_REMOVE_LAYER] = "REMOVE_LAYER",
         [VOLUMED_REBASE] = "REBASE",
+        [VOLUMED_CONVERT_IMAGE] = "CONVERT_IMAGE",
         [VOLUMED_DIGEST_IMAGE] = "DIGEST_IMAGE",
         [VOLUMED_SET_SECRET] = "SET_SECRET",
         [VOLUMED_CLEAR_SECRET] = "CLEAR_SECRET",
@@ -149,36 +149,58 @@ static int read_header(const char *path, struct wla_error *err) {
         return 0;
 }
 
-static int check_key(const struct volumed_request *wire, struct wla_error *err) {
-        struct crypt_device *device = NULL;
-        char path[64];
+/* Of an ISecL-VMC image: what it is known by, and its conversion in its place. */
+static int tell_isecl(const struct double_isecl *found, struct volumed_reply *reply,
+                      struct wla_error *err) {
+        const struct volume_name name = {.kind = VOLUME_IMAGE, .uuid = found->identity};
+        struct stat status;
 
-        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", session.header_fd);
-        int r = crypt_init(&device, path);
-        if (r == 0)
-                r = crypt_load(device, CRYPT_LUKS2, NULL);
-        if (r == 0)
-                r = crypt_volume_key_verify(device, (const char *)wire->key, wire->key_size);
-        crypt_free(device);
-        if (r < 0)
-                return wla_fail(err, WLA_E_DENIED, "the key does not open the volume");
-        return 0;
+        volume_name_write(&name, reply->name);
+        if (!found->converted) {
+                reply->format = VOLUMED_FORMAT_ISECL;
+                return 0;
+        }
+        if (stat(found->image, &status) < 0)
+                die("conversion");
+        reply->format = VOLUMED_FORMAT_OURS;
+        reply->size = (uint64_t)status.st_size;
+        return read_header(found->header, err);
+}
+
+static int convert_image(const struct volume_request *request, const struct volumed_request *wire,
+                         struct volumed_reply *reply, struct wla_error *err) {
+        const char *converted = path_of("converted", "", "");
+        _cleanup_secret_ struct wla_secret *key = NULL;
+        struct double_isecl found;
+
+        if (wla_secret_new(wire->key_size, &key, err) < 0)
+                return -1;
+        memcpy(wla_secret_fill(key), wire->key, wire->key_size);
+        if (double_isecl_convert(session.path, converted, &request->key_id, key, err) < 0 ||
+            double_isecl_find(session.path, converted, &found, err) < 0)
+                return -1;
+        return tell_isecl(&found, reply, err);
 }
 
 static int inspect_image(const struct volume_request *request, struct volumed_reply *reply,
                          struct wla_error *err) {
+        struct double_isecl isecl;
         struct stat status;
         char header[VOLUMED_PATH_SIZE + 16];
 
         if (stat(request->path, &status) < 0)
                 return wla_fail(err, WLA_E_NOT_FOUND, "%s does not exist", request->path);
+        if (double_isecl_find(request->path, path_of("converted", "", ""), &isecl, err) < 0)
+                return -1;
+        memcpy(session.path, request->path, sizeof(session.path));
+        session.state = SESSION_IMAGE;
+        reply->size = (uint64_t)status.st_size;
+        if (isecl.found)
+                return tell_isecl(&isecl, reply, err);
         (void)snprintf(header, sizeof(header), "%s.header", request->path);
         if (read_header(header, err) < 0)
                 return -1;
-        memcpy(session.path, request->path, sizeof(session.path));
         reply->format = VOLUMED_FORMAT_OURS;
-        reply->size = (uint64_t)status.st_size;
-        session.state = SESSION_IMAGE;
         return 0;
 }
 
@@ -213,7 +235,7 @@ static int open_image(const struct volumed_request *wire, struct volumed_reply *
         const struct volume_name name = {.kind = VOLUME_IMAGE, .uuid = session.header.uuid};
         char text[VOLUME_NAME_SIZE];
 
-        if (check_key(wire, err) < 0)
+        if (double_check_key(session.header_fd, wire, err) < 0)
                 return -1;
         volume_name_write(&name, text);
         return open_volume(text, true, reply, err);
@@ -224,7 +246,7 @@ static int open_direct(const struct volume_request *request, const struct volume
         struct volume_name name = {.kind = VOLUME_DISK, .uuid = request->vm};
         char text[VOLUME_NAME_SIZE];
 
-        if (check_key(wire, err) < 0)
+        if (double_check_key(session.header_fd, wire, err) < 0)
                 return -1;
         memcpy(name.target, request->target, sizeof(name.target));
         volume_name_write(&name, text);
@@ -235,38 +257,10 @@ static int open_layer(const struct volumed_request *wire, struct volumed_reply *
                       struct wla_error *err) {
         char text[VOLUME_NAME_SIZE];
 
-        if (check_key(wire, err) < 0)
+        if (double_check_key(session.header_fd, wire, err) < 0)
                 return -1;
         volume_name_write(&session.name, text);
         return open_volume(text, false, reply, err);
-}
-
-static int write_layer(const struct volume_request *request, const struct volumed_request *wire,
-                       const char *name, struct wla_error *err) {
-        struct layer_token token = {
-                .vm = session.name.uuid,
-                .image = request->layer.image,
-                .wrapped = request->layer.wrapped,
-        };
-        _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(65536);
-        _cleanup_buf_ struct buf header = BUF_WITH_LIMIT(IMAGE_HEADER_SIZE);
-        _cleanup_secret_ struct wla_secret *key = NULL;
-        struct header_content content = {.token = &json};
-
-        memcpy(token.target, session.name.target, sizeof(token.target));
-        if (wla_secret_new(VOLUME_KEY_SIZE, &key, err) < 0)
-                return -1;
-        memcpy(wla_secret_fill(key), wire->key, VOLUME_KEY_SIZE);
-        content.volume_key = key;
-        if (uuid_generate(&content.uuid, err) < 0 || layer_token_write(&token, &json, err) < 0 ||
-            header_write(&content, &header, err) < 0)
-                return -1;
-        int fd = open(path_of("layers", name, ".header"), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
-                      0644);
-        if (fd < 0 || write(fd, header.data, header.size) != (ssize_t)header.size)
-                die("layer");
-        (void)close(fd);
-        return 0;
 }
 
 static int create_layer(const struct volume_request *request, const struct volumed_request *wire,
@@ -276,7 +270,10 @@ static int create_layer(const struct volume_request *request, const struct volum
         volume_name_write(&session.name, text);
         if (open_volume(text, false, reply, err) < 0)
                 return -1;
-        return request->layer.ephemeral ? 0 : write_layer(request, wire, text, err);
+        return request->layer.ephemeral
+                       ? 0
+                       : double_write_layer(&session.name, request, wire,
+                                            path_of("layers", text, ".header"), err);
 }
 
 static void send_reply(struct volumed_reply *reply, int attached_fd) {
@@ -391,6 +388,8 @@ static int serve(const struct volume_request *request, const struct volumed_requ
         switch (request->operation) {
         case VOLUMED_INSPECT_IMAGE:
                 return inspect_image(request, reply, err);
+        case VOLUMED_CONVERT_IMAGE:
+                return convert_image(request, wire, reply, err);
         case VOLUMED_INSPECT_LAYER:
                 return inspect_layer(request, reply, err);
         case VOLUMED_OPEN_IMAGE:

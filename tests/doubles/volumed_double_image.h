@@ -5,6 +5,30 @@
 
 #include "volume/request.h"
 
+/* Whether the key of the request is that of this header. */
+int double_check_key(int header_fd, const struct volumed_request *wire,
+                     struct wla_error *err) _must_check_;
+
+/* The header of a layer for that disk. */
+int double_write_layer(const struct volume_name *disk, const struct volume_request *request,
+                       const struct volumed_request *wire, const char *path,
+                       struct wla_error *err) _must_check_;
+
+/* As session_conversion.c, with conversions in directory: whether the file at path is an ISecL-VMC image, its
+ * identity then, and where its conversion is, or would be. */
+struct double_isecl {
+        bool found;
+        bool converted;
+        struct uuid identity;
+        char image[4096];
+        char header[4096];
+};
+
+int double_isecl_find(const char *path, const char *directory, struct double_isecl *ret,
+                      struct wla_error *err) _must_check_;
+int double_isecl_convert(const char *path, const char *directory, const struct key_id *key_id,
+                         const struct wla_secret *key, struct wla_error *err) _must_check_;
+
 /* As session_nova.c. */
 int double_rebase(const struct volume_request *request, struct wla_error *err) _must_check_;
 

@@ -325,7 +325,7 @@ class Plan(MigrateTest):
             self.put("var/lib/nova/instances/_base/b9", text)
             self.assertNotIn("/var/lib/nova/instances/_base/b9", self.notes("by_hand"))
         self.put("var/lib/nova/instances/_base/b9", "ISecL-VMC\0\0\0,\0\0\0V1\0\0")
-        self.assertRegex(self.notes("by_hand")["/var/lib/nova/instances/_base/b9"], "not for instances of Nova.*wlagent-nova.7")
+        self.assertRegex(self.notes("by_hand")["/var/lib/nova/instances/_base/b9"], "wlagent image register --wls UUID.*wlagent-nova.7")
 
     def test_release_5(self):
         self.host_5()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """VMs of images that Intel SecL's WLS knows, from their owner to a running guest: key of KBS, image, signed flavor, the
-host that HVS trusts or not, and what it tells WLS of the VM. The services are the double of tests/doubles/isecl, the TPM is
-the VM's, and the host has joined by the tasks of wlagent setup."""
+host that HVS trusts or not, and what it tells WLS of the VM; instances of Nova among them. The services are the double of
+tests/doubles/isecl, the TPM is the VM's, and the host has joined by the tasks of wlagent setup."""
 
 import datetime
 import json
@@ -22,6 +22,7 @@ import running
 from isecl_case import HARDWARE, JSON, Client, double
 from report_checks import check_content, check_signature
 from running import poll
+from test_nova import Instance
 
 MARKER = "a marker of the owner's disk"
 WLS = "wls:///images/"
@@ -287,3 +288,63 @@ class Isecl(host.VmTest):
         self.flip(image, 70)
         self.starts(guest)
         self.assertEqual(self.host.plaintext(MARKER), [])
+
+    def instance(self, image, name):
+        found = Instance(image.id, name=name)
+        self.addCleanup(shutil.rmtree, found.directory, ignore_errors=True)
+        self.addCleanup(found.undefine, check=False)
+        self.addCleanup(found.destroy, check=False)
+        found.make_disk()
+        return found.define()
+
+    def known(self, name):
+        """An image in Intel's format, with the qcow2 inside that owners have, in Nova's cache."""
+        plain, disk = (os.path.join(host.PLAIN, name + end) for end in (".raw", ".qcow2"))
+        host.write_disk(plain, MARKER)
+        host.run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", plain, disk)
+        image = self.owner.encrypts(disk, os.path.join(self.directory, name), "--output-format", "isecl")
+        for path in (plain, disk):
+            os.unlink(path)
+        os.makedirs(os.path.join(host.INSTANCES, "_base"), exist_ok=True)
+        image.path = shutil.copy(image.path, Instance.base_of(image.id))
+        self.addCleanup(os.unlink, image.path)
+        self.host.agent.run("image", "register", image.id, "--wls")
+        self.addCleanup(self.host.agent.run, "image", "unregister", image.id)
+        return image
+
+    @staticmethod
+    def conversions():
+        """Which files are there, and which of them are the same."""
+        directory = os.path.join(host.LAYERS, "converted")
+        return {entry.name: entry.inode() for entry in os.scandir(directory)} if os.path.isdir(directory) else {}
+
+    def test_instances_of_an_image_in_intels_format(self):
+        before = self.conversions()
+        image = self.known("isecl-nova")
+        first, second = (self.instance(image, f"isecl-nova-{number}") for number in (1, 2))
+        self.starts(first)
+        (converted,) = (name for name in self.conversions() if name not in before and name.endswith(".img"))
+        mapping = "wlagent-image-" + converted.removesuffix(".img")
+        self.assertEqual(first.backing(), ("/dev/mapper/" + mapping, "qcow2"))
+        self.reported(image, first, 1)
+
+        known = self.conversions()
+        second.start()
+        self.assertEqual((self.conversions(), self.host.mappings()), (known, [mapping]))
+        for instance in (first, second):
+            instance.destroy()
+            self.assertEqual(instance.backing(), (image.path, "raw"))
+        self.left_nothing()
+        # What a guest has written is Nova's, in the clear; the image is nowhere.
+        layers = [f"/srv{instance.path}" for instance in (first, second)]
+        self.assertEqual([path for path in self.host.plaintext(MARKER) if path not in layers], [])
+
+        # Another tag is another image, which is not converted; other content has another digest.
+        for at, reason in ((os.path.getsize(image.path) - 1, "converting the image: "),
+                           (70, f"is not the one that flavor {image.flavor} is for")):
+            self.flip(image, at)
+            self.refused(first, reason)
+            self.flip(image, at)
+        double.set_host(hardware_uuid=HARDWARE, trust=False)
+        self.refused(second, "HVS does not trust this host")
+        self.assertEqual((self.conversions(), first.backing()), (known, (image.path, "raw")))

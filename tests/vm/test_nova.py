@@ -94,8 +94,13 @@ class Instance(host.Guest):
         self.image = image
         self.directory = os.path.join(INSTANCES, self.uuid)
         self.path = os.path.join(self.directory, "disk")
-        self.base = os.path.join(INSTANCES, "_base", hashlib.sha1(image.encode()).hexdigest())
+        self.base = self.base_of(image)
         os.makedirs(self.directory)
+
+    @staticmethod
+    def base_of(image):
+        """Where Nova caches it."""
+        return os.path.join(INSTANCES, "_base", hashlib.sha1(image.encode()).hexdigest())
 
     def more(self, name, driver, target, device="disk", bus="virtio"):
         """Another disk of the instance, beside the first."""

@@ -135,6 +135,7 @@ START_TEST(nova_over_an_image_of_ours) {
         domain_text(xml, sizeof(xml), metadata, OVER_OUR_IMAGE("/i/" DOMAIN_UUID "/disk"));
         ck_assert_msg(parse(xml, &err) == 0, "%s", wla_error_text(&err));
         ck_assert(domain.nova.image_below);
+        ck_assert_str_eq(domain.nova.below.text, IMAGE_UUID);
         ck_assert_uint_eq(domain.disk_count, 0);
 
         domain_text(xml, sizeof(xml), metadata, OVER_OUR_IMAGE("/i/" DOMAIN_UUID "/disk.eph0"));

@@ -88,6 +88,12 @@ START_TEST(the_header_names_the_key_of_the_flavor) {
         /* Formats of others name none. */
         disk.format = VOLUMED_FORMAT_ISECL;
         permits(&disk);
+        /* And their conversions name whichever was asked for the first time. */
+        disk = sound_disk();
+        disk.isecl = true;
+        disk.header.image.key_id = key_id_of("https://other.example/kbs/v1/keys/" OTHER
+                                             "/transfer");
+        permits(&disk);
         disk = sound_disk();
         disk.header.image.key_id = disk.key_id;
         permits(&disk);

@@ -23,6 +23,7 @@ struct instance {
         struct uuid image;
         char disk[VOLUMED_PATH_SIZE];
         char base[VOLUMED_PATH_SIZE];
+        char header[VOLUMED_PATH_SIZE + 8]; /* the registered one */
         int answers;
         struct vm_call *call;
 };
@@ -59,10 +60,9 @@ static void begin(struct instance *instance) {
                 nova_base_path(instance->disk, &instance->image, instance->base, NULL, &err), 0);
         ck_assert_int_eq(rename(fixture->image, instance->base), 0);
         char header[VOLUMED_PATH_SIZE + 8];
-        char moved[VOLUMED_PATH_SIZE + 8];
         (void)snprintf(header, sizeof(header), "%s.header", fixture->image);
-        (void)snprintf(moved, sizeof(moved), "%s.header", instance->base);
-        ck_assert_int_eq(rename(header, moved), 0);
+        (void)snprintf(instance->header, sizeof(instance->header), "%s.header", instance->base);
+        ck_assert_int_eq(rename(header, instance->header), 0);
         memcpy(fixture->image, instance->base, sizeof(fixture->image));
         make_disk(instance);
         ck_assert_int_eq(vm_fixture_begin(fixture, &err), 0);
@@ -106,11 +106,13 @@ static void done(void *userdata, const struct wla_error *err) {
 static void start(struct instance *instance) {
         struct protected_disk line = vm_fixture_line(&instance->fixture, "vda", DISK_NOVA);
         line.nova_image = instance->image;
+        const int header_fd = open(instance->header, O_RDONLY | O_CLOEXEC);
         const struct vm_order order = {
                 .why = OPEN_FOR_START,
                 .uuid = instance->fixture.vm,
                 .name = "instance-1",
                 .disks = &line,
+                .header_fds = &header_fd,
                 .disk_count = 1,
                 .deadline_usec = clock_now_usec() + 20 * USEC_PER_SEC,
                 .done = done,
