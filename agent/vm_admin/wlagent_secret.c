@@ -19,10 +19,10 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "base/openssl_memory.h"
 #include "base/process.h"
 #include "vm_admin/connection.h"
 #include "vm_admin/libvirt_secret.h"
+#include "vm_admin/openssl_first.h"
 #include "volume/packet.h"
 #include "volume/secret_keeper.h"
 
@@ -217,8 +217,8 @@ int main(void) {
         (void)close_range(FIRST_UNKNOWN_FD, ~0U, 0);
         log_open(LOG_INFO);
         hold_signals(&waiting);
-        if (openssl_memory_init(&err) < 0 || process_harden(&err) < 0 ||
-            drop_capabilities(&err) < 0 || receive_order(&secret, &set, &err) < 0) {
+        if (openssl_first(&err) < 0 || process_harden(&err) < 0 || drop_capabilities(&err) < 0 ||
+            receive_order(&secret, &set, &err) < 0) {
                 answer(&err);
                 return PROTOCOL_LOST;
         }

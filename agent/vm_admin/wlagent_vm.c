@@ -2,10 +2,10 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "base/openssl_memory.h"
 #include "cli/program.h"
 #include "cli/vm.h"
 #include "vm_admin/connection.h"
+#include "vm_admin/openssl_first.h"
 
 /* The part of wlagent's table that this program carries out. */
 static const struct command *const subcommands[] = {
@@ -24,7 +24,7 @@ const struct command command_wlagent = {
 int main(int argc, char **argv) {
         struct wla_error err = {0};
 
-        if (openssl_memory_init(&err) < 0 || connection_library_init(&err) < 0) {
+        if (openssl_first(&err) < 0 || connection_library_init(&err) < 0) {
                 (void)fprintf(stderr, "wlagent: %s\n", wla_error_text(&err));
                 return OUTCOME_FAILED;
         }
