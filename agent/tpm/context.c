@@ -99,8 +99,8 @@ int tpm_check(struct tpm *tpm, TSS2_RC rc, const char *doing, struct wla_error *
 }
 
 void tpm_flush(struct tpm *tpm, ESYS_TR *handle) {
-        if (*handle != ESYS_TR_NONE)
-                (void)Esys_FlushContext(tpm->esys, *handle);
+        if (*handle != ESYS_TR_NONE && Esys_FlushContext(tpm->esys, *handle) != TSS2_RC_SUCCESS)
+                tpm->left_behind = true;
         *handle = ESYS_TR_NONE;
 }
 
@@ -155,9 +155,13 @@ static int flush_all(struct tpm *tpm, TPM2_HANDLE first, struct wla_error *err) 
         for (uint32_t i = 0; i < handles->count && i < TPM2_MAX_CAP_HANDLES; i++) {
                 ESYS_TR handle = ESYS_TR_NONE;
 
-                if (Esys_TR_FromTPMPublic(tpm->esys, handles->handle[i], ESYS_TR_NONE, ESYS_TR_NONE,
-                                          ESYS_TR_NONE, &handle) == TSS2_RC_SUCCESS)
-                        tpm_flush(tpm, &handle);
+                rc = Esys_TR_FromTPMPublic(tpm->esys, handles->handle[i], ESYS_TR_NONE,
+                                           ESYS_TR_NONE, ESYS_TR_NONE, &handle);
+                if (rc == TSS2_RC_SUCCESS)
+                        rc = Esys_FlushContext(tpm->esys, handle);
+                /* Else it has gone by itself. */
+                if (rc != TSS2_RC_SUCCESS && tpm_rc_remedy(rc) == TPM_RECONNECT)
+                        return tpm_check(tpm, rc, "making room in the TPM", err);
         }
         return 0;
 }
@@ -179,6 +183,7 @@ static int start_up(struct tpm *tpm, struct wla_error *err) {
 }
 
 static int connect_tpm(struct tpm *tpm, struct wla_error *err) {
+        tpm->left_behind = false;
         if (open_tcti(tpm, err) < 0)
                 return -1;
 
@@ -188,15 +193,20 @@ static int connect_tpm(struct tpm *tpm, struct wla_error *err) {
                 return -1;
         }
 
-        bool starting = tpm->start_up;
-        bool clearing = tpm->make_room;
-        tpm->start_up = tpm->make_room = false;
-        if (starting && start_up(tpm, err) < 0)
+        /* What breaks off is begun again with the next connection. */
+        if (tpm->start_up && start_up(tpm, err) < 0)
                 return -1;
-        return clearing ? make_room(tpm, err) : 0;
+        tpm->start_up = false;
+        if (tpm->make_room && make_room(tpm, err) < 0)
+                return -1;
+        tpm->make_room = false;
+        return 0;
 }
 
+/* What a resource manager keeps for a connection goes with it, and need not be flushed by a TPM that may hang. */
 int tpm_connect(struct tpm *tpm, struct wla_error *err) {
+        if (tpm->esys && tpm->left_behind)
+                tpm_disconnect(tpm, false);
         if (tpm->esys)
                 return 0;
 

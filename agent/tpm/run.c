@@ -41,9 +41,9 @@ static bool try_again(struct tpm *tpm, struct attempts *attempts, const struct d
         case TPM_RECONNECT:
         case TPM_MAKE_ROOM:
         case TPM_START_UP:
-                tpm->make_room = tpm->remedy == TPM_MAKE_ROOM;
-                tpm->start_up = tpm->remedy == TPM_START_UP;
-                tpm_disconnect(tpm, tpm->make_room);
+                tpm->make_room |= tpm->remedy == TPM_MAKE_ROOM;
+                tpm->start_up |= tpm->remedy == TPM_START_UP;
+                tpm_disconnect(tpm, tpm->remedy == TPM_MAKE_ROOM);
                 if (attempts->new_contexts & 1u << tpm->remedy)
                         return false;
                 attempts->new_contexts |= 1u << tpm->remedy;

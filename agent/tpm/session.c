@@ -30,8 +30,9 @@ void session_forget(struct session *session) {
 void session_end(struct tpm *tpm, struct session *session) {
         TSS2_SYS_CONTEXT *sys = session_sys(tpm);
 
-        if (session->handle != 0 && sys)
-                (void)Tss2_Sys_FlushContext(sys, session->handle);
+        if (session->handle != 0 && sys &&
+            Tss2_Sys_FlushContext(sys, session->handle) != TSS2_RC_SUCCESS)
+                tpm->left_behind = true;
         session_forget(session);
 }
 

@@ -9,11 +9,19 @@
 
 #define PCR(n) (1u << (n))
 
+#define LIMIT_MSEC       20000 /* for an answer: long, as this machine may have other work */
+#define LIMIT_SHORT_MSEC 1500  /* where none comes */
+
+/* The last byte of an answer's size (Part 1, section 18): a larger one is waited for. */
+#define SIZE_END 5
+
 /* Command codes: TPM 2.0 Library, Part 2, section 6.5.2. */
+#define FLUSH   "0x165"
 #define LOAD    "0x157"
 #define DECRYPT "0x159"
 #define READ    "0x173"
 #define SESSION "0x176"
+#define LIST    "0x17a"
 
 static const char *const no_faults[] = {NULL};
 
@@ -34,8 +42,19 @@ static void end(struct setting *setting) {
         host_end(&setting->host);
 }
 
+/* Whether the agent waits for something that does not come. */
+static bool is_waited_for(const char *fault) {
+        static const char *const actions[] = {":hang", ":short=", ":size=20", ":size=40"};
+
+        for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
+                if (strstr(fault, actions[i]))
+                        return true;
+        return false;
+}
+
 static void behind(struct setting *setting, const char *fault) {
         host_behind_proxy(&setting->host, (const char *const[]){fault, NULL});
+        setting->host.tpm->answer_limit_msec = is_waited_for(fault) ? LIMIT_SHORT_MSEC : LIMIT_MSEC;
 }
 
 START_TEST(faults_that_pass_are_waited_out) {
@@ -79,7 +98,6 @@ START_TEST(a_lost_context_is_made_again) {
         begin(&setting, 0);
         for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
                 behind(&setting, faults[i]);
-                setting.host.tpm->answer_limit_msec = 1000;
                 if (host_try(&setting.host, &setting.wrapped, KEY) < 0)
                         ck_abort_msg("%s: %s", faults[i], wla_error_text(&setting.host.err));
         }
@@ -101,7 +119,6 @@ static void expect_refusals(const struct refusal *refusals, size_t count, uint32
         begin(&setting, pcrs);
         for (size_t i = 0; i < count; i++) {
                 behind(&setting, refusals[i].fault);
-                setting.host.tpm->answer_limit_msec = 500;
                 if (host_try(&setting.host, &setting.wrapped, KEY) == 0)
                         ck_abort_msg("%s: opened", refusals[i].fault);
                 ck_assert_msg(strstr(wla_error_text(&setting.host.err), refusals[i].text) != NULL,
@@ -176,12 +193,83 @@ START_TEST(a_pcr_that_changes_meanwhile) {
 }
 END_TEST
 
+/* A session of which the TPM has not heard that it has ended.  swtpm has room for three, and nobody who would flush them
+ * when a connection ends. */
+START_TEST(flushes_that_are_lost_fill_no_tpm) {
+        static const char *const faults[] = {FLUSH ":1-4:drop", DECRYPT ":1-6:rc=0x98e", NULL};
+        struct setting setting;
+
+        begin(&setting, 0);
+        host_behind_proxy(&setting.host, faults);
+        for (int i = 0; i < 6; i++)
+                host_expect_failure(&setting.host, &setting.wrapped, WLA_E_TPM,
+                                    "refused the authorisation (0x98e)");
+        host_expect(&setting.host, &setting.wrapped, KEY);
+        end(&setting);
+}
+END_TEST
+
+/* A session of which the agent does not hear stays; the fourth is refused, and room is to be made. */
+static void fill_tpm(struct setting *setting) {
+        for (int i = 0; i < 2; i++) {
+                behind(setting, SESSION ":1-2:lose");
+                host_expect_failure(&setting->host, &setting->wrapped, WLA_E_UNAVAILABLE,
+                                    "Connection reset by peer");
+        }
+        behind(setting, LIST ":1-2:drop");
+        host_expect_failure(&setting->host, &setting->wrapped, WLA_E_UNAVAILABLE,
+                            "listing what is loaded in the TPM");
+}
+
+/* It is begun again with the connection that was lost meanwhile. */
+START_TEST(room_is_made_whatever_is_lost_meanwhile) {
+        static const char *const faults[] = {
+                LIST ":1:lose",  LIST ":1:drop",  LIST ":2:lose",  LIST ":2:drop",
+                FLUSH ":1:lose", FLUSH ":1:drop", FLUSH ":3:lose", FLUSH ":3:drop",
+        };
+        struct setting setting;
+
+        begin(&setting, 0);
+        for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+                fill_tpm(&setting);
+                behind(&setting, faults[i]);
+                if (host_try(&setting.host, &setting.wrapped, KEY) < 0)
+                        ck_abort_msg("%s: %s", faults[i], wla_error_text(&setting.host.err));
+        }
+        end(&setting);
+}
+END_TEST
+
+/* With a resource manager a connection takes along what was left behind in it: a new one is made at once. */
+START_TEST(a_lost_flush_ends_the_connection) {
+        struct setting setting;
+        struct wla_error err = {0};
+
+        begin(&setting, 0);
+        behind(&setting, FLUSH ":1:drop");
+        host_expect(&setting.host, &setting.wrapped, KEY);
+        ck_assert_int_eq(tpm_connect(setting.host.tpm, &err), 0);
+        ck_assert_ptr_nonnull(setting.host.tpm->session.key);
+        session_end(setting.host.tpm, &setting.host.tpm->session);
+        ck_assert_int_ne(setting.host.tpm->binding, ESYS_TR_NONE);
+
+        ck_assert_int_eq(tpm_connect(setting.host.tpm, &err), 0);
+        ck_assert_int_eq(setting.host.tpm->binding, ESYS_TR_NONE);
+        host_expect(&setting.host, &setting.wrapped, KEY);
+
+        /* One that arrives ends no connection. */
+        session_end(setting.host.tpm, &setting.host.tpm->session);
+        ck_assert_int_eq(tpm_connect(setting.host.tpm, &err), 0);
+        ck_assert_int_ne(setting.host.tpm->binding, ESYS_TR_NONE);
+        end(&setting);
+}
+END_TEST
+
 START_TEST(a_hanging_tpm_is_left_and_found_again) {
         struct setting setting;
 
         begin(&setting, 0);
         behind(&setting, DECRYPT ":1:hang");
-        setting.host.tpm->answer_limit_msec = 500;
         host_expect(&setting.host, &setting.wrapped, KEY);
         ck_assert_uint_eq(tpm_unbind_count(setting.host.tpm), 2);
         end(&setting);
@@ -195,7 +283,8 @@ static void garble_each_byte(struct setting *setting, const char *command, int s
 
                 (void)snprintf(fault, sizeof(fault), "%s:1:garble=%d", command, at);
                 behind(setting, fault);
-                setting->host.tpm->answer_limit_msec = 300;
+                if (at == SIZE_END)
+                        setting->host.tpm->answer_limit_msec = LIMIT_SHORT_MSEC;
                 (void)host_try(&setting->host, &setting->wrapped, KEY);
                 /* That a context is lost may turn out only when it is used again. */
                 if (host_try(&setting->host, &setting->wrapped, KEY) < 0 &&
@@ -270,7 +359,9 @@ START_TEST(random_faults_end_in_a_key_or_an_error) {
                                 actions[next(&seed) % (sizeof(actions) / sizeof(actions[0]))]);
                 host_behind_proxy(&setting.host,
                                   (const char *const[]){faults[0], faults[1], faults[2], NULL});
-                setting.host.tpm->answer_limit_msec = 500;
+                for (size_t i = 0; i < 3; i++)
+                        if (is_waited_for(faults[i]))
+                                setting.host.tpm->answer_limit_msec = LIMIT_SHORT_MSEC;
                 for (int i = 0; i < 5; i++)
                         (void)host_try(&setting.host, &setting.wrapped, KEY);
                 if (host_try(&setting.host, &setting.wrapped, KEY) < 0)
@@ -310,6 +401,9 @@ void add_fault_tests(TCase *tcase) {
         tcase_add_test(tcase, a_lost_context_is_made_again);
         tcase_add_test(tcase, each_refusal_has_its_text);
         tcase_add_test(tcase, a_pcr_that_changes_meanwhile);
+        tcase_add_test(tcase, flushes_that_are_lost_fill_no_tpm);
+        tcase_add_test(tcase, room_is_made_whatever_is_lost_meanwhile);
+        tcase_add_test(tcase, a_lost_flush_ends_the_connection);
         tcase_add_test(tcase, a_hanging_tpm_is_left_and_found_again);
         tcase_add_test(tcase, no_garbled_answer_makes_a_wrong_key);
         tcase_add_test(tcase, any_code_at_any_command_is_survived);
