@@ -67,41 +67,51 @@ static int begin_worker(void *self, void **ret, struct wla_error *err) {
         return 0;
 }
 
-static int encrypt_and_seal(struct pass_worker *worker, uint64_t number, uint8_t *piece,
-                            size_t size, struct wla_error *err) {
-        if (worker->seal && seal_begin_piece(worker->seal, number, err) < 0)
+static int encrypt_piece(struct pass_worker *worker, uint64_t at, uint8_t *piece, size_t size,
+                         struct wla_error *err) {
+        if (worker->seal && seal_begin_piece(worker->seal, at / IMAGE_PIECE_SIZE, err) < 0)
                 return -1;
 
         for (size_t done = 0; done < size; done += PART_SIZE) {
                 size_t part = size - done < PART_SIZE ? size - done : PART_SIZE;
 
-                if (sector_cipher_run(worker->cipher, number * IMAGE_PIECE_SIZE + done,
-                                      piece + done, part, err) < 0 ||
+                if (sector_cipher_run(worker->cipher, at + done, piece + done, part, err) < 0 ||
                     (worker->seal && seal_add_part(worker->seal, piece + done, part, err) < 0))
                         return -1;
         }
         return worker->seal ? seal_end_piece(worker->seal, err) : 0;
 }
 
+static int encrypt_pieces(struct pass_worker *worker, uint64_t at, uint8_t *pieces, size_t size,
+                          struct wla_error *err) {
+        for (size_t done = 0; done < size; done += IMAGE_PIECE_SIZE) {
+                size_t piece = size - done < IMAGE_PIECE_SIZE ? size - done : IMAGE_PIECE_SIZE;
+
+                if (encrypt_piece(worker, at + done, pieces + done, piece, err) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
 /* size: of ciphertext; behind the end of the disk are zeros. */
 static int encrypt_and_write(struct pass_worker *worker, uint64_t number, uint8_t *buffer,
                              size_t size, struct wla_error *err) {
         struct pass *pass = worker->pass;
-        uint64_t at = number * IMAGE_PIECE_SIZE;
+        uint64_t at = number * IMAGE_STEP_SIZE;
         uint64_t there = pass->from->size - at;
         size_t part = there < size ? (size_t)there : size;
 
         memset(buffer + part, 0, size - part);
         if (disk_reader_read(&worker->reader, at, buffer, part, err) < 0 ||
-            encrypt_and_seal(worker, number, buffer, size, err) < 0)
+            encrypt_pieces(worker, at, buffer, size, err) < 0)
                 return -1;
         if (pass->digest && ordered_digest_add(pass->digest, number, buffer, size, err) < 0)
                 return -1;
         return direct_write(&pass->to, at, buffer, size, err);
 }
 
-static int encrypt_piece(void *self, uint64_t number, uint8_t *buffer, size_t size,
-                         struct wla_error *err) {
+static int encrypt_step(void *self, uint64_t number, uint8_t *buffer, size_t size,
+                        struct wla_error *err) {
         struct pass_worker *worker = self;
         struct ordered_digest *digest = worker->pass->digest;
 
@@ -114,7 +124,7 @@ static int encrypt_piece(void *self, uint64_t number, uint8_t *buffer, size_t si
 
 static const struct image_sweep_ops encrypt_ops = {
         .begin = begin_worker,
-        .piece = encrypt_piece,
+        .step = encrypt_step,
         .end = end_worker,
 };
 
@@ -161,20 +171,34 @@ int image_encrypt(const struct image_encryption *what, struct image_token *token
                            err);
 }
 
-static int verify_piece(void *self, uint64_t number, uint8_t *buffer, size_t size,
-                        struct wla_error *err) {
-        struct pass_worker *worker = self;
-
-        if (disk_reader_read(&worker->reader, number * IMAGE_PIECE_SIZE, buffer, size, err) < 0 ||
-            seal_begin_piece(worker->seal, number, err) < 0 ||
-            seal_add_part(worker->seal, buffer, size, err) < 0)
+static int verify_piece(struct pass_worker *worker, uint64_t number, const uint8_t *piece,
+                        size_t size, struct wla_error *err) {
+        if (seal_begin_piece(worker->seal, number, err) < 0 ||
+            seal_add_part(worker->seal, piece, size, err) < 0)
                 return -1;
         return seal_end_piece(worker->seal, err);
 }
 
+static int verify_step(void *self, uint64_t number, uint8_t *buffer, size_t size,
+                       struct wla_error *err) {
+        struct pass_worker *worker = self;
+        uint64_t at = number * IMAGE_STEP_SIZE;
+
+        if (disk_reader_read(&worker->reader, at, buffer, size, err) < 0)
+                return -1;
+        for (size_t done = 0; done < size; done += IMAGE_PIECE_SIZE) {
+                size_t piece = size - done < IMAGE_PIECE_SIZE ? size - done : IMAGE_PIECE_SIZE;
+
+                if (verify_piece(worker, (at + done) / IMAGE_PIECE_SIZE, buffer + done, piece,
+                                 err) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
 static const struct image_sweep_ops verify_ops = {
         .begin = begin_worker,
-        .piece = verify_piece,
+        .step = verify_step,
         .end = end_worker,
 };
 
@@ -210,10 +234,10 @@ static bool all_zero(const uint8_t *data, size_t size) {
 }
 
 /* Block by block, so that holes come back where they were. */
-static int write_piece(void *self, uint64_t number, uint8_t *buffer, size_t size,
-                       struct wla_error *err) {
+static int write_step(void *self, uint64_t number, uint8_t *buffer, size_t size,
+                      struct wla_error *err) {
         struct pass_worker *worker = self;
-        uint64_t at = number * IMAGE_PIECE_SIZE;
+        uint64_t at = number * IMAGE_STEP_SIZE;
         size_t done = 0;
 
         if (disk_reader_read(&worker->reader, at, buffer, size, err) < 0)
@@ -239,7 +263,7 @@ static int write_piece(void *self, uint64_t number, uint8_t *buffer, size_t size
 
 static const struct image_sweep_ops write_ops = {
         .begin = begin_worker,
-        .piece = write_piece,
+        .step = write_step,
         .end = end_worker,
 };
 

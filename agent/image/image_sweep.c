@@ -11,10 +11,9 @@
 
 #include "base/file.h"
 #include "image/disk_source.h"
-#include "image/image_seal.h"
 
 #define WORKERS_MAX    8u
-#define MEMORY_MAX     (14u * 1024u * 1024u) /* of all workers */
+#define MEMORY_MAX     (15u * 1024u * 1024u) /* of all workers */
 #define STACK_SIZE     (128u * 1024u)
 #define HUGE_PAGE      (2u * 1024u * 1024u)
 #define SHOW_EVERY_SEC 0
@@ -22,7 +21,7 @@
 
 struct sweep_state {
         const struct image_sweep *sweep;
-        uint64_t pieces;
+        uint64_t steps;
         _Atomic uint64_t next;
         _Atomic uint64_t done; /* bytes */
 
@@ -41,7 +40,7 @@ struct sweep_worker {
 };
 
 static void fail_all(struct sweep_state *state, const struct wla_error *err) {
-        atomic_store(&state->next, state->pieces);
+        atomic_store(&state->next, state->steps);
         (void)pthread_mutex_lock(&state->mutex);
         if (!state->failed)
                 state->err = *err;
@@ -57,12 +56,12 @@ static void *work(void *userdata) {
 
         for (;;) {
                 uint64_t number = atomic_fetch_add(&state->next, 1);
-                if (number >= state->pieces)
+                if (number >= state->steps)
                         break;
 
-                uint64_t left = sweep->size - number * IMAGE_PIECE_SIZE;
-                size_t size = left < IMAGE_PIECE_SIZE ? (size_t)left : IMAGE_PIECE_SIZE;
-                if (sweep->ops->piece(worker->self, number, worker->buffer, size, &err) < 0) {
+                uint64_t left = sweep->size - number * IMAGE_STEP_SIZE;
+                size_t size = left < IMAGE_STEP_SIZE ? (size_t)left : IMAGE_STEP_SIZE;
+                if (sweep->ops->step(worker->self, number, worker->buffer, size, &err) < 0) {
                         fail_all(state, &err);
                         break;
                 }
@@ -76,10 +75,10 @@ static void *work(void *userdata) {
         return NULL;
 }
 
-static size_t count_workers(const struct image_sweep *sweep, uint64_t pieces) {
+static size_t count_workers(const struct image_sweep *sweep, uint64_t steps) {
         cpu_set_t processors;
         size_t count = 2;
-        size_t room = MEMORY_MAX / (IMAGE_PIECE_SIZE + sweep->worker_memory);
+        size_t room = MEMORY_MAX / (IMAGE_STEP_SIZE + sweep->worker_memory);
 
         if (sched_getaffinity(0, sizeof(processors), &processors) == 0)
                 count = 2 * (size_t)CPU_COUNT(&processors);
@@ -87,7 +86,7 @@ static size_t count_workers(const struct image_sweep *sweep, uint64_t pieces) {
                 count = WORKERS_MAX;
         if (count > room)
                 count = room > 0 ? room : 1;
-        return count < pieces ? count : (size_t)pieces;
+        return count < steps ? count : (size_t)steps;
 }
 
 static void show(const struct sweep_state *state) {
@@ -113,7 +112,7 @@ static void wait_for_all(struct sweep_state *state) {
 
 /* In huge pages where the kernel has some: for direct I/O it pins every page. */
 static uint8_t *allocate_buffers(size_t count) {
-        size_t size = (count * IMAGE_PIECE_SIZE + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+        size_t size = (count * IMAGE_STEP_SIZE + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
         uint8_t *buffers = aligned_alloc(HUGE_PAGE, size);
 
         if (buffers)
@@ -187,10 +186,10 @@ static int init_state(struct sweep_state *state, struct wla_error *err) {
 int image_sweep_run(const struct image_sweep *sweep, struct wla_error *err) {
         struct sweep_state state = {
                 .sweep = sweep,
-                .pieces = (sweep->size + IMAGE_PIECE_SIZE - 1) / IMAGE_PIECE_SIZE,
+                .steps = (sweep->size + IMAGE_STEP_SIZE - 1) / IMAGE_STEP_SIZE,
         };
         struct sweep_worker workers[WORKERS_MAX];
-        size_t count = count_workers(sweep, state.pieces);
+        size_t count = count_workers(sweep, state.steps);
         _cleanup_free_ uint8_t *buffers = allocate_buffers(count);
         size_t begun = 0;
 
@@ -199,7 +198,7 @@ int image_sweep_run(const struct image_sweep *sweep, struct wla_error *err) {
         if (init_state(&state, err) < 0)
                 return -1;
         while (begun < count &&
-               begin_worker(&state, &workers[begun], buffers + begun * IMAGE_PIECE_SIZE, err) == 0)
+               begin_worker(&state, &workers[begun], buffers + begun * IMAGE_STEP_SIZE, err) == 0)
                 begun++;
         if (begun == count)
                 run_workers(&state, workers, count);

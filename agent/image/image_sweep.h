@@ -1,26 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Goes over an image piece by piece, on several threads.
+/* Goes over an image step by step, on several threads.
  *
- * Pieces are given out from front to back; each worker has one in hand, so memory is bounded by their
+ * Steps are given out from front to back; each worker has one in hand, so memory is bounded by their
  * number.  There are more of them than processors: while one waits for the disk, others compute.
+ * A step is several pieces of the seal, since what a read or a write costs hardly depends on its size.
  *
  * Ownership: all that ops make is ended before image_sweep_run() returns.
- * Threads:   begin and end run on the calling thread, piece on the workers, one at a time each.
- * Failure:   the first failure of any worker; the others stop after the piece that they have in hand.
+ * Threads:   begin and end run on the calling thread, step on the workers, one at a time each.
+ * Failure:   the first failure of any worker; the others stop after the step that they have in hand.
  */
 
 #include <stddef.h>
 #include <stdint.h>
 
+#include "image/image_seal.h"
 #include "wlagent/error.h"
+
+#define IMAGE_STEP_SIZE (4u * IMAGE_PIECE_SIZE)
 
 struct image_sweep_ops {
         int (*begin)(void *self, void **ret_worker, struct wla_error *err);
-        /* buffer: IMAGE_PIECE_SIZE bytes, aligned to DISK_ALIGNMENT; size: of this piece. */
-        int (*piece)(void *worker, uint64_t number, uint8_t *buffer, size_t size,
-                     struct wla_error *err);
+        /* number: 0 for the first step.  buffer: IMAGE_STEP_SIZE bytes, aligned to DISK_ALIGNMENT;
+         * size: of this step. */
+        int (*step)(void *worker, uint64_t number, uint8_t *buffer, size_t size,
+                    struct wla_error *err);
         void (*end)(void *self, void *worker);
 };
 

@@ -98,8 +98,9 @@ static int verify(int fd, const struct wla_secret *key, const struct luks2_heade
 }
 
 START_TEST(what_was_encrypted_comes_back) {
-        static const size_t sizes[] = {512, 4096,       4608,          MIB - 512,
-                                       MIB, MIB + 4096, 3 * MIB - 512, 9 * MIB + 512};
+        static const size_t sizes[] = {512,           4096,         4608,          MIB - 512,
+                                       MIB,           MIB + 4096,   3 * MIB - 512, 4 * MIB,
+                                       4 * MIB + 512, 9 * MIB + 512};
         _cleanup_secret_ struct wla_secret *key = sample_key(0, 64);
 
         for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
@@ -203,6 +204,39 @@ START_TEST(a_seal_is_a_sum) {
         }
         ck_assert_mem_eq(seals[0], seals[1], IMAGE_SEAL_SIZE);
         free(pieces);
+}
+END_TEST
+
+/* What is read at once must not matter either, which is more than a piece. */
+START_TEST(a_seal_is_that_of_its_pieces) {
+        const size_t size = 9 * MIB + 4096;
+        _cleanup_secret_ struct wla_secret *key = sample_key(0, 64);
+        uint8_t *bytes = make_noise(size);
+        struct memory_disk disk = {.bytes = bytes, .size = size};
+        struct luks2_header header = header_for(size, true);
+        int fd = memfd_create("image", MFD_CLOEXEC);
+        struct seal_accumulator *accumulator;
+        struct seal_sum sum = {0};
+        uint8_t seal[IMAGE_SEAL_SIZE];
+        struct wla_error err = {0};
+
+        ck_assert_int_eq(encrypt(&disk, key, fd, &header, &err), 0);
+        ck_assert_int_eq(pread(fd, bytes, size, 0), (ssize_t)size);
+
+        ck_assert_int_eq(seal_accumulator_new(key, &header.uuid, &accumulator, &err), 0);
+        for (size_t at = 0; at < size; at += MIB) {
+                ck_assert_int_eq(seal_begin_piece(accumulator, at / MIB, &err), 0);
+                ck_assert_int_eq(seal_add_part(accumulator, bytes + at,
+                                               size - at < MIB ? size - at : MIB, &err),
+                                 0);
+                ck_assert_int_eq(seal_end_piece(accumulator, &err), 0);
+        }
+        seal_add_to(accumulator, &sum);
+        seal_accumulator_free(accumulator);
+        ck_assert_int_eq(seal_finish(key, &header.uuid, size, &sum, seal, &err), 0);
+        ck_assert_mem_eq(seal, header.image.seal, sizeof(seal));
+        (void)close(fd);
+        free(bytes);
 }
 END_TEST
 
@@ -340,5 +374,6 @@ START_TEST(failed_allocations_are_errors) {
 END_TEST
 
 SUITE_MAIN("image_convert", what_was_encrypted_comes_back, a_seal_tells_of_every_piece,
-           a_seal_is_a_sum, failures_of_the_disk_come_through, a_disk_that_becomes_full_is_an_error,
-           progress_ends_at_the_end, failed_allocations_are_errors)
+           a_seal_is_a_sum, a_seal_is_that_of_its_pieces, failures_of_the_disk_come_through,
+           a_disk_that_becomes_full_is_an_error, progress_ends_at_the_end,
+           failed_allocations_are_errors)
