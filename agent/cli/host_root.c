@@ -93,6 +93,25 @@ int host_root_parent(const struct host_root *root, const char *path, int *ret_fd
         return host_root_directory(root, parent, ret_fd, err);
 }
 
+DIR *host_root_list(const struct host_root *root, const char *path) {
+        struct wla_error ignored = {0};
+        _cleanup_close_ int fd = -1;
+
+        if (host_root_directory(root, path, &fd, &ignored) < 0)
+                return NULL;
+        /* That one was opened as a path only. */
+        int readable = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DIR *list = readable < 0 ? NULL : fdopendir(readable);
+        if (!list)
+                file_closep(&readable);
+        return list;
+}
+
+void host_root_close_list(DIR **list) {
+        if (*list)
+                (void)closedir(*list);
+}
+
 int host_root_stat(const struct host_root *root, const char *path, struct stat *ret,
                    struct wla_error *err) {
         _cleanup_close_ int parent = -1;

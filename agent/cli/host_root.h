@@ -7,12 +7,13 @@
  * directory were the root.  Any other link in a path is refused: some of these directories belong to users
  * other than root, who could lead root elsewhere.
  *
- * Ownership: host_root_done() closes the directory.
+ * Ownership: host_root_done() closes the directory, host_root_close_list() a list.
  * Threads:   one.
  * Failure:   WLA_E_NOT_FOUND when nothing is there, WLA_E_INPUT for a link or another kind of file than asked
  *            for, WLA_E_SYSTEM; the text names the path without the directory.
  */
 
+#include <dirent.h>
 #include <limits.h>
 #include <sys/stat.h>
 
@@ -39,6 +40,12 @@ int host_root_parent(const struct host_root *root, const char *path, int *ret_fd
 /* A directory itself. */
 int host_root_directory(const struct host_root *root, const char *path, int *ret_fd,
                         struct wla_error *err) _must_check_;
+
+/* To read its names; NULL when it cannot be. */
+DIR *host_root_list(const struct host_root *root, const char *path);
+void host_root_close_list(DIR **list);
+
+#define _cleanup_list_ __attribute__((cleanup(host_root_close_list)))
 
 /* Of a link itself, when path is one. */
 int host_root_stat(const struct host_root *root, const char *path, struct stat *ret,

@@ -71,7 +71,7 @@ int migrate_look(struct migrate *migrate, struct wla_error *err) {
         /* A directory is root's before root writes there. */
         if (migrate_look_keys(migrate, err) < 0 || migrate_look_settings(migrate, err) < 0 ||
             migrate_look_secrets(migrate, err) < 0 || migrate_look_services(migrate, err) < 0 ||
-            migrate_look_volumes(migrate, err) < 0)
+            migrate_look_volumes(migrate, err) < 0 || migrate_look_images(migrate, err) < 0)
                 return -1;
         return note_next(migrate, err);
 }

@@ -26,7 +26,10 @@
 #define INTEL_HOOK        "/etc/libvirt/hooks/qemu"
 #define INTEL_MOUNTS      "/mnt/workload-agent/crypto"
 #define INTEL_ASSOCIATION "/run/workload-agent/image_vm_association"
-#define INTEL_AGENT_USER  "tagent" /* where config.yml names none */
+
+#define INTEL_ASSOCIATION_MAX 65536u
+#define NOVA_INSTANCES        "/var/lib/nova/instances"
+#define INTEL_AGENT_USER      "tagent" /* where config.yml names none */
 
 /* Before the one that 'wlagent setup update-service-config' writes, whose values count when both are there; the
  * network is the same file. */
@@ -61,6 +64,7 @@ int migrate_look_secrets(struct migrate *migrate, struct wla_error *err) _must_c
 int migrate_look_keys(struct migrate *migrate, struct wla_error *err) _must_check_;
 int migrate_look_services(struct migrate *migrate, struct wla_error *err) _must_check_;
 int migrate_look_volumes(struct migrate *migrate, struct wla_error *err) _must_check_;
+int migrate_look_images(struct migrate *migrate, struct wla_error *err) _must_check_;
 
 /* Whether a script is the hook that Intel's agent installs, with nothing of the site in it.  *ret_calls: it
  * runs Intel's agent at all. */

@@ -14,14 +14,11 @@
 /* What Intel's agent has left of VMs: volumes, plaintext that is mounted, disks that are links into it, and
  * its list of who uses what.  All of it is told, nothing of it is touched. */
 
-#define INSTANCES       "/var/lib/nova/instances"
-#define IMAGES          INSTANCES "/_base"
-#define VOLUME_END      "_sparse"
-#define IMAGE_END       "_sparseFile"
-#define IMAGE_MAGIC     "ISecL-VMC"
-#define ASSOCIATION_MAX 65536u
-#define MOUNTS_MAX      (1024u * 1024u)
-#define VOLUMES_TOLD    64u
+#define IMAGES       NOVA_INSTANCES "/_base"
+#define VOLUME_END   "_sparse"
+#define IMAGE_END    "_sparseFile"
+#define MOUNTS_MAX   (1024u * 1024u)
+#define VOLUMES_TOLD 64u
 
 static bool ends_with(const char *text, const char *end) {
         size_t size = strlen(text);
@@ -29,27 +26,6 @@ static bool ends_with(const char *text, const char *end) {
 
         return size > length && strcmp(text + size - length, end) == 0;
 }
-
-static DIR *open_list(const struct host_root *root, const char *path) {
-        struct wla_error ignored = {0};
-        _cleanup_close_ int fd = -1;
-
-        if (host_root_directory(root, path, &fd, &ignored) < 0)
-                return NULL;
-        /* That one was opened as a path only. */
-        int readable = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        DIR *list = readable < 0 ? NULL : fdopendir(readable);
-        if (!list)
-                file_closep(&readable);
-        return list;
-}
-
-static void close_list(DIR **list) {
-        if (*list)
-                (void)closedir(*list);
-}
-
-#define _cleanup_list_ __attribute__((cleanup(close_list)))
 
 static int note_volume(struct migrate *migrate, const char *path, struct wla_error *err) {
         return migrate_plan_note(&migrate->plan, err, MIGRATE_BY_HAND, path,
@@ -122,8 +98,8 @@ static int look_instance(struct migrate *migrate, const char *name, unsigned *to
         char path[PATH_MAX];
         const struct dirent *entry;
 
-        (void)snprintf(path, sizeof(path), INSTANCES "/%s", name);
-        _cleanup_list_ DIR *list = open_list(&migrate->root, path);
+        (void)snprintf(path, sizeof(path), NOVA_INSTANCES "/%s", name);
+        _cleanup_list_ DIR *list = host_root_list(&migrate->root, path);
         while (list && (entry = readdir(list)) && *told < VOLUMES_TOLD) {
                 char file[2 * PATH_MAX];
                 int outcome = 0;
@@ -142,7 +118,7 @@ static int look_instance(struct migrate *migrate, const char *name, unsigned *to
 }
 
 static int look_instances(struct migrate *migrate, struct wla_error *err) {
-        _cleanup_list_ DIR *list = open_list(&migrate->root, INSTANCES);
+        _cleanup_list_ DIR *list = host_root_list(&migrate->root, NOVA_INSTANCES);
         const struct dirent *entry;
         unsigned told = 0;
 
@@ -157,48 +133,24 @@ static int look_instances(struct migrate *migrate, struct wla_error *err) {
         if (told < VOLUMES_TOLD)
                 return 0;
         return migrate_plan_note(
-                &migrate->plan, err, MIGRATE_BY_HAND, INSTANCES,
+                &migrate->plan, err, MIGRATE_BY_HAND, NOVA_INSTANCES,
                 "there are more disks of Intel's agent than are told here; run this "
                 "again when those are done");
 }
 
-/* Whether it begins as an image of image/isecl_image.h does. */
-static bool is_image(int dir_fd, const char *name) {
-        _cleanup_close_ int fd = openat(dir_fd, name,
-                                        O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-        char start[sizeof(IMAGE_MAGIC)];
-        struct stat facts;
-
-        return fd >= 0 && fstat(fd, &facts) == 0 && S_ISREG(facts.st_mode) &&
-               read(fd, start, sizeof(start)) == (ssize_t)sizeof(start) &&
-               memcmp(start, IMAGE_MAGIC, sizeof(start)) == 0;
-}
-
-/* What Nova has in its cache: one of each kind stands for all. */
-static int look_images(struct migrate *migrate, struct wla_error *err) {
-        _cleanup_list_ DIR *list = open_list(&migrate->root, IMAGES);
+static int look_image_volumes(struct migrate *migrate, struct wla_error *err) {
+        _cleanup_list_ DIR *list = host_root_list(&migrate->root, IMAGES);
         const struct dirent *entry;
-        char image[sizeof(IMAGES) + NAME_MAX + 1] = "";
         bool volume = false;
 
-        while (list && (entry = readdir(list))) {
+        while (list && (entry = readdir(list)))
                 volume |= ends_with(entry->d_name, IMAGE_END);
-                if (image[0] == '\0' && is_image(dirfd(list), entry->d_name))
-                        (void)snprintf(image, sizeof(image), IMAGES "/%s", entry->d_name);
-        }
-        if (volume &&
-            migrate_plan_note(&migrate->plan, err, MIGRATE_BY_HAND, IMAGES "/*" IMAGE_END,
-                              "volumes with images as Intel's agent opened them, encrypted under "
-                              "the images' keys; wlagent makes its own, so remove them when no VM "
-                              "needs to go back") < 0)
-                return -1;
-        if (image[0] == '\0')
+        if (!volume)
                 return 0;
-        return migrate_plan_note(&migrate->plan, err, MIGRATE_BY_HAND, image,
-                                 "an image in Intel's format. Instances of Nova start from such "
-                                 "images when they have been registered, each by its UUID in "
-                                 "Glance, whose SHA-1 is the file's name: 'wlagent image register "
-                                 "--wls UUID'; see wlagent-nova(7)");
+        return migrate_plan_note(&migrate->plan, err, MIGRATE_BY_HAND, IMAGES "/*" IMAGE_END,
+                                 "volumes with images as Intel's agent opened them, encrypted "
+                                 "under the images' keys; wlagent makes its own, so remove them "
+                                 "when no VM needs to go back");
 }
 
 static int look_mounts(struct migrate *migrate, struct wla_error *err) {
@@ -251,7 +203,7 @@ static int take_association(void *userdata, const struct yaml_pair *pair, struct
 }
 
 static int look_association(struct migrate *migrate, struct wla_error *err) {
-        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(ASSOCIATION_MAX);
+        _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(INTEL_ASSOCIATION_MAX);
         struct wla_error why = {0};
 
         if (host_root_read(&migrate->root, INTEL_ASSOCIATION, &text, &why) < 0 || text.size == 0)
@@ -271,5 +223,5 @@ int migrate_look_volumes(struct migrate *migrate, struct wla_error *err) {
         if (look_mounts(migrate, err) < 0 || look_association(migrate, err) < 0 ||
             look_instances(migrate, err) < 0)
                 return -1;
-        return look_images(migrate, err);
+        return look_image_volumes(migrate, err);
 }

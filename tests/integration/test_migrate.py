@@ -2,6 +2,7 @@
 """wlagent migrate: hosts of Intel SecL's Workload Agent, as trees below --root."""
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -326,6 +327,29 @@ class Plan(MigrateTest):
             self.assertNotIn("/var/lib/nova/instances/_base/b9", self.notes("by_hand"))
         self.put("var/lib/nova/instances/_base/b9", "ISecL-VMC\0\0\0,\0\0\0V1\0\0")
         self.assertRegex(self.notes("by_hand")["/var/lib/nova/instances/_base/b9"], "wlagent image register --wls UUID.*wlagent-nova.7")
+
+    def test_images_in_intels_format(self):
+        """Named after their UUIDs, which are where instances, or Intel's agent, have them."""
+        self.host_4()
+        other, registered = "9c5cbf04-2a35-4c3c-9d0b-64c9a1c1b0a1", "dfa22f83-b6dd-4bf3-9b07-ff1fa01eb69f"
+        paths = {}
+        for image in (IMAGE, other, registered):
+            paths[image] = "/var/lib/nova/instances/_base/" + hashlib.sha1(image.encode()).hexdigest()
+            self.put(paths[image][1:], "ISecL-VMC\0\0\0,\0\0\0V1\0\0")
+        nova = 'xmlns:nova="http://openstack.org/xmlns/libvirt/nova/1.1"'
+        for name, image, namespace in (("a.xml", other, nova), ("b.xml", registered, nova), ("c.xml", VM, nova), ("d.txt", VM, nova)):
+            self.put(f"etc/libvirt/qemu/{name}", f"<domain><nova:root {namespace} type='image' uuid='{image.upper()}'/></domain>")
+        self.put(f"var/lib/workload-agent/images/{registered}.header", "")
+        notes = self.notes("by_hand")
+        for image in (IMAGE, other):
+            self.assertRegex(notes[paths[image]], f"'wlagent image register --wls {image}'; see wlagent-nova.7")
+        self.assertNotIn(paths[registered], notes)
+
+        # One that no instance here has, and not one of Nova's.
+        self.put("etc/libvirt/qemu/a.xml", f"<domain><uuid>{other}</uuid></domain>")
+        self.assertRegex(self.notes("by_hand")[paths[other]], "no instance on this host has.* --wls UUID'")
+        self.put(paths[other][1:], "QFI")
+        self.assertNotIn(paths[other], self.notes("by_hand"))
 
     def test_release_5(self):
         self.host_5()
