@@ -6,6 +6,7 @@
 #include "tpm/auth_value.h"
 #include "tpm/host_key_layout.h"
 #include "tpm/host_key_load.h"
+#include "tpm/key_create.h"
 #include "tpm/templates.h"
 
 static const char hint_aik_secret[] = "not tried again, because wrong attempts lock a TPM; Trust "
@@ -44,27 +45,16 @@ static int store_key(const TPM2B_PUBLIC *public, const TPM2B_PRIVATE *private, s
 static TSS2_RC ask_create(struct tpm *tpm, struct creation *creation,
                           const TPM2B_SENSITIVE_CREATE *sensitive, TPM2B_PRIVATE *private,
                           TPM2B_PUBLIC *public) {
-        static const TPM2B_DATA no_data;
-        static const TPML_PCR_SELECTION no_pcrs;
         const TPM2B_PUBLIC template = host_key_template(creation->usage == HOST_KEY_SIGNING
                                                                 ? HOST_KEY_SIGNING_ATTRIBUTES
                                                                 : HOST_KEY_BINDING_ATTRIBUTES);
-        const struct session_command command = {
-                .use = {.session = &creation->session, .key_name = &tpm->host_storage_name},
-                .encrypt = true,
+        const struct session_use parent = {
+                .session = &creation->session,
+                .key_name = &tpm->host_storage_name,
         };
-        TPM2B_CREATION_DATA data = {0};
-        TPM2B_DIGEST hash = {0};
-        TPMT_TK_CREATION ticket = {0};
-        TSS2_SYS_CONTEXT *sys = session_sys(tpm);
 
-        TSS2_RC rc = Tss2_Sys_Create_Prepare(sys, HOST_STORAGE_KEY_HANDLE, sensitive, &template,
-                                             &no_data, &no_pcrs);
-        if (rc == TSS2_RC_SUCCESS)
-                rc = session_execute(tpm, &command, NULL);
-        if (rc == TSS2_RC_SUCCESS)
-                rc = Tss2_Sys_Create_Complete(sys, private, public, &data, &hash, &ticket);
-        return rc;
+        return key_create(tpm, HOST_STORAGE_KEY_HANDLE, &parent, sensitive, &template, private,
+                          public);
 }
 
 /* The session keeps the secret from the bus, and proves that the public part comes from the TPM that holds

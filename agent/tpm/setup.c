@@ -6,6 +6,7 @@
 #include <sys/file.h>
 
 #include "base/file.h"
+#include "tpm/key_create.h"
 #include "tpm/load.h"
 #include "tpm/pcr.h"
 #include "tpm/persist.h"
@@ -16,6 +17,8 @@
 
 static const char hint_replace[] = "'wlagent setup --replace' makes a new one; keys wrapped for "
                                    "the old one are lost to this host";
+
+static const char hint_between[] = "something sits between this host and its TPM; see SECURITY.md";
 
 static const char hint_again[] = "run 'wlagent setup' again, without --replace";
 
@@ -59,54 +62,47 @@ static int ensure_storage_step(struct tpm *tpm, void *arg, struct wla_error *err
         return 0;
 }
 
-static int pin_storage(struct tpm *tpm, struct binding_key *key, struct wla_error *err) {
-        _cleanup_esys_ TPM2B_NAME *name = NULL;
-
-        if (tpm_check(tpm, Esys_TR_GetName(tpm->esys, tpm->storage, &name),
-                      "pinning the storage key", err) < 0)
-                return -1;
-
-        key->storage_handle = STORAGE_KEY_HANDLE;
-        key->storage_name = *name;
-        return 0;
-}
-
-static int open_session(struct tpm *tpm, ESYS_TR *ret, struct wla_error *err) {
-        TSS2_RC rc = Esys_StartAuthSession(tpm->esys, tpm->storage, ESYS_TR_NONE, ESYS_TR_NONE,
-                                           ESYS_TR_NONE, ESYS_TR_NONE, NULL, TPM2_SE_HMAC,
-                                           &session_cipher, TPM2_ALG_SHA256, ret);
-        if (tpm_check(tpm, rc, "opening a session with the TPM", err) < 0)
-                return -1;
-        return tpm_check(
-                tpm,
-                Esys_TRSess_SetAttributes(
-                        tpm->esys, *ret, TPMA_SESSION_CONTINUESESSION | TPMA_SESSION_ENCRYPT, 0xff),
-                "switching on the encryption of TPM answers", err);
-}
-
-/* The salted session proves that the public part comes from the TPM that holds the storage key. */
-static int create_key(struct tpm *tpm, struct binding_key *key, struct wla_error *err) {
-        static const TPM2B_SENSITIVE_CREATE no_password;
-        static const TPM2B_DATA no_data;
-        static const TPML_PCR_SELECTION no_pcrs;
-        const TPM2B_PUBLIC template = binding_key_template(&key->pcr_policy);
-        _cleanup_esys_ TPM2B_PRIVATE *private = NULL;
+static int read_storage_name(struct tpm *tpm, TPM2B_NAME *ret, struct wla_error *err) {
         _cleanup_esys_ TPM2B_PUBLIC *public = NULL;
-        ESYS_TR session = ESYS_TR_NONE;
+        _cleanup_esys_ TPM2B_NAME *told = NULL;
 
-        if (open_session(tpm, &session, err) < 0) {
-                tpm_flush(tpm, &session);
+        TSS2_RC rc = Esys_ReadPublic(tpm->esys, tpm->storage, ESYS_TR_NONE, ESYS_TR_NONE,
+                                     ESYS_TR_NONE, &public, &told, NULL);
+        if (tpm_check(tpm, rc, "pinning the storage key", err) < 0 ||
+            tpm_name_compute(public, ret, err) < 0)
                 return -1;
-        }
-        TSS2_RC rc = Esys_Create(tpm->esys, tpm->storage, session, ESYS_TR_NONE, ESYS_TR_NONE,
-                                 &no_password, &template, &no_data, &no_pcrs, &private, &public,
-                                 NULL, NULL, NULL);
-        tpm_flush(tpm, &session);
+        if (tpm_name_equal(told, ret))
+                return 0;
+        tpm->remedy = TPM_DROP;
+        return wla_fail_hint(err, WLA_E_TPM, hint_between,
+                             "the TPM tells of another key at 0x%08x than its name is of",
+                             STORAGE_KEY_HANDLE);
+}
+
+static int pin_storage(struct tpm *tpm, struct binding_key *key, struct wla_error *err) {
+        key->storage_handle = STORAGE_KEY_HANDLE;
+        return read_storage_name(tpm, &key->storage_name, err);
+}
+
+/* The empty password of the storage key authorises it. */
+static TSS2_RC ask_create(struct tpm *tpm, struct binding_key *key, struct session *session) {
+        static const TPM2B_SENSITIVE_CREATE no_password;
+        const TPM2B_PUBLIC template = binding_key_template(&key->pcr_policy);
+        const struct session_use parent = {.session = session, .key_name = &key->storage_name};
+
+        return key_create(tpm, STORAGE_KEY_HANDLE, &parent, &no_password, &template, &key->private,
+                          &key->public);
+}
+
+static int create_key(struct tpm *tpm, struct binding_key *key, struct wla_error *err) {
+        struct session session = {0};
+
+        if (session_start(tpm, &session, tpm->storage, &key->storage_name, TPM2_SE_HMAC, err) < 0)
+                return -1;
+        TSS2_RC rc = ask_create(tpm, key, &session);
+        session_end(tpm, &session);
         if (storage_key_check(tpm, rc, "making the binding key", err) < 0)
                 return -1;
-
-        key->private = *private;
-        key->public = *public;
         return binding_key_identify(key, err);
 }
 

@@ -115,7 +115,62 @@ START_TEST(no_salt_goes_to_a_public_area_of_another_name) {
 }
 END_TEST
 
+static void set_up_again(struct host *host, const char *fault, const char *refusal) {
+        const struct tpm_setup_options options = {.replace = true};
+        struct binding_key_info before;
+        struct binding_key_info now;
+        unsigned refused = 0;
+        bool created = false;
+
+        ck_assert_int_eq(binding_key_info_read(host->state, &before, &host->err), 0);
+        host_behind_proxy(host, (const char *const[]){fault, NULL});
+        int r = tpm_setup(host->tpm, &options, &created, &host->err);
+        unsigned sessions = count_sessions(host, &refused);
+        ck_assert_msg(refused == 0, "%s: %u of %u sessions", fault, refused, sessions);
+        if (!refusal) {
+                ck_assert_msg(r == 0 && created, "%s: %s", fault, wla_error_text(&host->err));
+                return;
+        }
+        host_is_refused(host, r, WLA_E_TPM, refusal);
+        ck_assert_ptr_nonnull(
+                strstr(host->err.hint, "something sits between this host and its TPM"));
+        ck_assert_int_eq(binding_key_info_read(host->state, &now, &host->err), 0);
+        ck_assert_str_eq(now.fingerprint, before.fingerprint);
+}
+
+/* As above, for the agent's own binding key.  What tpm2-tss is told first, and whether this is a storage key, is no harm. */
+START_TEST(nor_does_the_salt_of_setup) {
+        struct host host;
+
+        host_begin(&host);
+        host_setup(&host, 0, 0);
+        set_up_again(&host, "0x173:1:garble=100", NULL);
+        set_up_again(&host, "0x173:2:garble=100", NULL);
+        set_up_again(&host, "0x173:3:garble=100",
+                     "the TPM tells of another key at 0x81000001 than its name is of");
+        set_up_again(&host, "0x173:4:garble=100",
+                     "the TPM tells of another storage key than before");
+        host_end(&host);
+}
+END_TEST
+
+/* Of what setup is told of the new key not a byte may be another. */
+START_TEST(a_key_that_is_altered_on_its_way_is_none) {
+        static const char *const faults[] = {"0x153:1:garble=40", "0x153:1:garble=150",
+                                             "0x153:1:garble=-1"};
+        struct host host;
+
+        host_begin(&host);
+        host_setup(&host, 0, 0);
+        for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+                set_up_again(&host, faults[i], "the answer of the TPM was altered on its way");
+        host_end(&host);
+}
+END_TEST
+
 void add_interposer_tests(TCase *tcase) {
         tcase_add_test(tcase, no_salt_goes_to_a_public_area_of_another_name);
+        tcase_add_test(tcase, nor_does_the_salt_of_setup);
+        tcase_add_test(tcase, a_key_that_is_altered_on_its_way_is_none);
         tcase_add_test(tcase, a_made_up_error_costs_no_authorisation);
 }
