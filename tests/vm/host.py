@@ -231,19 +231,21 @@ class Host:
         found = [f"mapping {name}" for name in Host.mappings()]
         found += [f"loop {path} {file}" for path, file in attributes("/sys/block/loop*/loop/backing_file")]
         with open("/proc/keys", encoding="ascii", errors="replace") as keys:
-            found += [f"key {line.strip()}" for line in keys if re.search(r" (logon|encrypted|trusted) ", line)]
+            found += [f"key {line.strip()}" for line in keys if re.search(r" (logon|encrypted|trusted|user) ", line)]
         with open("/proc/self/mounts", encoding="utf-8") as mounts:
             found += [f"mount {line.strip()}" for line in mounts if re.match(r"/dev/(dm-|mapper/|loop)", line)]
         return found
 
     @staticmethod
-    def plaintext(marker):
-        """The files written since the boot that hold these bytes, and the processes that show them."""
-        found = run("grep", "-rlaF", "--devices=skip", "-e", marker, *WRITTEN, check=False).stdout.splitlines()
+    def plaintext(*markers):
+        """The files written since the boot that hold one of these texts, and the processes that show one."""
+        wanted = [word for marker in markers for word in ("-e", marker)]
+        found = run("grep", "-rlaF", "--devices=skip", *wanted, *WRITTEN, check=False).stdout.splitlines()
         for path in glob.glob("/proc/[0-9]*/cmdline") + glob.glob("/proc/[0-9]*/environ"):
             try:
-                with open(path, "rb") as text:
-                    if marker.encode() in text.read():
+                with open(path, "rb") as file:
+                    text = file.read()
+                    if any(marker.encode() in text for marker in markers):
                         found.append(path)
             except OSError:
                 continue
@@ -273,10 +275,14 @@ def boot_sector(source="boot_sector.S"):
         return file.read()
 
 
-def write_disk(path, text, size=1 << 20, system="boot_sector.S"):
-    """A raw disk that boots: see boot_sector.S."""
+def write_disk(path, text, size=1 << 20, system="boot_sector.S", filled=False):
+    """A raw disk that boots: see boot_sector.S. filled: the text is in each sector but those that the guest uses."""
+    sector = text.encode().ljust(512, b"\0")
     with open(path, "wb") as disk:
-        disk.write(boot_sector(system) + text.encode().ljust(512, b"\0"))
+        disk.write(boot_sector(system) + sector)
+        if filled:
+            disk.seek(3 * len(sector))
+            disk.write(sector * (size // len(sector) - 3))
         disk.truncate(size)
     return path
 

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* For LD_PRELOAD into wlagent's programs: kills one before its Nth call that others can notice, has that
- * call fail with EIO, or cuts the machine's power there.  Of wlagent-volumed that is a session, never the
- * main process.  The file /run/kill/PROGRAM says so, "N kill", "N fail" or "N cut"; counting begins with the
- * first call after it has appeared, and ends when it is removed, which the Nth call does.  Without it nothing
- * happens.  The programs know nothing of this. */
+ * call fail with EIO, or cuts the machine's power there.  Of wlagent-volumed that is a session; the main
+ * process makes no step, and is killed with the session by "all".  The file /run/kill/PROGRAM says so,
+ * "N kill", "N all", "N fail" or "N cut"; counting begins with the first call after it has appeared, and ends
+ * when it is removed, which the Nth call does.  Without it nothing happens.  The programs know nothing of
+ * this. */
 
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +20,8 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #define EXPORT     __attribute__((visibility("default")))
@@ -50,7 +54,9 @@ static int read_control(void) {
 }
 
 static void strike(void) {
-        if (what == 'k')
+        if (what == 'a' && spared > 0)
+                (void)kill(spared, SIGKILL);
+        if (what == 'k' || what == 'a')
                 (void)kill(getpid(), SIGKILL);
         if (what == 'c') {
                 FILE *trigger = fopen("/proc/sysrq-trigger", "we");
@@ -84,6 +90,33 @@ static int step(void) {
         if (reached)
                 strike();
         return reached;
+}
+
+/* Of a file that it makes. */
+static int step_of_open(int flags) {
+        return (flags & (O_CREAT | __O_TMPFILE)) != 0 && step();
+}
+
+EXPORT int open64(const char *name, int flags, ...) {
+        va_list args;
+
+        va_start(args, flags);
+        mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(args, mode_t) : 0;
+        va_end(args);
+        if (step_of_open(flags))
+                return -1;
+        return NEXT(open64)(name, flags, mode);
+}
+
+EXPORT int openat64(int fd, const char *name, int flags, ...) {
+        va_list args;
+
+        va_start(args, flags);
+        mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(args, mode_t) : 0;
+        va_end(args);
+        if (step_of_open(flags))
+                return -1;
+        return NEXT(openat64)(fd, name, flags, mode);
 }
 
 EXPORT int ioctl(int fd, unsigned long request, ...) {
@@ -179,4 +212,81 @@ EXPORT int linkat(int from_fd, const char *from, int to_fd, const char *to, int 
         if (step())
                 return -1;
         return NEXT(linkat)(from_fd, from, to_fd, to, flags);
+}
+
+EXPORT int fdatasync(int fd) {
+        if (step())
+                return -1;
+        return NEXT(fdatasync)(fd);
+}
+
+EXPORT int fallocate64(int fd, int mode, off64_t at, off64_t size) {
+        if (step())
+                return -1;
+        return NEXT(fallocate64)(fd, mode, at, size);
+}
+
+EXPORT int fchmod(int fd, mode_t mode) {
+        if (step())
+                return -1;
+        return NEXT(fchmod)(fd, mode);
+}
+
+EXPORT int fchmodat(int fd, const char *name, mode_t mode, int flags) {
+        if (step())
+                return -1;
+        return NEXT(fchmodat)(fd, name, mode, flags);
+}
+
+EXPORT int fchown(int fd, uid_t uid, gid_t gid) {
+        if (step())
+                return -1;
+        return NEXT(fchown)(fd, uid, gid);
+}
+
+EXPORT int fchownat(int fd, const char *name, uid_t uid, gid_t gid, int flags) {
+        if (step())
+                return -1;
+        return NEXT(fchownat)(fd, name, uid, gid, flags);
+}
+
+EXPORT int fsetxattr(int fd, const char *name, const void *value, size_t size, int flags) {
+        if (step())
+                return -1;
+        return NEXT(fsetxattr)(fd, name, value, size, flags);
+}
+
+EXPORT int futimens(int fd, const struct timespec times[2]) {
+        if (step())
+                return -1;
+        return NEXT(futimens)(fd, times);
+}
+
+EXPORT int mkdir(const char *name, mode_t mode) {
+        if (step())
+                return -1;
+        return NEXT(mkdir)(name, mode);
+}
+
+EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+                       const posix_spawnattr_t *attributes, char *const argv[],
+                       char *const envp[]) {
+        if (step())
+                return EIO;
+        return NEXT(posix_spawn)(pid, path, actions, attributes, argv, envp);
+}
+
+/* Of those that have no function of their own only what adds, moves and removes keys of the kernel. */
+EXPORT long syscall(long number, ...) {
+        long argument[6];
+        va_list args;
+
+        va_start(args, number);
+        for (size_t i = 0; i < 6; i++)
+                argument[i] = va_arg(args, long);
+        va_end(args);
+        if ((number == SYS_add_key || number == SYS_keyctl || number == SYS_request_key) && step())
+                return -1;
+        return NEXT(syscall)(number, argument[0], argument[1], argument[2], argument[3],
+                             argument[4], argument[5]);
 }

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kills a program of wlagent's before a chosen call, has that fail, or cuts the power there: see kill_program.c.
 
-With VM_SWEEP=N (tests/vm/run --sweep N) tests go through all calls, or every Nth."""
+With VM_SWEEP=N,FROM,TO,WAY (tests/vm/run --sweep) tests go through all calls, or every Nth, or such of a part of
+them."""
 
 import contextlib
 import functools
@@ -12,7 +13,8 @@ import random
 from running import BUILD, open_to_all
 
 DIRECTORY = "/run/kill"
-STRIDE = int(os.environ.get("VM_SWEEP", "0"))
+STRIDE, FIRST, LAST, WAY = (os.environ.get("VM_SWEEP", "") + ",,,").split(",")[:4]
+STRIDE, FIRST, LAST = (int(number or 0) for number in (STRIDE, FIRST, LAST))
 
 
 @functools.cache
@@ -24,7 +26,20 @@ def library():
 def steps(calls, few):
     """Where to kill: in a sweep everywhere, until it is not reached any more; otherwise before a few of the first
     calls, other ones in each run. calls: how many the program makes at least."""
-    return itertools.count(1, STRIDE) if STRIDE else sorted(random.sample(range(1, calls + 1), few))
+    if not STRIDE:
+        return sorted(random.sample(range(1, calls + 1), few))
+    first = FIRST or 1
+    return range(first, LAST + 1, STRIDE) if LAST else itertools.count(first, STRIDE)
+
+
+def ways(program):
+    """Of wlagent-volumed a session can be killed alone, or with the main process and so all others: both in a sweep,
+    otherwise one of them."""
+    if program != "wlagent-volumed":
+        return ["kill"]
+    if STRIDE:
+        return [WAY] if WAY else ["kill", "all"]
+    return [random.choice(["kill", "all"])]
 
 
 @contextlib.contextmanager

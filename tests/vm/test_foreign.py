@@ -15,8 +15,8 @@ MARKER = "a marker of the foreign disk"
 
 
 class Foreign(host.VmTest):
-    def plain_disk(self, text=MARKER, size=1 << 20):
-        path = host.write_disk(os.path.join(host.PLAIN, "disk"), text, size)
+    def plain_disk(self, text=MARKER, size=1 << 20, **disk):
+        path = host.write_disk(os.path.join(host.PLAIN, "disk"), text, size, **disk)
         with open(path, "rb") as file:
             content = file.read()
         os.unlink(path)

@@ -277,7 +277,7 @@ class Refused(GuestsTest):
 
 class PowerLoss(GuestsTest):
     def test_while_it_runs(self):
-        """A guest that ran has its layer, and its next start needs the key again."""
+        """A guest that ran has its layer, and its next start needs the key again: the TPM opens it anew."""
         guest = self.guest("web", fixed_uuid="5c2f7a3e-0d43-4d0c-9d5c-3f1f63c0f001")
         image = os.path.join(host.IMAGES, "power-loss")
         guest.protected_disk(image).define()
@@ -287,14 +287,27 @@ class PowerLoss(GuestsTest):
             guest.destroy()
             guest.start()
             self.assertEqual(guest.wait_until_up(), AGAIN)
+            self.assertNotEqual(self.host.leftovers(), [])
             self.lose_power("running")
         self.addCleanup(run, "rm", "-f", image, image + ".header")
+        self.assertEqual(self.host.leftovers(), [])
+        status = self.host.agent.status()
+        self.assertEqual((status["vms"], status["keys"]["cached"], self.releases()), ([], 0, (0, 0)))
         self.host.agent.remove_key(host.KEY_NAME)
         try:
             self.refused(guest, "no key named vm")
         finally:
             self.host.agent.import_key(host.KEY_NAME, host.KEY)
+        self.assertEqual(self.host.leftovers(), [])
+        self.assertEqual(self.releases(), (0, 0))
         self.boots(guest, AGAIN)
+        self.assertEqual(self.releases(), (1, 1))
+        self.no_plaintext()
+
+    def releases(self):
+        """What the key store has given out since wlagentd has started, and what the TPM has opened."""
+        given = self.host.agent.metrics().get('wlagent_source_fetches_total{source="local",code="ok"}', 0)
+        return given, self.host.agent.counts().tpm
 
     def test_while_a_layer_is_made(self):
         """Whichever call of wlagent-volumed's is the last one: the layer is absent or whole, and the VM starts."""
@@ -303,6 +316,7 @@ class PowerLoss(GuestsTest):
         guest.protected_disk(image).define()
         if self.power_lost_at:
             steps = [int(step) for step in self.power_lost_at.split()[2:]]
+            self.assertEqual(self.host.leftovers(), [])
             self.assertIn(f"disk 0: {TEXT}\n", self.boots_somehow(guest))
             self.host.agent.run("volume", "remove", "--force", os.path.basename(guest.volume()))
         else:
@@ -318,6 +332,7 @@ class PowerLoss(GuestsTest):
         text = guest.wait_until_up()
         guest.destroy()
         self.gone()
+        self.no_plaintext()
         return text
 
     def cut_power(self, guest, steps):
@@ -332,4 +347,4 @@ class PowerLoss(GuestsTest):
         self.host.volumed.stop()
         self.host.volumed.start()
         self.assertTrue(killing.STRIDE and steps[0] > 30, f"there is no call {steps[0]}")
-        print(f"     the power was cut {(steps[0] - 1) // killing.STRIDE} times")
+        print(f"     there is no call {steps[0]}, the power was cut before each {killing.STRIDE} of those before it")

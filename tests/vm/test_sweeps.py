@@ -3,6 +3,7 @@
 adopted, opened for a VM and closed again: nothing stays open, no plaintext and no key is anywhere, nothing is lost,
 and the next try works."""
 
+import base64
 import json
 import os
 import secrets
@@ -20,7 +21,9 @@ from running import poll
 KEY_NAME = "sweep"
 KEY_ID = "local:///" + KEY_NAME
 KEY = secrets.token_hex(16).encode()  # a text, for whoever looks for it
+KEY_SHOWS = [KEY.decode(), KEY.hex(), base64.b64encode(KEY).decode().rstrip("=")]
 MARKER = test_foreign.MARKER
+RECORDS = "/run/workload-agent/vms"
 SIZE = 64 << 10
 
 
@@ -30,15 +33,19 @@ class Sweep(test_foreign.Foreign):
         super().setUpClass()
         cls.host.agent.stop()
         cls.host.volumed.stop()
+        # Each time the key is opened by the TPM.
+        cls.host.agent.write_config(Keys={"CacheSeconds": "0"})
         with killing.preloaded():
             cls.host.volumed.start()
             cls.host.agent.start()
-        cls.addClassCleanup(cls.without_preload)
+        cls.addClassCleanup(cls.as_before)
 
     @classmethod
-    def without_preload(cls):
+    def as_before(cls):
         cls.host.agent.stop()
         cls.host.volumed.stop()
+        del cls.host.agent.options["Keys"]["CacheSeconds"]
+        cls.host.agent.write_config()
         cls.host.volumed.start()
         cls.host.agent.start()
 
@@ -57,45 +64,61 @@ class Sweep(test_foreign.Foreign):
         volumed = str(self.host.volumed.process.pid)
         poll(lambda: run("pgrep", "-P", volumed, check=False).returncode, "volumed to have no session", 60)
 
-    def killed(self, program, step, work):
+    def killed(self, program, step, how, work):
         """Whether it was, in the course of the work."""
-        killing.arm(program, step)
+        killing.arm(program, step, how)
         code = work()
         reached = killing.disarm(program)
         if not reached:
             self.assertEqual(code, 0)
+        elif how == "all":
+            self.start_again(self.host.volumed)
         elif program == "wlagentd":
-            self.host.agent.process.wait(20)
-            with killing.preloaded():
-                self.host.agent.start()
+            self.start_again(self.host.agent)
         return reached
+
+    @staticmethod
+    def start_again(daemon):
+        daemon.process.wait(20)
+        with killing.preloaded():
+            daemon.start()
+
+    def plain_disk(self, *words, **options):
+        return super().plain_disk(*words, filled=True, **options)
 
     def assert_nothing_shows(self):
         self.left_nothing()
-        self.assert_no_plaintext()
-        self.assertEqual(self.host.plaintext(KEY.decode()), [])
+        self.assertEqual(self.host.plaintext(MARKER, *KEY_SHOWS), [])
+
+    def assert_no_vm(self):
+        """None is known any more; the agent is told at once, or finds out."""
+        poll(lambda: self.host.agent.status()["vms"] == [], lambda: f"{self.host.agent.status()['vms']} to be forgotten")
+        self.assertEqual(os.listdir(RECORDS), [])
 
     def sweep(self, program, calls, work, after, before=lambda: None):
         """calls: how many the program makes at least."""
         count = 0
-        for step in killing.steps(calls, 1):
+        ways = killing.ways(program)
+        for step, how in ((step, how) for step in killing.steps(calls, 1) for how in ways):
             before()
             try:
-                reached = self.killed(program, step, work)
+                reached = self.killed(program, step, how, work)
                 after()
             except BaseException as error:
-                error.add_note(f"{program} was to be killed before its call {step}")
+                error.add_note(f"{program} was to be killed before its call {step}: {how}")
                 raise
             if not reached:
                 break
             count += 1
             if killing.STRIDE and count % 10 == 0:
-                print(f"     {program} has been killed {count} times", flush=True)
-        if killing.STRIDE:
-            print(f"     {program} was killed {count} times, the last time before its call {step - killing.STRIDE}")
-            self.assertGreater(step, calls)
-        else:
+                print(f"     {program} has been killed {count} times, and before its call {step}", flush=True)
+        if not killing.STRIDE:
             self.assertEqual(count, 1)
+        elif reached:
+            print(f"     {program} was killed {count} times, and goes on after call {step}")
+        else:
+            print(f"     {program} was killed {count} times, and ended before call {step}")
+            self.assertGreater(step, calls)
 
     def made(self):
         return sorted(name for name in self.conversions() if name not in self.before)
@@ -135,10 +158,10 @@ class Encrypt(Sweep):
         os.unlink(self.out + ".header")
 
     def test_wlagent(self):
-        self.sweep("wlagent", 8, self.encrypt, self.whole_or_absent)
+        self.sweep("wlagent", 40, self.encrypt, self.whole_or_absent)
 
     def test_wlagentd(self):
-        self.sweep("wlagentd", 3, self.encrypt, self.whole_or_absent)
+        self.sweep("wlagentd", 6, self.encrypt, self.whole_or_absent)
 
 
 class Convert(Sweep):
@@ -172,7 +195,7 @@ class Convert(Sweep):
         self.sweep("wlagent", 3, self.convert, self.whole_or_absent)
 
     def test_wlagentd(self):
-        self.sweep("wlagentd", 8, self.convert, self.whole_or_absent)
+        self.sweep("wlagentd", 13, self.convert, self.whole_or_absent)
 
     def test_volumed(self):
         self.sweep("wlagent-volumed", 15, self.convert, self.whole_or_absent)
@@ -207,7 +230,7 @@ class Adopt(Sweep):
         self.sweep("wlagent", 3, self.adopt, self.whole_both_ways)
 
     def test_wlagentd(self):
-        self.sweep("wlagentd", 8, self.adopt, self.whole_both_ways)
+        self.sweep("wlagentd", 13, self.adopt, self.whole_both_ways)
 
     def test_volumed(self):
         self.sweep("wlagent-volumed", 100, self.adopt, self.whole_both_ways)
@@ -223,8 +246,10 @@ class Launch(Sweep):
         self.addCleanup(self.forget)
 
     def forget(self):
-        self.wlagent("volume", "remove", "--force", os.path.basename(self.web.volume()))
+        """Whether there was a layer."""
+        code = self.wlagent("volume", "remove", "--force", os.path.basename(self.web.volume()))
         self.forget_conversions()
+        return code == 0
 
     def start(self):
         return self.web.start(check=False).returncode
@@ -245,15 +270,20 @@ class Launch(Sweep):
             self.assertIn(f"disk 0: {MARKER}\n", self.web.wait_until_up())
             self.web.destroy()
         self.assert_nothing_shows()
+        self.assert_no_vm()
         self.runs()
+        self.assertEqual(len(self.made()), 2, self.made())
+        self.assertEqual(os.listdir(os.path.join(host.LAYERS, self.web.uuid)), ["vda"])
         self.web.destroy()
-        self.left_nothing()
+        self.assert_nothing_shows()
         self.idle()
-        self.forget()
+        self.assertTrue(self.forget())
+        self.assertFalse(os.path.exists(os.path.join(host.LAYERS, self.web.uuid)))
 
     def stopped(self):
         self.assertEqual(self.web.state(), "shut off")
         self.assert_nothing_shows()
+        self.assert_no_vm()
         self.idle()
 
     def test_start_wlagentd(self):
@@ -274,7 +304,7 @@ class NovaLaunch(Sweep):
     def setUp(self):
         super().setUp()
         image_id = str(uuid.uuid4())
-        image = self.image(MARKER, key=KEY_NAME)
+        image = self.image(MARKER, key=KEY_NAME, filled=True)
         self.host.agent.run("image", "register", image_id, "--header", image + ".header")
         os.makedirs(os.path.join(host.INSTANCES, "_base"), exist_ok=True)
         self.web = test_nova.Instance(image_id)
@@ -288,9 +318,11 @@ class NovaLaunch(Sweep):
         information = json.loads(self.host.agent.output("image", "info", "--json", image))
         self.mapping = f"/dev/mapper/wlagent-image-{information['uuid']}"
 
-    def assert_no_plaintext(self):
+    def assert_nothing_shows(self):
         """But in the layer, which Nova keeps as it is."""
+        self.left_nothing()
         self.assertLessEqual(set(self.host.plaintext(MARKER)), {f"/srv{self.web.path}"})
+        self.assertEqual(self.host.plaintext(*KEY_SHOWS), [])
 
     def start(self):
         return self.web.start(check=False).returncode
@@ -313,6 +345,7 @@ class NovaLaunch(Sweep):
             self.assertIn(f"disk 0: {MARKER}\n", self.web.wait_until_up())
             self.web.destroy()
         self.assert_nothing_shows()
+        self.assert_no_vm()
         self.idle()
         self.assertIn(self.web.backing(), [(self.web.base, "raw"), (self.mapping, "raw")])
 
