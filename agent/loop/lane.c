@@ -12,8 +12,9 @@
 
 enum job_state {
         JOB_QUEUED = 0,
+        JOB_NEXT,
         JOB_RUNNING,
-        JOB_ABANDONED, /* running, and its caller has gone */
+        JOB_ABANDONED, /* running or next, and its caller has gone */
         JOB_FINISHED,
 };
 
@@ -22,6 +23,7 @@ struct lane {
         pthread_cond_t work;   /* the queue is not empty, or stopping */
         pthread_cond_t change; /* a job has finished, or a caller has left */
         struct lane_job *first;
+        struct lane_job *next; /* has been prepared, and is in the queue no more; NULL: none */
         size_t queued;
         size_t queue_max;
         size_t callers;
@@ -53,10 +55,14 @@ static void unlink_job(struct lane *lane, struct lane_job *job) {
 }
 
 static void run_next(struct lane *lane) {
-        struct lane_job *job = lane->first;
+        struct lane_job *job = lane->next;
 
-        unlink_job(lane, job);
-        job->state = JOB_RUNNING;
+        if (job)
+                lane->next = NULL;
+        else
+                unlink_job(lane, job = lane->first);
+        if (job->state != JOB_ABANDONED)
+                job->state = JOB_RUNNING;
         lane->busy_since_usec = clock_now_usec();
 
         (void)pthread_mutex_unlock(&lane->lock);
@@ -75,12 +81,28 @@ static void run_next(struct lane *lane) {
         (void)pthread_mutex_lock(&lane->lock);
 }
 
+void lane_prepare_next(void *argument) {
+        struct lane *lane = argument;
+        struct lane_job *job = NULL;
+
+        (void)pthread_mutex_lock(&lane->lock);
+        if (!lane->next && lane->first && lane->first->prepare) {
+                job = lane->next = lane->first;
+                unlink_job(lane, job);
+                job->state = JOB_NEXT;
+        }
+        (void)pthread_mutex_unlock(&lane->lock);
+
+        if (job)
+                job->prepare(job, lane->resource);
+}
+
 static void *lane_thread(void *argument) {
         struct lane *lane = argument;
 
         (void)pthread_mutex_lock(&lane->lock);
-        while (lane->first || !lane->stopping) {
-                if (lane->first)
+        while (lane->next || lane->first || !lane->stopping) {
+                if (lane->next || lane->first)
                         run_next(lane);
                 else
                         (void)pthread_cond_wait(&lane->work, &lane->lock);
@@ -143,7 +165,7 @@ static int fail_in_time(const struct lane *lane, enum job_state state,
                         const struct deadline *deadline, struct wla_error *err) {
         if (deadline_cancelled(deadline))
                 return wla_fail(err, WLA_E_TIMEOUT, "nobody waits for the answer any more");
-        if (state == JOB_QUEUED)
+        if (state == JOB_QUEUED || state == JOB_NEXT)
                 return wla_fail(err, WLA_E_TIMEOUT, "timed out while the %s was busy", lane->name);
         return wla_fail(err, WLA_E_TIMEOUT, "no answer from the %s in time", lane->name);
 }

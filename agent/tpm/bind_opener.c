@@ -7,14 +7,18 @@
 #include "tpm/host_key.h"
 #include "tpm/tpm.h"
 
-typedef int unbind_function(struct tpm *tpm, struct wla_bytes wrapped, const char *fingerprint,
-                            const struct deadline *deadline, struct wla_secret **ret,
-                            struct wla_error *err);
+struct unbind_ops {
+        int (*unbind)(struct tpm *tpm, struct wla_bytes wrapped, const char *fingerprint,
+                      const struct deadline *deadline, struct wla_secret **ret,
+                      struct wla_error *err);
+        void (*prepare)(struct tpm *tpm, struct wla_bytes wrapped, const char *fingerprint);
+};
 
 /* Everything the lane needs after the caller has gone; the wrapped key is no secret. */
 struct bind_job {
         struct lane_job lane_job; /* first: the lane hands it back */
-        unbind_function *unbind;
+        struct lane *lane;
+        const struct unbind_ops *ops;
         uint8_t wrapped[RSA_WRAPPED_SIZE];
         size_t wrapped_size;
         char fingerprint[KEY_FINGERPRINT_SIZE];
@@ -28,8 +32,17 @@ static void run(struct lane_job *lane_job, void *resource) {
         struct bind_job *job = (struct bind_job *)lane_job;
         struct wla_bytes wrapped = {.data = job->wrapped, .size = job->wrapped_size};
 
-        job->result = job->unbind(resource, wrapped, job->fingerprint, &job->deadline, &job->secret,
-                                  &job->err);
+        tpm_while_at_work(resource, lane_prepare_next, job->lane);
+        job->result = job->ops->unbind(resource, wrapped, job->fingerprint, &job->deadline,
+                                       &job->secret, &job->err);
+        tpm_while_at_work(resource, NULL, NULL);
+}
+
+static void prepare(struct lane_job *lane_job, void *resource) {
+        const struct bind_job *job = (const struct bind_job *)lane_job;
+        struct wla_bytes wrapped = {.data = job->wrapped, .size = job->wrapped_size};
+
+        job->ops->prepare(resource, wrapped, job->fingerprint);
 }
 
 static void free_job(struct lane_job *lane_job) {
@@ -39,15 +52,16 @@ static void free_job(struct lane_job *lane_job) {
         free(job);
 }
 
-static struct bind_job *make_job(unbind_function *unbind, const struct envelope *envelope,
-                                 const struct deadline *deadline) {
+static struct bind_job *make_job(struct lane *lane, const struct unbind_ops *ops,
+                                 const struct envelope *envelope, const struct deadline *deadline) {
         struct bind_job *job = calloc(1, sizeof(*job));
 
         if (!job)
                 return NULL;
 
-        job->lane_job = (struct lane_job){.run = run, .free = free_job};
-        job->unbind = unbind;
+        job->lane_job = (struct lane_job){.run = run, .free = free_job, .prepare = prepare};
+        job->lane = lane;
+        job->ops = ops;
         job->wrapped_size = envelope->bytes.size;
         memcpy(job->wrapped, envelope->bytes.data, envelope->bytes.size);
         memcpy(job->fingerprint, envelope->binding_key, sizeof(job->fingerprint));
@@ -55,10 +69,10 @@ static struct bind_job *make_job(unbind_function *unbind, const struct envelope 
         return job;
 }
 
-static int open_once(struct lane *lane, unbind_function *unbind, const struct envelope *envelope,
-                     const struct deadline *deadline, struct wla_secret **ret,
-                     struct wla_error *err) {
-        struct bind_job *job = make_job(unbind, envelope, deadline);
+static int open_once(struct lane *lane, const struct unbind_ops *ops,
+                     const struct envelope *envelope, const struct deadline *deadline,
+                     struct wla_secret **ret, struct wla_error *err) {
+        struct bind_job *job = make_job(lane, ops, envelope, deadline);
         if (!job)
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
 
@@ -77,9 +91,9 @@ static int open_once(struct lane *lane, unbind_function *unbind, const struct en
         return result;
 }
 
-static int open_on_lane(struct lane *lane, unbind_function *unbind, const struct envelope *envelope,
-                        const struct deadline *deadline, struct wla_secret **ret,
-                        struct wla_error *err) {
+static int open_on_lane(struct lane *lane, const struct unbind_ops *ops,
+                        const struct envelope *envelope, const struct deadline *deadline,
+                        struct wla_secret **ret, struct wla_error *err) {
         int result;
 
         if (envelope->bytes.size != RSA_WRAPPED_SIZE)
@@ -90,14 +104,16 @@ static int open_on_lane(struct lane *lane, unbind_function *unbind, const struct
 
         /* A job has the deadline of its start; who has joined meanwhile may have more time. */
         do {
-                result = open_once(lane, unbind, envelope, deadline, ret, err);
+                result = open_once(lane, ops, envelope, deadline, ret, err);
         } while (result < 0 && err->code == WLA_E_TIMEOUT && deadline_left_usec(deadline) > 0);
         return result;
 }
 
 static int open_own(void *self, const struct envelope *envelope, const struct deadline *deadline,
                     struct wla_secret **ret, struct wla_error *err) {
-        return open_on_lane(self, tpm_unbind, envelope, deadline, ret, err);
+        static const struct unbind_ops ops = {.unbind = tpm_unbind, .prepare = tpm_unbind_prepare};
+
+        return open_on_lane(self, &ops, envelope, deadline, ret, err);
 }
 
 /* HVS decides which key it is, and a key broker does not say. */
@@ -108,10 +124,17 @@ static int unbind_of_host(struct tpm *tpm, struct wla_bytes wrapped, const char 
         return tpm_host_unbind(tpm, wrapped, deadline, ret, err);
 }
 
+static void prepare_of_host(struct tpm *tpm, struct wla_bytes wrapped, const char *fingerprint) {
+        (void)fingerprint;
+        tpm_host_unbind_prepare(tpm, wrapped);
+}
+
 static int open_of_host(void *self, const struct envelope *envelope,
                         const struct deadline *deadline, struct wla_secret **ret,
                         struct wla_error *err) {
-        return open_on_lane(self, unbind_of_host, envelope, deadline, ret, err);
+        static const struct unbind_ops ops = {.unbind = unbind_of_host, .prepare = prepare_of_host};
+
+        return open_on_lane(self, &ops, envelope, deadline, ret, err);
 }
 
 struct key_opener bind_opener(struct lane *lane) {

@@ -10,6 +10,7 @@
 #include "base/metrics.h"
 #include "tpm/host_key_slot.h"
 #include "tpm/properties.h"
+#include "tpm/rsa_decrypt.h"
 #include "tpm/swtpm_tcti.h"
 
 /* The slowest command is making an RSA key: up to 20 s on old chips, well below 1 s in software. */
@@ -55,6 +56,11 @@ struct tpm *tpm_free(struct tpm *tpm) {
                 free(tpm);
         }
         return NULL;
+}
+
+void tpm_while_at_work(struct tpm *tpm, void (*call)(void *arg), void *arg) {
+        tpm->at_work = call;
+        tpm->at_work_arg = arg;
 }
 
 static int connection_errno(const struct tpm *tpm) {
@@ -105,6 +111,7 @@ void tpm_flush(struct tpm *tpm, ESYS_TR *handle) {
 }
 
 void tpm_disconnect(struct tpm *tpm, bool polite) {
+        rsa_decrypt_clear(tpm, tpm->esys && polite);
         if (tpm->esys && polite) {
                 session_end(tpm, &tpm->session);
                 if (tpm->binding_is_transient)

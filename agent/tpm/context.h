@@ -17,7 +17,7 @@
 #include "tpm/binding_key.h"
 #include "tpm/host_key.h"
 #include "tpm/rc.h"
-#include "tpm/session.h"
+#include "tpm/session_exchange.h"
 #include "tpm/tpm.h"
 
 /* A key of Intel SecL: where it is, and what was read there last. */
@@ -30,6 +30,15 @@ struct host_key_slot {
         struct wla_secret *secret; /* as the TPM compares it */
         struct stat secret_stat;
         bool refused; /* the secret by the TPM */
+};
+
+/* The decryption behind the one that the TPM is at, or was at last (rsa_decrypt.h). */
+struct rsa_ahead {
+        enum { RSA_AHEAD_NONE = 0, RSA_AHEAD_PREPARED, RSA_AHEAD_SENT } state;
+        const uint8_t *wrapped; /* which it is */
+        struct session_exchange exchange;
+        TSS2_RC rc;            /* of sending it */
+        TSS2_SYS_CONTEXT *sys; /* NULL until there is one */
 };
 
 struct tpm {
@@ -54,6 +63,11 @@ struct tpm {
         TPM2B_NAME host_storage_refused;
         bool host_key_foreign; /* of the last that was to be loaded: none of this TPM's, or damaged */
         bool locked_out;       /* as far as is known */
+
+        void (*at_work)(void *arg); /* NULL: nobody is told */
+        void *at_work_arg;
+        TSS2_SYS_CONTEXT *at_work_in; /* whose answer is not read while that runs; else NULL */
+        struct rsa_ahead ahead;
 
         TSS2_RC rc;             /* the last response code that was no success */
         enum tpm_remedy remedy; /* for it */

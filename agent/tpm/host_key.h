@@ -164,6 +164,9 @@ int tpm_host_key_prepare(struct tpm *tpm, enum host_key_usage usage,
 int tpm_host_unbind(struct tpm *tpm, struct wla_bytes wrapped, const struct deadline *deadline,
                     struct wla_secret **ret, struct wla_error *err) _must_check_;
 
+/* As tpm_unbind_prepare(). */
+void tpm_host_unbind_prepare(struct tpm *tpm, struct wla_bytes wrapped);
+
 /* Signs a SHA-256 digest with the signing key: RSASSA (PKCS #1 v1.5), big endian.  A wrong secret as above. */
 int tpm_sign(struct tpm *tpm, const uint8_t digest[TPM_DIGEST_SIZE],
              const struct deadline *deadline, uint8_t ret[TPM_SIGNATURE_SIZE],

@@ -75,6 +75,15 @@ static bool is_as_it_was(const struct host_key_slot *slot, const struct stat *se
                file_is_same(&file, &slot->key_stat) && file_is_same(secret, &slot->secret_stat);
 }
 
+bool host_key_slot_is_fresh(const struct tpm *tpm, enum host_key_usage usage) {
+        const struct host_key_slot *slot = &tpm->host_keys[usage];
+        struct wla_error err = {0};
+        struct stat secret;
+
+        return slot->path && credential_examine(slot->credential, &secret, &err) == 0 &&
+               is_as_it_was(slot, &secret);
+}
+
 int host_key_slot_refresh(struct tpm *tpm, enum host_key_usage usage, struct wla_error *err) {
         struct host_key_slot *slot = &tpm->host_keys[usage];
         struct stat file;

@@ -11,6 +11,9 @@
 int host_key_slot_refresh(struct tpm *tpm, enum host_key_usage usage,
                           struct wla_error *err) _must_check_;
 
+/* Whether that would do nothing. */
+bool host_key_slot_is_fresh(const struct tpm *tpm, enum host_key_usage usage);
+
 /* Runs inside a step, before a command that the secret authorises: fails when the TPM would count another
  * wrong authorisation, or is locked out. */
 int host_key_slot_may_ask(struct tpm *tpm, enum host_key_usage usage,

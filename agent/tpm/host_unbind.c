@@ -18,8 +18,9 @@ static int open_step(struct tpm *tpm, void *arg, struct wla_error *err) {
         const struct host_key_slot *slot = &tpm->host_keys[HOST_KEY_BINDING];
         struct opening *opening = arg;
 
-        if (host_key_slot_may_ask(tpm, HOST_KEY_BINDING, err) < 0 ||
-            host_key_open(tpm, HOST_KEY_BINDING, err) < 0)
+        if (!rsa_decrypt_under_way(tpm, opening->wrapped) &&
+            (host_key_slot_may_ask(tpm, HOST_KEY_BINDING, err) < 0 ||
+             host_key_open(tpm, HOST_KEY_BINDING, err) < 0))
                 return -1;
 
         const TPM2B_NAME name = host_key_name(&slot->key);
@@ -33,6 +34,31 @@ static int open_step(struct tpm *tpm, void *arg, struct wla_error *err) {
         return r < 0 ? host_key_slot_failed(tpm, HOST_KEY_BINDING, err) : 0;
 }
 
+void tpm_host_unbind_prepare(struct tpm *tpm, struct wla_bytes wrapped) {
+        const struct host_key_slot *slot = &tpm->host_keys[HOST_KEY_BINDING];
+
+        if (wrapped.size != RSA_WRAPPED_SIZE || !host_key_slot_is_fresh(tpm, HOST_KEY_BINDING) ||
+            slot->refused || tpm->locked_out || tpm->host_key == ESYS_TR_NONE ||
+            tpm->host_key_usage != HOST_KEY_BINDING || tpm->host_session.handle == 0)
+                return;
+
+        const TPM2B_NAME name = host_key_name(&slot->key);
+        const struct session_use use = {
+                .session = &tpm->host_session,
+                .key_name = &name,
+                .auth = slot->secret,
+        };
+        rsa_decrypt_prepare(tpm, tpm->host_key, &use, wrapped);
+}
+
+/* Nobody waits for it, but a secret that was refused is not to be tried again. */
+static void note_answer(struct tpm *tpm, TSS2_RC rc) {
+        struct wla_error err = {0};
+
+        tpm->rc = rc;
+        (void)host_key_slot_failed(tpm, HOST_KEY_BINDING, &err);
+}
+
 int tpm_host_unbind(struct tpm *tpm, struct wla_bytes wrapped, const struct deadline *deadline,
                     struct wla_secret **ret, struct wla_error *err) {
         struct opening opening = {.wrapped = wrapped};
@@ -40,10 +66,12 @@ int tpm_host_unbind(struct tpm *tpm, struct wla_bytes wrapped, const struct dead
         if (wrapped.size != RSA_WRAPPED_SIZE)
                 return wla_fail(err, WLA_E_INPUT, "a wrapped key has %u bytes, and this one %zu",
                                 RSA_WRAPPED_SIZE, wrapped.size);
-        if (host_key_slot_refresh(tpm, HOST_KEY_BINDING, err) < 0)
+        if (!rsa_decrypt_under_way(tpm, wrapped) &&
+            host_key_slot_refresh(tpm, HOST_KEY_BINDING, err) < 0)
                 return -1;
 
         int r = tpm_run(tpm, deadline, open_step, &opening, err);
+        note_answer(tpm, rsa_decrypt_end(tpm, wrapped));
         if (r < 0) {
                 if (err->code == WLA_E_INPUT)
                         err->hint = hint_register;

@@ -33,6 +33,16 @@ int tpm_unbind(struct tpm *tpm, struct wla_bytes wrapped, const char *fingerprin
                const struct deadline *deadline, struct wla_secret **ret,
                struct wla_error *err) _must_check_;
 
+/* From now on, each time that the TPM has been asked to open a key, call is called before the answer is waited for.  It may
+ * call tpm_unbind_prepare() or tpm_host_unbind_prepare() for what is to be opened next, and nothing else here.  NULL: no
+ * more. */
+void tpm_while_at_work(struct tpm *tpm, void (*call)(void *arg), void *arg);
+
+/* Prepares tpm_unbind() of the same wrapped key, so that the TPM gets it without delay: perhaps before that is called, which
+ * has to be next, and to be given the wrapped key at the same place in memory.  Does nothing where the TPM would have to be
+ * asked before: after a new setup, for a key with a PCR policy, when the key is not loaded. */
+void tpm_unbind_prepare(struct tpm *tpm, struct wla_bytes wrapped, const char *fingerprint);
+
 /* How often the TPM was asked to open a key. */
 uint64_t tpm_unbind_count(const struct tpm *tpm);
 

@@ -43,7 +43,7 @@ static int open_step(struct tpm *tpm, void *arg, struct wla_error *err) {
         const struct session_use use = {.session = &tpm->session, .key_name = &tpm->key.name};
         struct opening *opening = arg;
 
-        if (ready(tpm, err) < 0)
+        if (!rsa_decrypt_under_way(tpm, opening->wrapped) && ready(tpm, err) < 0)
                 return -1;
         return rsa_decrypt(tpm, tpm->binding, &use, opening->wrapped, &opening->secret, err);
 }
@@ -52,22 +52,28 @@ int unbind_key(struct tpm *tpm, struct wla_bytes wrapped, const struct deadline 
                struct wla_secret **ret, struct wla_error *err) {
         struct opening opening = {.wrapped = wrapped};
 
-        if (tpm_run(tpm, deadline, open_step, &opening, err) < 0)
+        int r = tpm_run(tpm, deadline, open_step, &opening, err);
+        (void)rsa_decrypt_end(tpm, wrapped);
+        if (r < 0)
                 return -1;
 
         *ret = opening.secret;
         return 0;
 }
 
-/* Reads the state file again when setup has replaced it, so that no restart is needed. */
-static int refresh_key(struct tpm *tpm, struct wla_error *err) {
+static bool key_is_as_it_was(const struct tpm *tpm, struct wla_error *err) {
         _cleanup_close_ int dir_fd = -1;
         struct stat status;
 
-        if (tpm->have_key &&
-            file_open_directory(tpm->state_directory, false, 0, &dir_fd, err) == 0 &&
-            fstatat(dir_fd, BINDING_KEY_FILE, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-            file_is_same(&status, &tpm->key_stat))
+        return tpm->have_key &&
+               file_open_directory(tpm->state_directory, false, 0, &dir_fd, err) == 0 &&
+               fstatat(dir_fd, BINDING_KEY_FILE, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+               file_is_same(&status, &tpm->key_stat);
+}
+
+/* Reads the state file again when setup has replaced it, so that no restart is needed. */
+static int refresh_key(struct tpm *tpm, struct wla_error *err) {
+        if (key_is_as_it_was(tpm, err))
                 return 0;
 
         tpm->have_key = false;
@@ -88,15 +94,32 @@ int tpm_prepare(struct tpm *tpm, struct wla_error *err) {
         return r;
 }
 
+static bool is_for_another(const struct tpm *tpm, const char *fingerprint) {
+        return fingerprint && fingerprint[0] != '\0' &&
+               strcmp(fingerprint, tpm->key.fingerprint) != 0;
+}
+
+void tpm_unbind_prepare(struct tpm *tpm, struct wla_bytes wrapped, const char *fingerprint) {
+        const struct session_use use = {.session = &tpm->session, .key_name = &tpm->key.name};
+        struct wla_error err = {0};
+
+        if (wrapped.size == RSA_WRAPPED_SIZE && key_is_as_it_was(tpm, &err) && tpm->key.pcrs == 0 &&
+            !is_for_another(tpm, fingerprint) && tpm->binding != ESYS_TR_NONE &&
+            tpm->session.handle != 0 && tpm->session.type == TPM2_SE_HMAC)
+                rsa_decrypt_prepare(tpm, tpm->binding, &use, wrapped);
+}
+
 int tpm_unbind(struct tpm *tpm, struct wla_bytes wrapped, const char *fingerprint,
                const struct deadline *deadline, struct wla_secret **ret, struct wla_error *err) {
         if (wrapped.size != RSA_WRAPPED_SIZE)
                 return wla_fail_hint(err, WLA_E_INPUT, hint_wrap_again,
                                      "a wrapped key has %u bytes, and this one %zu",
                                      RSA_WRAPPED_SIZE, wrapped.size);
+        if (rsa_decrypt_under_way(tpm, wrapped))
+                return unbind_key(tpm, wrapped, deadline, ret, err);
         if (refresh_key(tpm, err) < 0)
                 return -1;
-        if (fingerprint && fingerprint[0] != '\0' && strcmp(fingerprint, tpm->key.fingerprint) != 0)
+        if (is_for_another(tpm, fingerprint))
                 return wla_fail_hint(
                         err, WLA_E_INPUT, hint_wrap_again,
                         "it is wrapped for the binding key %.16s..., and this host has "

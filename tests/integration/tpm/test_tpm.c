@@ -14,6 +14,7 @@ static const struct {
         {"wire", add_wire_tests},       {"transport", add_transport_tests},
         {"opener", add_opener_tests},   {"host_keys", add_host_key_tests},
         {"session", add_session_tests}, {"interposer", add_interposer_tests},
+        {"ahead", add_ahead_tests},
 };
 
 int main(void) {

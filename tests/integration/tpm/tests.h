@@ -18,3 +18,4 @@ void add_opener_tests(TCase *tcase);
 void add_host_key_tests(TCase *tcase);
 void add_session_tests(TCase *tcase);
 void add_interposer_tests(TCase *tcase);
+void add_ahead_tests(TCase *tcase);

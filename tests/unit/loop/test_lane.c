@@ -353,6 +353,158 @@ START_TEST(thousands_of_calls_from_many_threads) {
 }
 END_TEST
 
+/* One that waits for the device, and has the next one prepare itself when it is told to. */
+struct waiter {
+        struct lane_job job;
+        struct lane *lane;
+        sem_t started;
+        sem_t prepare;
+        sem_t prepared;
+        sem_t proceed;
+};
+
+static void waiter_run(struct lane_job *job, void *resource) {
+        struct waiter *waiter = (struct waiter *)job;
+
+        (void)resource;
+        (void)sem_post(&waiter->started);
+        (void)sem_wait(&waiter->prepare);
+        lane_prepare_next(waiter->lane);
+        lane_prepare_next(waiter->lane);
+        (void)sem_post(&waiter->prepared);
+        (void)sem_wait(&waiter->proceed);
+}
+
+static void waiter_free(struct lane_job *job) {
+        (void)job;
+}
+
+static void waiter_start(struct waiter *waiter, struct caller *caller, struct lane *lane) {
+        *waiter = (struct waiter){.job = {.run = waiter_run, .free = waiter_free}, .lane = lane};
+        (void)sem_init(&waiter->started, 0, 0);
+        (void)sem_init(&waiter->prepare, 0, 0);
+        (void)sem_init(&waiter->prepared, 0, 0);
+        (void)sem_init(&waiter->proceed, 0, 0);
+        *caller = (struct caller){.lane = lane, .probe = (struct probe *)(void *)&waiter->job};
+        deadline_init(&caller->deadline, clock_now_usec() + 60 * USEC_PER_SEC);
+        ck_assert_int_eq(pthread_create(&caller->thread, NULL, caller_thread, caller), 0);
+        (void)sem_wait(&waiter->started);
+}
+
+static void waiter_prepare(struct waiter *waiter) {
+        (void)sem_post(&waiter->prepare);
+        (void)sem_wait(&waiter->prepared);
+}
+
+static void waiter_end(struct waiter *waiter, struct caller *caller) {
+        (void)sem_post(&waiter->proceed);
+        (void)pthread_join(caller->thread, NULL);
+        ck_assert_int_eq(caller->result, 0);
+}
+
+static atomic_int prepared;
+
+static void probe_prepare(struct lane_job *job, void *resource) {
+        struct device *device = resource;
+
+        ck_assert_int_eq(((struct probe *)job)->result, 0);
+        ck_assert_int_eq(device->uses, 0);
+        prepared++;
+}
+
+/* One, which then is next. */
+START_TEST(the_next_prepares_itself) {
+        enum { CALLERS = 4 };
+        struct device device = {0};
+        struct lane *lane = make_lane(&device, CALLERS);
+        struct caller callers[CALLERS];
+        struct waiter waiter;
+        struct caller first;
+
+        waiter_start(&waiter, &first, lane);
+        for (size_t i = 0; i < CALLERS; i++) {
+                struct probe *probe = probe_new();
+
+                probe->job.prepare = probe_prepare;
+                caller_start(&callers[i], lane, probe);
+        }
+        wait_until_full(lane);
+        waiter_prepare(&waiter);
+        ck_assert_int_eq(prepared, 1);
+        waiter_end(&waiter, &first);
+        for (size_t i = 0; i < CALLERS; i++) {
+                (void)pthread_join(callers[i].thread, NULL);
+                ck_assert_int_eq(callers[i].result, 0);
+                free(callers[i].probe);
+        }
+        ck_assert_int_eq(prepared, 1);
+        ck_assert_int_eq(device.uses, CALLERS);
+        (void)lane_free(lane);
+}
+END_TEST
+
+START_TEST(nothing_to_prepare) {
+        struct device device = {0};
+        struct lane *lane = make_lane(&device, 1);
+        struct caller caller;
+        struct waiter waiter;
+        struct caller first;
+
+        waiter_start(&waiter, &first, lane);
+        waiter_prepare(&waiter); /* nobody is there */
+        waiter_end(&waiter, &first);
+        waiter_start(&waiter, &first, lane);
+        caller_start(&caller, lane, probe_new());
+        wait_until_full(lane);
+        waiter_prepare(&waiter); /* it has no prepare */
+        wait_until_full(lane);
+        waiter_end(&waiter, &first);
+        (void)pthread_join(caller.thread, NULL);
+        ck_assert_int_eq(caller.result, 0);
+        free(caller.probe);
+        (void)lane_free(lane);
+}
+END_TEST
+
+/* It hears what others in the queue hear, and its job is run and freed. */
+static void leave_what_is_next(uint64_t at_usec, const char *text) {
+        struct device device = {0};
+        struct lane *lane = make_lane(&device, 1);
+        struct probe *probe = probe_new();
+        struct caller caller;
+        struct waiter waiter;
+        struct caller first;
+
+        waiter_start(&waiter, &first, lane);
+        probe->job.prepare = probe_prepare;
+        caller = (struct caller){.lane = lane, .probe = probe};
+        deadline_init(&caller.deadline, clock_now_usec() + 60 * USEC_PER_SEC);
+        ck_assert_int_eq(pthread_create(&caller.thread, NULL, caller_thread, &caller), 0);
+        wait_until_full(lane);
+        waiter_prepare(&waiter);
+        ck_assert_int_eq(prepared, 1);
+        atomic_store(&caller.deadline.at_usec, at_usec);
+        (void)pthread_join(caller.thread, NULL);
+        ck_assert_int_eq(caller.result, -1);
+        CHECK_ERROR(caller.err, WLA_E_TIMEOUT, text);
+        ck_assert_ptr_null(caller.probe);
+        ck_assert_int_eq(atomic_load(&freed), 0);
+        waiter_end(&waiter, &first);
+        (void)lane_free(lane);
+        ck_assert_int_eq(atomic_load(&freed), 1);
+        ck_assert_int_eq(device.uses, 1);
+}
+
+START_TEST(what_is_next_is_cancelled) {
+        leave_what_is_next(0, "nobody waits for the answer any more");
+}
+END_TEST
+
+START_TEST(what_is_next_has_no_time_left) {
+        leave_what_is_next(1, "timed out while the test was busy");
+}
+END_TEST
+
 START_TEST(free_takes_null) {
         ck_assert_ptr_null(lane_free(NULL));
 }
@@ -378,5 +530,6 @@ END_TEST
 SUITE_MAIN("lane", the_job_comes_back_to_its_caller, a_hanging_job_does_not_hold_its_caller,
            the_lane_works_on_after_a_hang, a_cancelled_caller_leaves_at_once,
            a_full_queue_refuses_and_frees, a_passed_deadline_runs_nothing, free_runs_what_is_queued,
-           patient_jobs_let_others_go_first, thousands_of_calls_from_many_threads, free_takes_null,
-           every_allocation_may_fail)
+           patient_jobs_let_others_go_first, thousands_of_calls_from_many_threads,
+           the_next_prepares_itself, nothing_to_prepare, what_is_next_is_cancelled,
+           what_is_next_has_no_time_left, free_takes_null, every_allocation_may_fail)
