@@ -17,7 +17,7 @@ static const struct command_option options[] = {
 static void (*const checks[])(struct doctor *doctor) = {
         doctor_check_tpm,     doctor_check_memory,   doctor_check_state,   doctor_check_keys,
         doctor_check_daemon,  doctor_check_ocicrypt, doctor_check_clients, doctor_check_libvirt,
-        doctor_check_volumes, doctor_check_wls,
+        doctor_check_volumes, doctor_check_nova,     doctor_check_wls,
 };
 
 static const char *const finding_words[] = {

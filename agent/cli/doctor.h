@@ -50,4 +50,5 @@ void doctor_check_ocicrypt(struct doctor *doctor);
 void doctor_check_clients(struct doctor *doctor);
 void doctor_check_libvirt(struct doctor *doctor);
 void doctor_check_volumes(struct doctor *doctor);
+void doctor_check_nova(struct doctor *doctor);
 void doctor_check_wls(struct doctor *doctor);

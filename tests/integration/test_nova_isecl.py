@@ -254,6 +254,9 @@ class NovaIsecl(FlavorTest):
         self.refused("timeout", "it is being converted, which takes longer than a start can wait")
         self.starts()
         self.ends()
+        os.truncate(self.instance.base, (8 << 30) + 4096)
+        self.refused("unsupported", "to convert 8589938688 bytes takes longer than a start can wait")
+        self.assertNotIn("CONVERT_IMAGE", self.volumed.order())
 
     def test_registration(self):
         glance = self.instance.glance

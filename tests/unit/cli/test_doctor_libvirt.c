@@ -289,7 +289,40 @@ START_TEST(another_state_directory) {
 }
 END_TEST
 
-SUITE_MAIN("doctor_libvirt", other_hosts_are_left_alone, nothing_to_report, the_file,
-           a_domain_names_a_volume, an_image_of_openstack_is_registered, the_daemon_is_older,
-           selinux, apparmor, key_material_on_disk, key_material_on_an_encrypted_file_system,
+#define GLANCE "670f263e-b34e-4e07-a520-40ac9a89f62d"
+/* SHA-1 of that. */
+#define CACHED "/var/lib/nova/instances/_base/cf99c1f4a32bdaa5df6e2961048795577ac3e2a0"
+#define OTHER  "/var/lib/nova/instances/_base/0000000000000000000000000000000000000000"
+#define ISECL  "ISecL-VMC.......V1.............."
+
+START_TEST(images_of_intel_that_are_not_registered) {
+        fixture_set_up();
+        fixture_run(doctor_check_nova, &config);
+        fixture_put(OTHER, 0644, "QFI, or whatever else there is");
+        fixture_run(doctor_check_nova, &config);
+        ck_assert_int_eq(fixture_count(FINDING_WARNING), 0);
+
+        fixture_put(CACHED, 0644, ISECL);
+        fixture_run(doctor_check_nova, &config);
+        ck_assert(fixture_found("warning", "nova-images", "from 1 images in Intel's format"));
+        ck_assert(fixture_found("warning", "nova-images", CACHED));
+        fixture_put(OTHER, 0644, ISECL);
+        fixture_run(doctor_check_nova, &config);
+        ck_assert(fixture_found("warning", "nova-images", "from 2 images in Intel's format"));
+
+        fixture_put("/var/lib/workload-agent/images/" GLANCE ".header", 0644, "");
+        fixture_put("/var/lib/workload-agent/images/" GLANCE ".wls", 0644, "");
+        fixture_run(doctor_check_nova, &config);
+        ck_assert(fixture_found("warning", "nova-images", OTHER));
+        fixture_remove(OTHER);
+        fixture_run(doctor_check_nova, &config);
+        ck_assert_int_eq(fixture_count(FINDING_WARNING), 0);
+        fixture_tear_down();
+}
+END_TEST
+
+SUITE_MAIN("doctor_libvirt", images_of_intel_that_are_not_registered, other_hosts_are_left_alone,
+           nothing_to_report, the_file, a_domain_names_a_volume,
+           an_image_of_openstack_is_registered, the_daemon_is_older, selinux, apparmor,
+           key_material_on_disk, key_material_on_an_encrypted_file_system,
            a_secret_that_libvirt_keeps, memory_on_disk, another_state_directory)
