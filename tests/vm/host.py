@@ -519,6 +519,11 @@ class VmTest(Power, unittest.TestCase):
         """The removal of a mapping and its loop takes the kernel a moment after QEMU's end."""
         poll(lambda: not self.host.leftovers(), lambda: f"nothing to be left; there is: {self.host.leftovers()}")
 
+    def forgotten(self, guest):
+        """libvirt may say that a VM has ended before its hook, by which the agent knows, has."""
+        poll(lambda: guest.uuid not in [vm["uuid"] for vm in self.host.agent.status()["vms"]],
+             f"the end of {guest.name} to be known")
+
     def keep_logs(self):
         """Of a failed test, in a directory of its name."""
         result = self._outcome.result

@@ -159,6 +159,7 @@ class Secrets(host.VmTest):
         self.is_gone()
         guest.destroy()
         self.left_nothing()
+        self.forgotten(guest)
         self.agent("volume", "remove", "--force", os.path.basename(guest.volume("vdb")))
 
     def test_keys_that_are_refused(self):

@@ -6,7 +6,6 @@ import os
 
 import host
 from host import virsh
-from running import poll as wait
 
 
 class VmCommands(host.VmTest):
@@ -32,7 +31,7 @@ class VmCommands(host.VmTest):
 
     def stops(self, guest):
         guest.destroy()
-        wait(lambda: guest.name not in [vm["name"] for vm in self.host.agent.status()["vms"]], "it to be forgotten")
+        self.forgotten(guest)
         self.left_nothing()
 
     def layers(self):
@@ -67,6 +66,7 @@ class VmCommands(host.VmTest):
         self.assertEqual(self.definition(guest), former)
         self.boots_with(guest, "plain web")
         guest.destroy()
+        self.forgotten(guest)
         self.output("volume", "remove", "--force", os.path.basename(guest.volume()))
 
     def test_direct(self):
@@ -117,4 +117,5 @@ class VmCommands(host.VmTest):
         self.assertEqual(done.returncode, 1, done.stdout)
         guest.destroy()
         self.left_nothing()
+        self.forgotten(guest)
         self.output("volume", "remove", "--force", os.path.basename(device))
