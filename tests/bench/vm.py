@@ -74,15 +74,19 @@ def measure_hook(directory, count):
             "agent_down_added_ms": round(down[1][0] - down[0][0], 3)}
 
 
-def measure_in_vm(rounds):
+def measure_key(luks):
+    """What the header that was made here costs here, without a device: no emulation, and no dm-crypt either."""
+    header = os.path.join(luks, "header")
+    command = [shutil.which("cryptsetup"), "open", "--test-passphrase", "--key-file", os.path.join(luks, "passphrase"),
+               "--header", header, header, "bench"]
+    return run_times(3, "/dev/null", command)[0][0]
+
+
+def measure_in_vm(luks, rounds):
     out = os.path.join(BUILD, "bench-vm")
-    luks = os.path.join(BUILD, "bench-luks")
     script = os.path.join(BUILD, "bench-vm.sh")
     with open(script, "w", encoding="ascii") as file:
         file.write('exec python3 "$SOURCE/tests/bench/in_test_vm.py" "/out/$MACHINE/result.json" "$@"\n')
-    shutil.rmtree(luks, ignore_errors=True)
-    os.mkdir(luks)
-    luks_header.make(luks)
     done = subprocess.run([os.path.join(TOP, "tests", "vm", "run"), "--build", BUILD, "--out", out, "--seconds",
                            str(VM_SECONDS), "--shell-script", script, str(rounds), luks],
                           env={**os.environ, "VM_MEMORY": str(VM_MEMORY_MIB)}, stdout=subprocess.PIPE, text=True,
@@ -113,8 +117,14 @@ def measure_all(arguments):
         result = {"hook": measure_hook(directory, arguments.hooks)}
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+    say("cryptsetup's defaults, on this machine")
+    luks = os.path.join(BUILD, "bench-luks")
+    shutil.rmtree(luks, ignore_errors=True)
+    os.mkdir(luks)
+    luks_header.make(luks)
+    result["cryptsetup_key_ms"] = measure_key(luks)
     say("starts, in the test VM")
-    result["vm"] = measure_in_vm(arguments.rounds)
+    result["vm"] = measure_in_vm(luks, arguments.rounds)
     sizes = {int(size): figures["prepare_ms"] for size, figures in result["vm"]["by_size_gib"].items()}
     result["slope_ms_per_gib"] = round(statistics.linear_regression(list(sizes), list(sizes.values())).slope, 4)
     result["ratios"] = ratios(result["vm"])
@@ -132,6 +142,7 @@ def show(result):
     print("On this machine, milliseconds:")
     print(f"  /bin/true {hook['true_ms']}, the hook of an unprotected domain {hook['hook_ms']} (99 %: {hook['hook_p99_ms']}): "
           f"{hook['added_ms']} more; with wlagentd down {hook['agent_down_added_ms']} more")
+    print(f"  cryptsetup, its defaults, the key alone: {result['cryptsetup_key_ms']}")
     print()
     print("In the test VM, which is emulated, milliseconds:")
     for mode, stages in vm["stages_ms"].items():
