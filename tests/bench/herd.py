@@ -5,7 +5,8 @@ each key. Next to that, what the TPM itself was busy with in the same run, than 
 burst for as many keys of the local store, which is what TPM and agent take without a broker.
 
 What the TPM is busy with is from when it has all of a command to just before it sends the answer, as the proxy before it
-notes. All that is between two commands counts for the agent: what the proxy takes to wake up and to read, too.
+notes. All that is between two commands counts for the agent: what the proxy takes to wake up and to read, too. What that
+alone comes to, is measured with a program that only sends one command after the other.
 
 Then the same with the broker away for a while in the middle. The broker is the test double, in Python, and a process on
 the same cores: next to a fast TPM, on a busy machine, it is what is measured. As root, all of it goes before what
@@ -13,6 +14,7 @@ else runs here, and the TPM and its proxy before that, as a chip waits for no pr
 
 import os
 import statistics
+import subprocess
 import time
 import unittest
 
@@ -20,11 +22,12 @@ import harness
 import herd_case
 import relay
 from isecl_case import double
-from preparation import say
+from preparation import BUILD, say
 
 RATIO_MOST = 1.05
 CONNECTIONS_MOST = 16
 RETURN_SECONDS = 2.0
+GET_CAPABILITY = 0x17a
 
 
 def add_arguments(parser):
@@ -123,14 +126,32 @@ def run_burst(host, packets, second_user=False):
                            "p99_ms": milliseconds(quantile(waits, 0.99))} if other else None}
 
 
+def peer_ratio(host, count):
+    """Of tpm_peer, which has nothing to do between two commands."""
+    proxy = harness.FaultProxy(host.tpm)
+    proxy.socket += ".peer"
+    times = os.path.join(host.directory, "peer-times")
+    try:
+        proxy.start(least=[f"{GET_CAPABILITY:#x}:{host.tpm_usec}"], times=times)
+        if os.geteuid() == 0:
+            set_priority(proxy.process.pid, 2)
+        subprocess.run([os.path.join(BUILD, "tests", "bench", "tpm_peer"), proxy.socket, str(count)], check=True)
+    finally:
+        proxy.stop()
+    commands = herd_case.read_times(times)
+    return round((commands[-1].end - commands[0].begin) / sum(command.end - command.begin for command in commands), 3)
+
+
 def measure_speed(tpm_ms, arguments):
     host = new_host(tpm_ms, arguments)
     try:
+        peer = peer_ratio(host, arguments.keys)
         local = local_packets(host, arguments.keys)
         run_burst(host, local[:5])
         found = {"local": run_burst(host, local),
                  "alone": run_burst(host, host.make_packets(arguments.keys)),
                  "shared": run_burst(host, host.make_packets(arguments.keys), second_user=True)}
+        found["peer_ratio"] = peer
         found["ratio_to_local"] = round(found["alone"]["seconds"] / found["local"]["seconds"], 3)
         return found
     finally:
@@ -182,6 +203,7 @@ def verdict(good):
 
 def show(result):
     for tpm_ms, runs in result["speed"].items():
+        print(f"TPM {tpm_ms} ms, as many commands without any work between them: {runs['peer_ratio']} x what the TPM took")
         print(f"TPM {tpm_ms} ms, {runs['local']['keys']} keys of the local store: {runs['local']['seconds']} s, "
               f"{runs['local']['ratio']} x the TPM's own {runs['local']['tpm_seconds']} s")
         for name in ("alone", "shared"):

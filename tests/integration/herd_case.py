@@ -107,6 +107,14 @@ class OtherUser(threading.Thread):
 Command = collections.namedtuple("Command", "code connection begin end")
 
 
+def read_times(path):
+    """What tpm_fault_proxy has written there."""
+    with open(path, encoding="ascii") as file:
+        lines = [line.split() for line in file.read().rstrip("\0").splitlines()]
+    return [Command(int(code, 16), int(connection), int(begin) / 1e6, int(end) / 1e6)
+            for code, connection, begin, end in lines]
+
+
 def relay_to_broker():
     return relay.Relay(("127.0.0.1", urllib.parse.urlsplit(double.urls["wls"]).port))
 
@@ -151,11 +159,7 @@ class HerdCase(wls_case.WlsTest):
 
     def commands(self, since=0.0):
         """What the TPM has done: [Command], times in seconds of CLOCK_MONOTONIC."""
-        with open(self.times, encoding="ascii") as file:
-            lines = [line.split() for line in file.read().rstrip("\0").splitlines()]
-        made = [Command(int(code, 16), int(connection), int(begin) / 1e6, int(end) / 1e6)
-                for code, connection, begin, end in lines]
-        return [command for command in made if command.begin >= since]
+        return [command for command in read_times(self.times) if command.begin >= since]
 
     def make_packets(self, count):
         return [self.packet(self.key()) for _ in range(count)]
