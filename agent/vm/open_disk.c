@@ -176,7 +176,12 @@ static bool same_wrapping(const struct wrapped_volume_key *a, const struct wrapp
                memcmp(a->bytes, b->bytes, sizeof(a->bytes)) == 0;
 }
 
-/* The key in hand is for the header that was inspected first. */
+static int fail_replaced(const struct launch_disk *disk, struct wla_error *err) {
+        return wla_fail(err, WLA_E_DENIED, "disk %s: the image was replaced meanwhile",
+                        disk->line.target);
+}
+
+/* The key in hand is for the header that was inspected first, and what was noted of this launch for its image. */
 static int inspect_again(struct launch_disk *disk, const struct launch_place *place,
                          struct wla_error *err) {
         const struct luks2_header before = disk->header;
@@ -185,13 +190,13 @@ static int inspect_again(struct launch_disk *disk, const struct launch_place *pl
         launch_disk_end_sessions(disk);
         if (launch_disk_inspect(disk, place, err) < 0)
                 return -1;
+        if (!uuid_equal(&before.uuid, &disk->header.uuid))
+                return fail_replaced(disk, err);
         /* Somebody else has converted it, and what is in hand is the key of it all. */
         if (converted && disk->format == VOLUMED_FORMAT_OURS)
                 return launch_disk_exchange_key(disk, err);
-        if (!uuid_equal(&before.uuid, &disk->header.uuid) ||
-            !same_wrapping(&before.image.wrapped, &disk->header.image.wrapped))
-                return wla_fail(err, WLA_E_DENIED, "disk %s: the image was replaced meanwhile",
-                                disk->line.target);
+        if (!same_wrapping(&before.image.wrapped, &disk->header.image.wrapped))
+                return fail_replaced(disk, err);
         return 0;
 }
 

@@ -11,7 +11,8 @@
  *   DIRECTORY/converted           conversions of ISecL-VMC images
  *   DIRECTORY/order               a line for each request, and one for each lease that ends
  *   DIRECTORY/fault               made by a test: "OPERATION hang|die|busy|refuse [COUNT]"; late, and
- *                                 lost: as hang and die, when it is done; slow: a digest that is never done
+ *                                 lost: as hang and die, when it is done; slow: a digest that is never done;
+ *                                 replaced: busy, after double_replace()
  *
  * A mapping exists as long as there is a lease on it, or a file in qemu.
  */
@@ -198,7 +199,7 @@ static int inspect_image(const struct volume_request *request, struct volumed_re
         if (isecl.found)
                 return tell_isecl(&isecl, reply, err);
         (void)snprintf(header, sizeof(header), "%s.header", request->path);
-        if (read_header(header, err) < 0)
+        if (double_find_header(header, err) < 0 || read_header(header, err) < 0)
                 return -1;
         reply->format = VOLUMED_FORMAT_OURS;
         return 0;
@@ -469,6 +470,8 @@ static int inject(const char *operation, struct wla_error *err) {
                 return 0;
         if (strcmp(action, "busy") == 0)
                 return wla_fail(err, WLA_E_BUSY, "the mapping is there already");
+        if (strcmp(action, "replaced") == 0)
+                return double_replace(session.path, directory, err);
         return wla_fail(err, WLA_E_DENIED, "refused by the test");
 }
 

@@ -60,6 +60,28 @@ int double_write_layer(const struct volume_name *disk, const struct volume_reque
         return 0;
 }
 
+int double_find_header(const char *path, struct wla_error *err) {
+        if (access(path, F_OK) == 0)
+                return 0;
+        return wla_fail(err, WLA_E_INPUT, "the image has no header");
+}
+
+static void put(const char *directory, const char *name, const char *to) {
+        char from[4096];
+
+        (void)snprintf(from, sizeof(from), "%s/%s", directory, name);
+        (void)rename(from, to);
+}
+
+int double_replace(const char *path, const char *directory, struct wla_error *err) {
+        char converted[4096];
+
+        (void)snprintf(converted, sizeof(converted), "%s/converted", directory);
+        put(directory, "next", path);
+        put(directory, "converted.next", converted);
+        return wla_fail(err, WLA_E_BUSY, "the image has just been replaced or removed");
+}
+
 int double_isecl_find(const char *path, const char *directory, struct double_isecl *ret,
                       struct wla_error *err) {
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);

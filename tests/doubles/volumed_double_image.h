@@ -9,6 +9,13 @@
 int double_check_key(int header_fd, const struct volumed_request *wire,
                      struct wla_error *err) _must_check_;
 
+/* WLA_E_INPUT when the image has none beside it. */
+int double_find_header(const char *path, struct wla_error *err) _must_check_;
+
+/* What happens while somebody waits: if they are there, directory/next takes the image's place, and
+ * directory/converted.next that of the conversions.  Always fails, with WLA_E_BUSY. */
+int double_replace(const char *path, const char *directory, struct wla_error *err) _must_check_;
+
 /* The header of a layer for that disk. */
 int double_write_layer(const struct volume_name *disk, const struct volume_request *request,
                        const struct volumed_request *wire, const char *path,

@@ -9,8 +9,10 @@ import signal
 import struct
 import subprocess
 import time
+import types
 import uuid
 
+import foreign_formats
 import harness
 from vms import Answer, Asking, Domain, Image, VmTest, domain_request, request
 
@@ -297,6 +299,59 @@ class Faults(VmTest):
             self.assertEqual(len(self.volumed.leases()), 2)
             self.allowed("release", domain)
             self.nothing_is_left(domain)
+
+    def isecl_image(self, name):
+        content = name.encode().ljust(65536, b".")
+        path = foreign_formats.write_isecl(os.path.join(self.directory, name), content, self.KEK)
+        return types.SimpleNamespace(path=path)
+
+    def isecl_domain(self, image, mode="layer"):
+        return Domain({"vda": (image, mode)}, key="local:///image")
+
+    def is_converted(self, image):
+        domain = self.isecl_domain(image, "ephemeral")
+        self.allowed("prepare", domain)
+        self.allowed("release", domain)
+        self.nothing_is_left(domain)
+
+    def test_another_image_under_the_same_key_meanwhile(self):
+        """One of Intel's that has been converted, and one of our own."""
+        intel, other = self.isecl_image("intel"), self.isecl_image("other")
+        self.is_converted(other)
+        conversions = self.volumed.names("converted")
+        waiting = os.path.join(self.volumed.directory, "next")
+        for mode in ("layer", "ephemeral"):
+            domain = self.isecl_domain(self.isecl_image("place"), mode)
+            shutil.copy(other.path, waiting)
+            self.volumed.forget_order()
+            self.volumed.fault("CONVERT_IMAGE", "replaced", 1)
+            self.refused_start("prepare", domain, "denied", "disk vda: the image was replaced meanwhile")
+            self.assertFalse(os.path.exists(waiting))
+            self.assertNotIn("OPEN_IMAGE", self.volumed.order())
+            self.nothing_is_left(domain)
+            self.assertEqual((self.volumed.layers(), self.volumed.names("converted")), ([], conversions))
+        domain = self.isecl_domain(intel)
+        os.rename(self.image.path + ".header", intel.path + ".header")
+        os.rename(self.image.path, waiting)
+        self.volumed.fault("CONVERT_IMAGE", "replaced", 1)
+        self.refused_start("prepare", domain, "denied", "disk vda: the image was replaced meanwhile")
+        self.nothing_is_left(domain)
+        self.assertEqual(self.volumed.layers(), [])
+
+    def test_an_image_that_another_start_converts_meanwhile(self):
+        image = self.isecl_image("intel")
+        self.is_converted(image)
+        converted = os.path.join(self.volumed.directory, "converted")
+        os.rename(converted, converted + ".next")
+        domain = self.isecl_domain(image)
+        self.volumed.forget_order()
+        self.volumed.fault("CONVERT_IMAGE", "replaced", 1)
+        self.allowed("prepare", domain)
+        self.assertEqual([name for name in self.volumed.order() if name not in ("END", "FAULT")],
+                         ["INSPECT_IMAGE", "INSPECT_LAYER", "CONVERT_IMAGE", "INSPECT_IMAGE", "INSPECT_LAYER",
+                          "OPEN_IMAGE", "CREATE_LAYER"])
+        self.allowed("release", domain)
+        self.nothing_is_left(domain)
 
     def test_a_mapping_that_stays(self):
         domain = Domain({"vda": (self.image, "layer")})
