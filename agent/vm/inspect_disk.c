@@ -14,6 +14,8 @@ static const char hint_encrypt[] = "'wlagent image encrypt' makes images that wl
 static const char hint_key[] = "run 'wlagent vm protect' again with --key";
 static const char hint_prepare[] = "'wlagent volume prepare' converts it, once";
 static const char hint_register[] = "run 'wlagent image register --force' with the image's header";
+static const char hint_if_ours[] = "if it is one of wlagent's own, run 'wlagent image register "
+                                   "--force' with its header";
 static const char hint_size[] = "copy the image again, together with its header";
 static const char hint_layer[] = "put the image back that this VM was started with, or remove its "
                                  "layer, and with it what the VM has written";
@@ -174,9 +176,13 @@ static int judge_identity(struct launch_disk *disk, const struct volumed_reply *
         return 0;
 }
 
+static bool is_registered_as_isecl(const struct launch_disk *disk) {
+        return disk->line.mode == DISK_NOVA && disk->header_fd < 0;
+}
+
 /* Without its header an image of ours has no other way to say what it is. */
 static int judge_registration(const struct launch_disk *disk, struct wla_error *err) {
-        if (disk->line.mode != DISK_NOVA || disk->header_fd >= 0 || disk->isecl)
+        if (!is_registered_as_isecl(disk) || disk->isecl)
                 return 0;
         return wla_fail_hint(err, WLA_E_UNSUPPORTED, hint_register,
                              "it is registered without a header, and not in Intel's format");
@@ -197,6 +203,15 @@ static int judge_image(struct launch_disk *disk, const struct volumed_reply *rep
         return judge_use(disk, err);
 }
 
+/* volumed does not know how it was registered, and the file of an image of ours is bare ciphertext. */
+static int fail_inspection(const struct launch_disk *disk, struct wla_error *err) {
+        if (is_registered_as_isecl(disk) && err->code == WLA_E_INPUT && !err->hint) {
+                err->hint = hint_if_ours;
+                return wla_wrap(err, "it is registered as one in Intel's format");
+        }
+        return -1;
+}
+
 static int inspect_image(struct launch_disk *disk, const struct launch_place *place,
                          struct wla_error *err) {
         struct volumed_request request = {.operation = VOLUMED_INSPECT_IMAGE};
@@ -204,9 +219,11 @@ static int inspect_image(struct launch_disk *disk, const struct launch_place *pl
 
         memcpy(request.path, disk->line.image, sizeof(request.path));
         memcpy(request.header, disk->line.header, sizeof(request.header));
-        if (inspect(place, &request, disk->header_fd, &disk->image, &reply, &disk->header, err) <
-                    0 ||
-            judge_image(disk, &reply, err) < 0)
+        int outcome = inspect(place, &request, disk->header_fd, &disk->image, &reply, &disk->header,
+                              err);
+        if (outcome < 0)
+                outcome = fail_inspection(disk, err);
+        if (outcome < 0 || judge_image(disk, &reply, err) < 0)
                 return wla_wrap(err, "the image %s", disk->line.image);
         return 0;
 }

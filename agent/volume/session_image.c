@@ -21,9 +21,9 @@
 static const char luks_magic[6] = {'L', 'U', 'K', 'S', (char)0xba, (char)0xbe};
 
 static const char hint_header[] =
-        "put the header beside the image as PATH.header, or name it; a PATH.header.replaced is "
-        "what an "
-        "interrupted 'wlagent image encrypt --force' has left: see wlagent-image(1)";
+        "put the header beside the image as PATH.header, or name it; that of an image of Glance's "
+        "is registered: wlagent-nova(7); a PATH.header.replaced is what an interrupted "
+        "'wlagent image encrypt --force' has left: see wlagent-image(1)";
 static const char hint_pair[] = "use the header that was made with this image";
 static const char hint_copy[] = "the header is another image's, or this is a copy of a disk that "
                                 "was written to: make a new image of it with 'wlagent image'; a "

@@ -201,6 +201,8 @@ class NovaIsecl(FlavorTest):
         for name in ("", ".header"):
             os.rename(ours.path + name, self.instance.base + name)
         self.refused("unsupported", "registered without a header, and not in Intel's format")
+        os.unlink(self.instance.base + ".header")
+        self.refused("input", "registered as one in Intel's format: the image has no header.*image register --force")
         os.unlink(self.instance.base)
         self.refused("not-found", "does not exist")
 

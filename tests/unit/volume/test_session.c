@@ -185,6 +185,7 @@ START_TEST(a_header_may_come_with_the_request) {
         request = request_for(&fixture, VOLUMED_INSPECT_IMAGE, "bare");
         ck_assert_int_eq(ask(&fixture, &request, -1), WLA_E_INPUT);
         ck_assert_ptr_nonnull(strstr(fixture.reply.text, "the image has no header (put the"));
+        ck_assert_ptr_nonnull(strstr(fixture.reply.text, "is registered: wlagent-nova(7)"));
         check_ended(&fixture);
         stop(&fixture);
 }
