@@ -16,6 +16,7 @@
 #include "cli/host_root.h"
 #include "cli/intel_config.h"
 #include "cli/migrate_plan.h"
+#include "cli/nova_cache.h"
 
 #define INTEL_DIRECTORY   "/etc/workload-agent"
 #define INTEL_CONFIG      INTEL_DIRECTORY "/config.yml"
@@ -28,7 +29,6 @@
 #define INTEL_ASSOCIATION "/run/workload-agent/image_vm_association"
 
 #define INTEL_ASSOCIATION_MAX 65536u
-#define NOVA_INSTANCES        "/var/lib/nova/instances"
 #define INTEL_AGENT_USER      "tagent" /* where config.yml names none */
 
 /* Before the one that 'wlagent setup update-service-config' writes, whose values count when both are there; the

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "cli/libvirt_host.h"
 #include "cli/migrate.h"
-#include "image/isecl_image.h"
+#include "cli/nova_cache.h"
 #include "vm/domain.h"
 #include "volume/nova_path.h"
 
@@ -16,30 +15,19 @@
  * named after the image's UUID, by its SHA-1: so the UUIDs are looked for where they may be, in the definitions of
  * instances and in the list of Intel's agent, and compared. */
 
-#define IMAGES         NOVA_INSTANCES "/_base"
 #define REGISTERED     "/var/lib/workload-agent/images"
 #define NOVA_NAMESPACE "openstack.org/xmlns/libvirt/nova"
-#define IMAGE_HEAD     16u
-#define NAMES_MAX      64u
 #define UUID_LENGTH    (UUID_TEXT_SIZE - 1)
-#define NAME_SIZE      41u /* SHA-1 in hex */
 
 struct images {
         struct migrate *migrate;
         int fd; /* of the cache */
         size_t count;
-        char names[NAMES_MAX][NAME_SIZE]; /* of those whose UUIDs are known */
+        char (*names)[NOVA_CACHE_NAME_SIZE]; /* of those whose UUIDs are known */
 };
 
-static bool is_image(int dir_fd, const char *name) {
-        _cleanup_close_ int fd = openat(dir_fd, name,
-                                        O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-        uint8_t head[IMAGE_HEAD];
-        struct stat facts;
-
-        return fd >= 0 && fstat(fd, &facts) == 0 && S_ISREG(facts.st_mode) &&
-               read(fd, head, sizeof(head)) == (ssize_t)sizeof(head) &&
-               isecl_image_claimed(head, sizeof(head));
+static void free_names(struct images *images) {
+        free(images->names);
 }
 
 static bool is_known(const struct images *images, const char *name) {
@@ -47,6 +35,17 @@ static bool is_known(const struct images *images, const char *name) {
                 if (strcmp(images->names[i], name) == 0)
                         return true;
         return false;
+}
+
+/* Each is a file of the cache. */
+static int know(struct images *images, const char *name, struct wla_error *err) {
+        void *grown = reallocarray(images->names, images->count + 1, sizeof(images->names[0]));
+
+        if (!grown)
+                return wla_fail(err, WLA_E_BUSY, "out of memory");
+        images->names = grown;
+        memcpy(images->names[images->count++], name, sizeof(images->names[0]));
+        return 0;
 }
 
 static int look_uuid(struct images *images, const struct uuid *image, struct wla_error *err) {
@@ -59,11 +58,12 @@ static int look_uuid(struct images *images, const struct uuid *image, struct wla
         (void)snprintf(disk, sizeof(disk), NOVA_INSTANCES "/%s/disk", image->text);
         if (nova_base_path(disk, image, path, NULL, err) < 0)
                 return -1;
-        const char *name = path + strlen(IMAGES "/");
-        if (images->count == NAMES_MAX || is_known(images, name) || !is_image(images->fd, name))
+        const char *name = path + strlen(NOVA_CACHE "/");
+        if (is_known(images, name) || !nova_cache_has_isecl(images->fd, name))
                 return 0;
 
-        memcpy(images->names[images->count++], name, NAME_SIZE);
+        if (know(images, name, err) < 0)
+                return -1;
         (void)snprintf(registered, sizeof(registered), REGISTERED "/%s.header", image->text);
         if (host_root_exists(&migrate->root, registered))
                 return 0;
@@ -119,13 +119,16 @@ static int look_association(struct images *images, struct wla_error *err) {
 
 /* No instance is defined here: one of them stands for all. */
 static int look_others(struct images *images, DIR *list, struct wla_error *err) {
+        _cleanup_list_ DIR *registry = host_root_list(&images->migrate->root, REGISTERED);
         const struct dirent *entry;
 
         while ((entry = readdir(list))) {
-                char path[sizeof(IMAGES) + sizeof(entry->d_name)];
+                char path[sizeof(NOVA_CACHE) + sizeof(entry->d_name)];
 
-                (void)snprintf(path, sizeof(path), IMAGES "/%s", entry->d_name);
-                if (!is_image(dirfd(list), entry->d_name) || is_known(images, entry->d_name))
+                (void)snprintf(path, sizeof(path), NOVA_CACHE "/%s", entry->d_name);
+                if (!nova_cache_has_isecl(dirfd(list), entry->d_name) ||
+                    is_known(images, entry->d_name) ||
+                    nova_cache_is_registered(registry, entry->d_name))
                         continue;
                 return migrate_plan_note(
                         &images->migrate->plan, err, MIGRATE_BY_HAND, path,
@@ -138,8 +141,8 @@ static int look_others(struct images *images, DIR *list, struct wla_error *err) 
 }
 
 int migrate_look_images(struct migrate *migrate, struct wla_error *err) {
-        _cleanup_list_ DIR *list = host_root_list(&migrate->root, IMAGES);
-        struct images images = {.migrate = migrate};
+        _cleanup_list_ DIR *list = host_root_list(&migrate->root, NOVA_CACHE);
+        __attribute__((cleanup(free_names))) struct images images = {.migrate = migrate};
 
         if (!list)
                 return 0;

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import tempfile
 import unittest
+import uuid
 
 import running
 
@@ -25,6 +26,7 @@ MINE = "etc/workload-agent/wlagent.conf.d/40-migrated.conf"
 NETWORK = "etc/systemd/system/wlagentd.service.d/intel-secl.conf"
 BACKUP = "var/lib/workload-agent-migration"
 ETC = "etc/workload-agent"
+ISECL = "ISecL-VMC\0\0\0,\0\0\0V1\0\0"
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # many fsync()
 
 RELEASE_4 = f"""\
@@ -322,11 +324,12 @@ class Plan(MigrateTest):
         self.assertRegex(notes["/run/workload-agent/image_vm_association"], f"counts 2 VMs with image {IMAGE}")
         self.assertIn("/var/lib/nova/instances/_base/*_sparseFile", notes)
         self.assertNotIn("/var/lib/nova/instances/_base/b9", notes)
+        cached = "/var/lib/nova/instances/_base/" + 20 * "b9"
         for text in ("ISecL-VMC", "ISecL-VMD\0\0\0", "\0\0\0ISecL-VMC\0\0\0"):
-            self.put("var/lib/nova/instances/_base/b9", text)
-            self.assertNotIn("/var/lib/nova/instances/_base/b9", self.notes("by_hand"))
-        self.put("var/lib/nova/instances/_base/b9", "ISecL-VMC\0\0\0,\0\0\0V1\0\0")
-        self.assertRegex(self.notes("by_hand")["/var/lib/nova/instances/_base/b9"], "wlagent image register --wls UUID.*wlagent-nova.7")
+            self.put(cached[1:], text)
+            self.assertNotIn(cached, self.notes("by_hand"))
+        self.put(cached[1:], ISECL)
+        self.assertRegex(self.notes("by_hand")[cached], "wlagent image register --wls UUID.*wlagent-nova.7")
 
     def test_images_in_intels_format(self):
         """Named after their UUIDs, which are where instances, or Intel's agent, have them."""
@@ -335,7 +338,7 @@ class Plan(MigrateTest):
         paths = {}
         for image in (IMAGE, other, registered):
             paths[image] = "/var/lib/nova/instances/_base/" + hashlib.sha1(image.encode()).hexdigest()
-            self.put(paths[image][1:], "ISecL-VMC\0\0\0,\0\0\0V1\0\0")
+            self.put(paths[image][1:], ISECL)
         nova = 'xmlns:nova="http://openstack.org/xmlns/libvirt/nova/1.1"'
         for name, image, namespace in (("a.xml", other, nova), ("b.xml", registered, nova), ("c.xml", VM, nova), ("d.txt", VM, nova)):
             self.put(f"etc/libvirt/qemu/{name}", f"<domain><nova:root {namespace} type='image' uuid='{image.upper()}'/></domain>")
@@ -404,6 +407,41 @@ class Plan(MigrateTest):
     def test_unknown_names(self):
         self.intel(RELEASE_4 + f"site: {PASSWORD}\nnest:\n  in: {PASSWORD}\n")
         self.assertLessEqual({"site", "nest", "nest.in"}, set(self.notes("dropped")))
+
+    def cached(self, image):
+        path = "/var/lib/nova/instances/_base/" + hashlib.sha1(image.encode()).hexdigest()
+        self.put(path[1:], ISECL)
+        return path
+
+    def told_images(self):
+        return {path: text for path, text in self.notes("by_hand").items() if "in Intel's format" in text}
+
+    def test_images_that_no_instance_has(self):
+        """Those that are registered are not told, and hide none; nor is what Nova names in no such way."""
+        self.host_4()
+        for _ in range(8):
+            image = str(uuid.uuid4())
+            self.cached(image)
+            self.put(f"var/lib/workload-agent/images/{image}.header", "")
+        self.assertEqual(self.told_images(), {})
+        for name in ("\x1b[31m", 39 * "a", 41 * "a", 40 * "A", 39 * "a" + "\x1b", 40 * "a" + "_20"):
+            self.put("var/lib/nova/instances/_base/" + name, ISECL)
+        self.assertEqual(self.told_images(), {})
+        path = self.cached(str(uuid.uuid4()))
+        self.assertEqual(list(self.told_images()), [path])
+
+    def test_many_images_of_instances(self):
+        self.host_4()
+        images = {}
+        for _ in range(70):
+            image = str(uuid.uuid4())
+            images[self.cached(image)] = image
+        self.put("run/workload-agent/image_vm_association",
+                 "".join(f"{image}:\n  imagepath: {path}\n  vmcount: 1\n" for path, image in images.items()), 0o600)
+        told = self.told_images()
+        self.assertEqual(set(told), set(images))
+        for path, image in images.items():
+            self.assertIn(f"'wlagent image register --wls {image}'", told[path])
 
 
 class Hooks(MigrateTest):

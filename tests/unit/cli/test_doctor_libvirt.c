@@ -291,14 +291,22 @@ END_TEST
 
 #define GLANCE "670f263e-b34e-4e07-a520-40ac9a89f62d"
 /* SHA-1 of that. */
-#define CACHED "/var/lib/nova/instances/_base/cf99c1f4a32bdaa5df6e2961048795577ac3e2a0"
-#define OTHER  "/var/lib/nova/instances/_base/0000000000000000000000000000000000000000"
+#define CACHE  "/var/lib/nova/instances/_base/"
+#define CACHED CACHE "cf99c1f4a32bdaa5df6e2961048795577ac3e2a0"
+#define OTHER  CACHE "0000000000000000000000000000000000000000"
 #define ISECL  "ISecL-VMC.......V1.............."
 
 START_TEST(images_of_intel_that_are_not_registered) {
         fixture_set_up();
         fixture_run(doctor_check_nova, &config);
         fixture_put(OTHER, 0644, "QFI, or whatever else there is");
+        fixture_run(doctor_check_nova, &config);
+        ck_assert_int_eq(fixture_count(FINDING_WARNING), 0);
+
+        /* Instances start from none of these, and their names are anybody's. */
+        fixture_put(CACHE "\033[2J", 0644, ISECL);
+        fixture_put(CACHE "000000000000000000000000000000000000000\033", 0644, ISECL);
+        fixture_put(OTHER "_20", 0644, ISECL);
         fixture_run(doctor_check_nova, &config);
         ck_assert_int_eq(fixture_count(FINDING_WARNING), 0);
 
