@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import types
 import uuid
 
 import foreign_formats
@@ -217,6 +218,19 @@ class NovaIsecl(FlavorTest):
         self.assertNotIn("CONVERT_IMAGE", self.starts(again))
         self.assertEqual(self.vm(again)["disks"][0]["flavor"]["image"], again.glance)
         self.ends(again)
+
+    def test_the_line_of_a_domain_names_the_key(self):
+        """Whoever has opened the image the first time: nothing in it names one."""
+        self.starts()
+        self.ends()
+        domain = Domain({"vda": (types.SimpleNamespace(path=self.instance.base), "layer")}, key=self.secret.url)
+        double.reset_counters()
+        self.allowed("prepare", domain)
+        (disk,) = self.vm(domain)["disks"]
+        self.assertEqual((disk["key_id"], disk.get("flavor")), (self.secret.url, None))
+        self.assertEqual((self.calls("wls.keys"), self.calls("wls.flavor_key")), (1, 0))
+        self.allowed("release", domain)
+        self.forgotten(domain)
 
     def test_the_agent_is_killed_meanwhile(self):
         self.volumed.fault("CONVERT_IMAGE", "late", 1)
