@@ -11,8 +11,7 @@ enum { HEADER, WLS, FORCE };
 static const struct command_option options[] = {
         [HEADER] = {"header", "FILE", "the header that 'wlagent image encrypt' has made"},
         [WLS] = {"wls", NULL,
-                 "have WLS give the key by the image's UUID, with its flavor; without --header "
-                 "the image is one in Intel's format"},
+                 "have WLS give key and flavor; without --header: an image in Intel's format"},
         [FORCE] = {"force", NULL, "replace what is registered already"},
         {0},
 };
