@@ -43,7 +43,7 @@ static void place_done(struct place *place) {
 #define _cleanup_place_ __attribute__((cleanup(place_done)))
 
 /* A key that is made where another is replaces that, whoever made it; what else belongs to a key has its name. */
-static int check_distinct(const struct config *config, struct wla_error *err) {
+int host_key_files_check_distinct(const struct config *config, struct wla_error *err) {
         char own[PATH_MAX + sizeof("/" BINDING_KEY_FILE)];
         const struct used_file files[] = {
                 {.role = "BindingKey=", .path = config->wls.binding_key, .written = true},
@@ -76,7 +76,7 @@ int host_key_files_place(const struct config *config, const char *root, enum hos
                             (int)(length - ending), path);
         if (size < 0 || (size_t)size >= sizeof(ret->certificate))
                 return wla_fail(err, WLA_E_INPUT, "the path %.80s... is too long", path);
-        return check_distinct(config, err);
+        return host_key_files_check_distinct(config, err);
 }
 
 int host_key_files_find(const struct host_key_files *files, enum host_key_presence *ret,

@@ -30,6 +30,9 @@ struct host_key_files {
         char certificate[PATH_MAX]; /* PATH.pem */
 };
 
+/* WLA_E_INPUT where two of BindingKey=, SigningKey= and the agent's own binding key would be one file. */
+int host_key_files_check_distinct(const struct config *config, struct wla_error *err) _must_check_;
+
 /* Fills the struct; key_path stays the configuration's.  WLA_E_INPUT where two settings name one file. */
 int host_key_files_place(const struct config *config, const char *root, enum host_key_usage usage,
                          struct host_key_files *ret, struct wla_error *err) _must_check_;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/command.h"
+#include "cli/host_key_files.h"
 #include "cli/json_writer.h"
 #include "cli/pcr_option.h"
 #include "cli/setup_options.h"
@@ -105,6 +106,9 @@ static int set_up(struct setup *setup, struct wla_error *err) {
         const char *state_directory = setup->config->agent.state_directory;
         struct tpm *tpm = NULL;
 
+        /* Without --replace a file that holds no key of the agent's own is left as it is. */
+        if (setup->options.replace && host_key_files_check_distinct(setup->config, err) < 0)
+                return -1;
         if (state_directory_make(state_directory, err) < 0 ||
             tpm_new(setup->config->tpm.device, state_directory, &tpm, err) < 0)
                 return -1;

@@ -215,6 +215,28 @@ class Keys(KeysCase):
         self.assertEqual(self.kept(*KINDS), before)
         self.assertFalse(os.path.exists(own))
 
+    def test_the_agents_own_key_takes_no_file_of_another(self):
+        for kind in KINDS:
+            self.says(kind + "-key")
+        own = os.path.join(self.agent.state, "binding-key.json")
+        for kind, setting in zip(KINDS, ("BindingKey", "SigningKey")):
+            shutil.copy(self.path(kind), own)
+            before = read(own)
+            self.agent.write_config(WLS={setting: own})
+            for options, pattern in ((["--replace"], f"{setting}= and the binding key of 'wlagent setup' in StateDirectory= "
+                                                     f"would be one file: {own} and {own}\nhint: "),
+                                     ([], f"{own}")):
+                done = self.agent.run("setup", *options, check=False)
+                self.assertRegex(done.stderr.decode(), f"^wlagent: setting up this host: {pattern}")
+                self.assertEqual(done.returncode, 1)
+            self.assertEqual(read(own), before)
+            self.assertFalse(os.path.exists(os.path.join(self.agent.state, "binding-key.pem")))
+            self.agent.write_config(WLS={setting: self.path(kind)})
+        self.agent.output("setup", "--replace")
+        self.assertNotEqual(read(own), before)
+        for kind in KINDS:
+            self.pair_works(kind)
+
     def test_what_may_be_the_key_of_somebody_is_left(self):
         for kind in KINDS:
             self.says(kind + "-key")
