@@ -166,8 +166,8 @@ static int flush_all(struct tpm *tpm, TPM2_HANDLE first, struct wla_error *err) 
                                            ESYS_TR_NONE, ESYS_TR_NONE, &handle);
                 if (rc == TSS2_RC_SUCCESS)
                         rc = Esys_FlushContext(tpm->esys, handle);
-                /* Else it has gone by itself. */
-                if (rc != TSS2_RC_SUCCESS && tpm_rc_remedy(rc) == TPM_RECONNECT)
+                /* What the TPM does not know any more has gone by itself. */
+                if (tpm_rc_base(rc) == 0 && tpm_rc_remedy(rc) == TPM_RECONNECT)
                         return tpm_check(tpm, rc, "making room in the TPM", err);
         }
         return 0;

@@ -240,6 +240,21 @@ START_TEST(room_is_made_whatever_is_lost_meanwhile) {
 }
 END_TEST
 
+/* Between the list and its flush, of which one is a key's and one a session's.  The connection was lost once before, so that
+ * nothing else may cost another one. */
+START_TEST(what_has_gone_by_itself_makes_room_too) {
+        static const char *const faults[] = {LIST ":1:drop", FLUSH ":1:flush", FLUSH ":2:rc=0x1cb",
+                                             NULL};
+        struct setting setting;
+
+        begin(&setting, 0);
+        other_user_fills_up(setting.host.swtpm.tcti);
+        host_behind_proxy(&setting.host, faults);
+        host_expect(&setting.host, &setting.wrapped, KEY);
+        end(&setting);
+}
+END_TEST
+
 /* With a resource manager a connection takes along what was left behind in it: a new one is made at once. */
 START_TEST(a_lost_flush_ends_the_connection) {
         struct setting setting;
@@ -403,6 +418,7 @@ void add_fault_tests(TCase *tcase) {
         tcase_add_test(tcase, a_pcr_that_changes_meanwhile);
         tcase_add_test(tcase, flushes_that_are_lost_fill_no_tpm);
         tcase_add_test(tcase, room_is_made_whatever_is_lost_meanwhile);
+        tcase_add_test(tcase, what_has_gone_by_itself_makes_room_too);
         tcase_add_test(tcase, a_lost_flush_ends_the_connection);
         tcase_add_test(tcase, a_hanging_tpm_is_left_and_found_again);
         tcase_add_test(tcase, no_garbled_answer_makes_a_wrong_key);
