@@ -73,7 +73,7 @@ struct tpm {
         enum tpm_remedy remedy; /* for it */
         bool make_room;         /* when connecting next */
         bool start_up;
-        bool left_behind; /* something whose flush has failed; see tpm_connect() */
+        bool left_behind; /* something that was not flushed; see tpm_connect() */
 
         bool have_key;
         struct binding_key key;
@@ -85,7 +85,7 @@ struct tpm {
 /* 0 for TSS2_RC_SUCCESS; else sets err and tpm->remedy and returns -1. */
 int tpm_check(struct tpm *tpm, TSS2_RC rc, const char *doing, struct wla_error *err) _must_check_;
 
-/* Makes a context unless there is one.  One in which a key or a session was left behind, for their flush has failed, is
+/* Makes a context unless there is one.  One in which a key or a session was left behind, for it could not be flushed, is
  * closed first: the kernel flushes what belongs to it.  Without a resource manager it stays until the TPM is full, and
  * goes then. */
 int tpm_connect(struct tpm *tpm, struct wla_error *err) _must_check_;

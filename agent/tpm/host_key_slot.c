@@ -142,16 +142,28 @@ int host_key_slot_may_ask(struct tpm *tpm, enum host_key_usage usage, struct wla
         return 0;
 }
 
+static void note(struct tpm *tpm, struct host_key_slot *slot, TSS2_RC rc) {
+        TPM2_RC base = tpm_rc_base(rc);
+
+        slot->refused |= base == TPM2_RC_AUTH_FAIL || base == TPM2_RC_BAD_AUTH;
+        tpm->locked_out |= base == TPM2_RC_LOCKOUT;
+}
+
+void host_key_slots_note(struct tpm *tpm, const struct wla_secret *secret, TSS2_RC rc) {
+        for (size_t i = 0; i < _HOST_KEY_USAGE_MAX; i++)
+                if (secret && tpm->host_keys[i].secret == secret)
+                        note(tpm, &tpm->host_keys[i], rc);
+}
+
 int host_key_slot_failed(struct tpm *tpm, enum host_key_usage usage, struct wla_error *err) {
         struct host_key_slot *slot = &tpm->host_keys[usage];
 
+        note(tpm, slot, tpm->rc);
         switch (tpm_rc_base(tpm->rc)) {
         case TPM2_RC_AUTH_FAIL:
         case TPM2_RC_BAD_AUTH:
-                slot->refused = true;
                 return fail_refused(slot, usage, tpm->rc, err);
         case TPM2_RC_LOCKOUT:
-                tpm->locked_out = true;
                 err->hint = hint_lockout;
                 return -1;
         default:

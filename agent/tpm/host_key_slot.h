@@ -22,4 +22,7 @@ int host_key_slot_may_ask(struct tpm *tpm, enum host_key_usage usage,
 /* After such a command that has failed: notes a refusal of the secret, and says so in err.  Returns -1. */
 int host_key_slot_failed(struct tpm *tpm, enum host_key_usage usage, struct wla_error *err);
 
+/* The same, of an answer that nobody waits for: secret is what authorised the command, NULL for a key that has none. */
+void host_key_slots_note(struct tpm *tpm, const struct wla_secret *secret, TSS2_RC rc);
+
 void host_key_slots_clear(struct tpm *tpm);

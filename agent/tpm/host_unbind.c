@@ -51,14 +51,6 @@ void tpm_host_unbind_prepare(struct tpm *tpm, struct wla_bytes wrapped) {
         rsa_decrypt_prepare(tpm, tpm->host_key, &use, wrapped);
 }
 
-/* Nobody waits for it, but a secret that was refused is not to be tried again. */
-static void note_answer(struct tpm *tpm, TSS2_RC rc) {
-        struct wla_error err = {0};
-
-        tpm->rc = rc;
-        (void)host_key_slot_failed(tpm, HOST_KEY_BINDING, &err);
-}
-
 int tpm_host_unbind(struct tpm *tpm, struct wla_bytes wrapped, const struct deadline *deadline,
                     struct wla_secret **ret, struct wla_error *err) {
         struct opening opening = {.wrapped = wrapped};
@@ -71,7 +63,7 @@ int tpm_host_unbind(struct tpm *tpm, struct wla_bytes wrapped, const struct dead
                 return -1;
 
         int r = tpm_run(tpm, deadline, open_step, &opening, err);
-        note_answer(tpm, rsa_decrypt_end(tpm, wrapped));
+        (void)rsa_decrypt_end(tpm, wrapped);
         if (r < 0) {
                 if (err->code == WLA_E_INPUT)
                         err->hint = hint_register;

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/metrics.h"
+#include "tpm/host_key_slot.h"
 #include "tpm/templates.h"
 
 /* libtpms says "failure" when OAEP does not fit, and a TPM that has really failed says it too: only
@@ -21,7 +22,8 @@ static TSS2_RC judge_failure(struct tpm *tpm, ESYS_TR key, TSS2_RC rc) {
         return probe == TSS2_RC_SUCCESS ? TPM2_RC_VALUE | TPM2_RC_P : probe;
 }
 
-/* One under way is received, or a TPM without a resource manager would not take another command. */
+/* One under way is received, or a TPM without a resource manager would not take another command.  Nobody waits for what it
+ * answers any more, but a secret that was refused is not to be tried again. */
 static TSS2_RC forget_ahead(struct tpm *tpm) {
         struct rsa_ahead *ahead = &tpm->ahead;
         TSS2_RC rc = TSS2_RC_SUCCESS;
@@ -30,8 +32,10 @@ static TSS2_RC forget_ahead(struct tpm *tpm) {
                 rc = ahead->rc;
                 if (rc == TSS2_RC_SUCCESS)
                         rc = session_exchange_receive(&ahead->exchange);
-                if (rc != TSS2_RC_SUCCESS)
+                if (rc != TSS2_RC_SUCCESS) {
                         session_exchange_give_up(tpm, &ahead->exchange, rc);
+                        host_key_slots_note(tpm, ahead->exchange.users[0].auth, rc);
+                }
         }
         ahead->state = RSA_AHEAD_NONE;
         return rc;

@@ -7,7 +7,7 @@
  * good, before that is decrypted and handed over, so that the TPM does not wait for the agent.  Then it is under way until
  * rsa_decrypt() for it receives the answer, or rsa_decrypt_end() does without it: until then nothing else may be sent to
  * the TPM.  Both are in the same session, which is in step at each moment in which a command is authorised.  When one
- * fails, what was prepared behind it is forgotten, and begins anew.
+ * fails, what was prepared behind it is forgotten, and begins anew; but not when the TPM has refused its secret.
  *
  * A decryption is known by where its wrapped key is in memory.
  *

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tpm/auth_value.h"
+#include "tpm/context.h"
 
 #define PARAMETER_MAX 64u /* of those that are encrypted */
 
@@ -251,14 +252,17 @@ TSS2_RC session_exchange_open(const struct session_exchange *exchange, struct wl
 }
 
 /* Somebody may have made up the error, whose answer bears no HMAC, for a command that the TPM has taken: its nonce is
- * another one by now, and it would count the next command as a wrong authorisation. */
+ * another one by now, and it would count the next command as a wrong authorisation.  A broken connection flushes nothing. */
 void session_exchange_give_up(struct tpm *tpm, const struct session_exchange *exchange,
                               TSS2_RC rc) {
+        bool broken = (rc & TSS2_RC_LAYER_MASK) == TSS2_TCTI_RC_LAYER;
+
         for (size_t i = 0; i < exchange->count; i++)
-                if ((rc & TSS2_RC_LAYER_MASK) == TSS2_TCTI_RC_LAYER)
+                if (broken)
                         session_forget(exchange->users[i].session);
                 else
                         session_end(tpm, exchange->users[i].session);
+        tpm->left_behind |= broken;
 }
 
 TSS2_RC session_execute(struct tpm *tpm, const struct session_command *command,

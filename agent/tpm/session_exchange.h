@@ -10,7 +10,7 @@
  * Ownership: an exchange holds no secret.  What it points to is to outlive it: sessions, secrets of keys, sys.
  * Threads:   as struct tpm.
  * Failure:   as session_execute(), but that the sessions do not end by themselves: session_exchange_give_up() ends them,
- *            while no command is under way.
+ *            while no command is under way.  What it cannot flush goes with the connection, at the next tpm_connect().
  */
 
 #include "tpm/session.h"

@@ -74,6 +74,14 @@ static void prepare_next(void *arg) {
         fail_allocation_disarm();
 }
 
+/* Another kind of key than the one that the TPM is at. */
+static void prepare_of_intel(void *arg) {
+        struct chain *chain = arg;
+
+        if (chain->prepared++ == 1)
+                tpm_host_unbind_prepare(chain->host.tpm, bytes_of(&chain->wrapped[1]));
+}
+
 static int open_number(struct chain *chain, size_t i) {
         if (chain->of_intel)
                 return intel_host_unbind(&chain->host, &chain->wrapped[i]);
@@ -244,7 +252,7 @@ START_TEST(a_refused_secret_of_the_one_behind) {
 }
 END_TEST
 
-/* Its caller has no time left: the TPM's answer is taken, and goes nowhere. */
+/* Its caller has no time left: the TPM's answer is taken, and goes nowhere; with it a session that could not be flushed. */
 START_TEST(nobody_waits_for_the_one_behind) {
         static const char *const faults[] = {DECRYPT ":99:drop", DECRYPT ":3:rc=0x922",
                                              DECRYPT ":3:lose", DECRYPT ":3:garble=-1"};
@@ -268,6 +276,9 @@ START_TEST(nobody_waits_for_the_one_behind) {
                 ck_assert_ptr_null(opened);
                 ck_assert(!is_under_way(&chain, 1));
                 ck_assert_uint_eq(chain.host.tpm->session.handle, i == 0 ? session : 0);
+                ck_assert_int_ne(chain.host.tpm->binding, ESYS_TR_NONE);
+                ck_assert_int_eq(tpm_connect(chain.host.tpm, &chain.host.err), 0);
+                ck_assert_int_eq(chain.host.tpm->binding == ESYS_TR_NONE, i == 2); /* lost */
                 opens(&chain, 2);
         }
         end(&chain);
@@ -308,6 +319,50 @@ START_TEST(the_first_cannot_be_decrypted) {
         opens(&chain, 1);
         opens(&chain, 2);
         ck_assert_uint_eq(host_wrong_authorisations(&chain.host), 0);
+        end(&chain);
+}
+END_TEST
+
+/* What the TPM says of the one behind is not lost with the first, of whichever kind that is: it is not asked again. */
+static void refused_behind_a_failure(struct chain *chain, const struct buf *own, const char *code) {
+        char fault[32];
+
+        (void)snprintf(fault, sizeof(fault), DECRYPT ":%u:rc=%s", own ? 5 : 3, code);
+        restart(chain, (const char *const[]){fault, NULL});
+        if (own) {
+                tpm_while_at_work(chain->host.tpm, NULL, NULL);
+                host_expect(&chain->host, own, KEY); /* with a new connection, as there is a key */
+                opens(chain, 0);
+                tpm_while_at_work(chain->host.tpm, prepare_of_intel, chain);
+        }
+        fails.open = 1;
+        ck_assert_int_eq(own ? host_try(&chain->host, own, KEY) : open_number(chain, 0), -1);
+        ck_assert_int_eq(chain->host.err.code, WLA_E_BUSY);
+        ck_assert_uint_eq(fails.open, 0);
+        ck_assert(!is_under_way(chain, 1));
+}
+
+START_TEST(the_one_behind_is_refused_and_the_first_cannot_be_decrypted) {
+        struct chain chain;
+        struct buf own = {0};
+        const struct buf *const firsts[] = {NULL, &own};
+
+        begin(&chain, true, 0);
+        host_setup(&chain.host, 0, 0);
+        host_wrap(&chain.host, KEY, &own);
+        for (int i = 0; i < 2; i++) {
+                refused_behind_a_failure(&chain, firsts[i], "0x98e");
+                uint64_t asked = tpm_unbind_count(chain.host.tpm);
+                host_is_refused(&chain.host, open_number(&chain, 1), WLA_E_TPM,
+                                "the TPM refuses the secret");
+                ck_assert_uint_eq(tpm_unbind_count(chain.host.tpm), asked);
+
+                refused_behind_a_failure(&chain, firsts[i], "0x921");
+                ck_assert(chain.host.tpm->locked_out);
+                opens(&chain, 1);
+                ck_assert(!chain.host.tpm->locked_out); /* the TPM itself is not */
+        }
+        buf_clear(&own);
         end(&chain);
 }
 END_TEST
@@ -422,14 +477,6 @@ START_TEST(not_behind_a_pcr_policy) {
 }
 END_TEST
 
-/* Another kind of key than the one that the TPM is at, and not ready. */
-static void prepare_of_intel(void *arg) {
-        struct chain *chain = arg;
-
-        if (chain->prepared++ == 1)
-                tpm_host_unbind_prepare(chain->host.tpm, bytes_of(&chain->wrapped[1]));
-}
-
 enum unready {
         NO_PLACE,
         NEW_SECRET,
@@ -543,6 +590,7 @@ void add_ahead_tests(TCase *tcase) {
         tcase_add_test(tcase, nobody_waits_for_the_one_behind);
         tcase_add_test(tcase, nobody_hears_that_the_secret_is_refused);
         tcase_add_test(tcase, the_first_cannot_be_decrypted);
+        tcase_add_test(tcase, the_one_behind_is_refused_and_the_first_cannot_be_decrypted);
         tcase_add_test(tcase, the_one_behind_cannot_be_sent);
         tcase_add_test(tcase, the_connection_goes_with_one_under_way);
         tcase_add_test(tcase, not_what_the_tpm_would_be_asked_for_before);
