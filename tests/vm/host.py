@@ -232,7 +232,9 @@ class Host:
         found = [f"mapping {name}" for name in Host.mappings()]
         found += [f"loop {path} {file}" for path, file in attributes("/sys/block/loop*/loop/backing_file")]
         with open("/proc/keys", encoding="ascii", errors="replace") as keys:
-            found += [f"key {line.strip()}" for line in keys if re.search(r" (logon|encrypted|trusted|user) ", line)]
+            found += [f"key {line.strip()}" for line in keys
+                      if re.search(r" (logon|encrypted|trusted|user) ", line)
+                      and not re.search(r" user +invocation_id: 16$", line)]  # systemd's, of each service
         with open("/proc/self/mounts", encoding="utf-8") as mounts:
             found += [f"mount {line.strip()}" for line in mounts if re.match(r"/dev/(dm-|mapper/|loop)", line)]
         return found
