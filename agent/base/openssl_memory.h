@@ -8,8 +8,8 @@
  * alone), records of TLS, session tickets, buffers of BIOs.  Ordinary memory as before, neither locked nor left out of
  * dumps: not the place for a plaintext key.
  *
- * Blocks stay those of malloc(3): a library that gives one of OpenSSL's to free(3), or the other way round, works as it
- * did.
+ * By wiping_alloc.h, so blocks stay those of malloc(3): a library that gives one of OpenSSL's to free(3), or the other
+ * way round, works as it did.
  *
  * Threads: before the first one.  Failure: WLA_E_SYSTEM when OpenSSL has allocated before
  *          (CRYPTO_set_mem_functions(3)); a program that handles keys does not go on then.

@@ -1,63 +1,52 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/wiping_alloc.h"
 
-#include <stdalign.h>
+#include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* In front of every block; keeps the block as aligned as malloc(3) does. */
-struct block_header {
-        alignas(max_align_t) size_t size;
-};
-
-static struct block_header *header_of(void *block) {
-        return (struct block_header *)block - 1;
+/* What malloc(3) refuses as well; asked here, because a sanitizer's malloc(3) ends the program instead. */
+static bool is_too_large(size_t size) {
+        return size > PTRDIFF_MAX;
 }
 
 void *wiping_malloc(size_t size) {
-        size_t total;
-
-        if (__builtin_add_overflow(size, sizeof(struct block_header), &total))
-                return NULL;
-
-        struct block_header *header = malloc(total);
-        if (!header)
-                return NULL;
-
-        header->size = size;
-        return header + 1;
+        return is_too_large(size) ? NULL : malloc(size);
 }
 
 void *wiping_calloc(size_t count, size_t size) {
         size_t total;
 
-        if (__builtin_mul_overflow(count, size, &total))
+        if (__builtin_mul_overflow(count, size, &total) || is_too_large(total))
                 return NULL;
-
-        void *block = wiping_malloc(total);
-        if (block)
-                memset(block, 0, total);
-        return block;
+        return calloc(1, total);
 }
 
 void *wiping_realloc(void *block, size_t size) {
-        void *larger = wiping_malloc(size);
+        void *moved = size > 0 ? wiping_malloc(size) : NULL;
 
-        if (!larger || !block)
-                return larger;
+        if (!block || (!moved && size > 0))
+                return moved;
 
-        size_t old_size = header_of(block)->size;
-        memcpy(larger, block, old_size < size ? old_size : size);
+        size_t old_size = malloc_usable_size(block);
+        if (moved)
+                memcpy(moved, block, old_size < size ? old_size : size);
         wiping_free(block);
-        return larger;
+        return moved;
+}
+
+char *wiping_strdup(const char *text) {
+        size_t size = strlen(text) + 1;
+        char *copy = wiping_malloc(size);
+
+        return copy ? memcpy(copy, text, size) : NULL;
 }
 
 void wiping_free(void *block) {
         if (!block)
                 return;
-
-        struct block_header *header = header_of(block);
-        explicit_bzero(header, sizeof(*header) + header->size);
-        free(header);
+        /* All that malloc(3) gave: nobody has noted how much was asked for. */
+        explicit_bzero(block, malloc_usable_size(block));
+        free(block);
 }

@@ -15,13 +15,6 @@ struct curl_library library;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static bool loaded;
 
-static char *wiping_strdup(const char *text) {
-        size_t size = strlen(text) + 1;
-        char *copy = wiping_malloc(size);
-
-        return copy ? memcpy(copy, text, size) : NULL;
-}
-
 static void *open_library(const char *name, struct wla_error *err) {
         void *handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
 

@@ -2,48 +2,35 @@
 #include "vm/xml_memory.h"
 
 #include <libxml/parser.h>
-#include <malloc.h>
 #include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
+
+#include "base/wiping_alloc.h"
 
 static _Thread_local bool failed;
 
 static void *allocate(size_t size) {
-        void *block = malloc(size);
+        void *block = wiping_malloc(size);
 
-        if (!block)
-                failed = true;
+        failed = failed || !block;
         return block;
 }
 
-static void release(void *block) {
-        if (block)
-                explicit_bzero(block, malloc_usable_size(block));
-        free(block);
-}
-
 static void *reallocate(void *block, size_t size) {
-        void *moved = allocate(size);
-        size_t kept = block ? malloc_usable_size(block) : 0;
+        void *moved = wiping_realloc(block, size);
 
-        if (!moved)
-                return NULL;
-        if (block)
-                memcpy(moved, block, kept < size ? kept : size);
-        release(block);
+        failed = failed || (!moved && size > 0);
         return moved;
 }
 
 static char *duplicate(const char *text) {
-        size_t size = strlen(text) + 1;
-        char *copy = allocate(size);
+        char *copy = wiping_strdup(text);
 
-        return copy ? memcpy(copy, text, size) : NULL;
+        failed = failed || !copy;
+        return copy;
 }
 
 static void set_up(void) {
-        (void)xmlMemSetup(release, allocate, reallocate, duplicate);
+        (void)xmlMemSetup(wiping_free, allocate, reallocate, duplicate);
         xmlInitParser();
 }
 

@@ -4,7 +4,7 @@
 /* The memory of libxml2: wiped when libxml2 gives it back, because definitions of domains can hold the
  * passwords of their consoles, and with a record of failures, which libxml2 does not tell of everywhere.
  *
- * Its blocks are malloc(3)'s: libvirt gives some that libxml2 has made back with free(3).
+ * Its blocks are malloc(3)'s (wiping_alloc.h): libvirt gives some that libxml2 has made back with free(3).
  *
  * Threads: any.  Failure: none.
  */
