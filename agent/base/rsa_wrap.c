@@ -9,16 +9,10 @@
 #include <string.h>
 
 #include "base/base64.h"
+#include "base/openssl_cleanup.h"
 
 #define PEM_SIZE_MAX 16384u
 #define PEM_LINE     64u /* RFC 7468 section 2 */
-
-/* One cleanup function for each OpenSSL type. */
-#define DEFINE_CLEANUP(type, release)             \
-        static void clean_##type(type **object) { \
-                release(*object);                 \
-        }
-#define CLEAN(type) __attribute__((cleanup(clean_##type))) type
 
 DEFINE_CLEANUP(BIO, BIO_free_all)
 DEFINE_CLEANUP(EVP_PKEY, EVP_PKEY_free)

@@ -11,15 +11,10 @@
 #include <openssl/x509v3.h>
 
 #include "base/certificate_files.h"
+#include "base/openssl_cleanup.h"
 
 /* What OpenSSL calls 112 bits: no RSA key below 2048, no SHA-1, in the whole chain. */
 #define SECURITY_LEVEL 2
-
-#define DEFINE_CLEANUP(type, release)             \
-        static void clean_##type(type **object) { \
-                release(*object);                 \
-        }
-#define CLEAN(type) __attribute__((cleanup(clean_##type))) type
 
 DEFINE_CLEANUP(BIO, BIO_free)
 DEFINE_CLEANUP(EVP_MD_CTX, EVP_MD_CTX_free)

@@ -11,17 +11,11 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/openssl_cleanup.h"
 
 struct envelope_key {
         EVP_PKEY *pair;
 };
-
-/* One cleanup function for each OpenSSL type. */
-#define DEFINE_CLEANUP(type, release)             \
-        static void clean_##type(type **object) { \
-                release(*object);                 \
-        }
-#define CLEAN(type) __attribute__((cleanup(clean_##type))) type
 
 DEFINE_CLEANUP(BIO, BIO_free_all)
 DEFINE_CLEANUP(EVP_PKEY, EVP_PKEY_free)

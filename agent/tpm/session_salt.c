@@ -10,6 +10,7 @@
 #include <string.h>
 #include <tss2/tss2_mu.h>
 
+#include "base/openssl_cleanup.h"
 #include "tpm/session_crypto.h"
 
 #define SALT_SIZE      SESSION_DIGEST_SIZE
@@ -19,12 +20,6 @@
 #define RSA_EXPONENT   65537u
 
 static const char label[] = "SECRET"; /* its zero byte counts */
-
-#define DEFINE_CLEANUP(type, release)             \
-        static void clean_##type(type **object) { \
-                release(*object);                 \
-        }
-#define CLEAN(type) __attribute__((cleanup(clean_##type))) type
 
 DEFINE_CLEANUP(BIGNUM, BN_free)
 DEFINE_CLEANUP(EVP_MD_CTX, EVP_MD_CTX_free)
