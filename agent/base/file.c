@@ -34,6 +34,17 @@ static int fail_open(struct wla_error *err, int errno_value, const char *path) {
         return wla_fail_errno(err, errno_value, "cannot open %s", path);
 }
 
+int file_open_named(const char *path, int *ret_fd, struct wla_error *err) {
+        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+
+        if (fd < 0 && errno == ENOENT)
+                return wla_fail(err, WLA_E_NOT_FOUND, "%s does not exist", path);
+        if (fd < 0)
+                return wla_fail_errno(err, errno, "cannot open %s", path);
+        *ret_fd = fd;
+        return 0;
+}
+
 static int open_regular(int dir_fd, const char *path, int *ret_fd, struct stat *ret_status,
                         struct wla_error *err) {
         /* Without O_NONBLOCK a FIFO in the file's place would hang us. */

@@ -40,6 +40,9 @@ void file_freep(void *pointer);
 int file_read(int dir_fd, const char *path, struct buf *content,
               struct wla_error *err) _must_check_;
 
+/* Opens what somebody has named, to read: a symbolic link is followed, and nothing is waited for, whatever it is. */
+int file_open_named(const char *path, int *ret_fd, struct wla_error *err) _must_check_;
+
 /* Like file_read(), and refuses a file that group or others may write, or that belongs neither to
  * root nor to the caller. */
 int file_read_trusted(const char *path, struct buf *content, struct wla_error *err) _must_check_;

@@ -2,23 +2,11 @@
 #include "base/private_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdint.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
-
-static int open_private(const char *path, int *ret_fd, struct wla_error *err) {
-        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-
-        if (fd < 0 && errno == ENOENT)
-                return wla_fail(err, WLA_E_NOT_FOUND, "%s does not exist", path);
-        if (fd < 0)
-                return wla_fail_errno(err, errno, "cannot open %s", path);
-        *ret_fd = fd;
-        return 0;
-}
 
 static int check_access(const char *path, int fd, struct wla_error *err) {
         struct stat status;
@@ -43,7 +31,7 @@ int private_file_read(const char *path, size_t max, struct wla_secret **ret,
         _cleanup_close_ int fd = -1;
         size_t size = 0;
 
-        if (open_private(path, &fd, err) < 0 || check_access(path, fd, err) < 0 ||
+        if (file_open_named(path, &fd, err) < 0 || check_access(path, fd, err) < 0 ||
             wla_secret_new(max + 1, &content, err) < 0)
                 return -1;
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/image_input.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,22 +11,10 @@
 #include "image/qcow2_format.h"
 #include "image/qcow2_source.h"
 
-static int open_file(const char *path, int *ret_fd, struct wla_error *err) {
-        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-
-        if (fd < 0 && errno == ENOENT)
-                return wla_fail(err, WLA_E_NOT_FOUND, "%s does not exist", path);
-        if (fd < 0)
-                return wla_fail_errno(err, errno, "cannot open %s", path);
-
-        *ret_fd = fd;
-        return 0;
-}
-
 static int open_source(const char *path, struct disk_source *ret, struct wla_error *err) {
         int fd;
 
-        if (open_file(path, &fd, err) < 0)
+        if (file_open_named(path, &fd, err) < 0)
                 return -1;
         return raw_source_open(fd, ret, err) < 0 ? wla_wrap(err, "%s", path) : 0;
 }

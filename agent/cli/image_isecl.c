@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/image_isecl.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -13,17 +11,6 @@
 #include "image/pending_file.h"
 
 #define FILE_MODE 0600 /* plaintext */
-
-static int open_image(const char *path, int *ret_fd, struct wla_error *err) {
-        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-
-        if (fd < 0 && errno == ENOENT)
-                return wla_fail(err, WLA_E_NOT_FOUND, "%s does not exist", path);
-        if (fd < 0)
-                return wla_fail_errno(err, errno, "cannot open %s", path);
-        *ret_fd = fd;
-        return 0;
-}
 
 bool image_isecl_claimed(const char *path) {
         uint8_t head[ISECL_HEADER_SIZE];
@@ -46,7 +33,7 @@ int image_isecl_key(const struct image_key_place *place, struct wla_secret **ret
 int image_isecl_read(const char *path, struct isecl_image *ret, struct wla_error *err) {
         _cleanup_close_ int fd = -1;
 
-        if (open_image(path, &fd, err) < 0)
+        if (file_open_named(path, &fd, err) < 0)
                 return -1;
         return isecl_image_read(fd, ret, err) < 0 ? wla_wrap(err, "%s", path) : 0;
 }
@@ -72,7 +59,7 @@ static int run(const char *path, const struct wla_secret *key, int out_fd, const
                struct isecl_image *ret, struct wla_error *err) {
         _cleanup_close_ int fd = -1;
 
-        if (open_image(path, &fd, err) < 0)
+        if (file_open_named(path, &fd, err) < 0)
                 return -1;
         if (isecl_image_read(fd, ret, err) < 0)
                 return wla_wrap(err, "%s", path);

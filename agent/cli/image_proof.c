@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/image_proof.h"
 
-#include <errno.h>
-#include <fcntl.h>
-
 #include "base/file.h"
 #include "cli/image_input.h"
 #include "cli/image_key.h"
@@ -27,10 +24,10 @@ static int open_header(const struct image_proof_options *what, struct image_proo
 
 static int check_probe(const struct image_proof_options *what, const struct image_proof *proof,
                        struct wla_error *err) {
-        _cleanup_close_ int fd = open(what->image, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        _cleanup_close_ int fd = -1;
 
-        if (fd < 0)
-                return wla_fail_errno(err, errno, "cannot open %s", what->image);
+        if (file_open_named(what->image, &fd, err) < 0)
+                return -1;
         return image_probe_check(proof->volume_key, &proof->header, fd, err) < 0
                        ? wla_wrap(err, "%s", what->image)
                        : 0;

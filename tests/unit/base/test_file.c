@@ -116,6 +116,31 @@ START_TEST(only_regular_files_under_the_limit) {
 }
 END_TEST
 
+START_TEST(what_somebody_has_named) {
+        struct wla_error err = {0};
+        int fd = -1;
+
+        make_directory();
+        ck_assert_int_eq(fchdir(dir_fd), 0);
+        ck_assert_int_eq(file_open_named("a", &fd, &err), -1);
+        ck_assert_int_eq(err.code, WLA_E_NOT_FOUND);
+        ck_assert_str_eq(wla_error_text(&err), "a does not exist");
+        ck_assert_int_eq(symlink("a", "a"), 0);
+        ck_assert_int_eq(file_open_named("a", &fd, &err), -1);
+        ck_assert_int_eq(err.code, WLA_E_SYSTEM);
+        ck_assert_int_eq(fd, -1);
+
+        /* Nobody writes to that FIFO, and a link is followed. */
+        ck_assert_int_eq(mkfifo("fifo", 0600), 0);
+        ck_assert_int_eq(symlink("fifo", "link"), 0);
+        ck_assert_int_eq(file_open_named("link", &fd, &err), 0);
+        ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
+        file_closep(&fd);
+        ck_assert_int_eq(chdir("/"), 0);
+        remove_directory();
+}
+END_TEST
+
 START_TEST(others_may_not_change_a_trusted_file) {
         _cleanup_buf_ struct buf content = BUF_WITH_LIMIT(16);
         struct wla_error err = {0};
@@ -197,5 +222,6 @@ START_TEST(ownership_is_handed_over) {
 END_TEST
 
 SUITE_MAIN("file", written_files_read_back, owner_follows_the_directory, an_owner_of_choice,
-           only_regular_files_under_the_limit, others_may_not_change_a_trusted_file,
-           a_failed_write_leaves_the_old_file, directories, ownership_is_handed_over)
+           only_regular_files_under_the_limit, what_somebody_has_named,
+           others_may_not_change_a_trusted_file, a_failed_write_leaves_the_old_file, directories,
+           ownership_is_handed_over)
