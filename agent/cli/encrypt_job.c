@@ -177,7 +177,7 @@ static int get_key(struct encrypt_job *job, struct wla_error *err) {
                 return get_owner_key(job, err);
         job->token.key_id = job->options->key_id;
         return job->options->isecl ? input_read_secret(job->options->key_file, AES256_KEY_SIZE,
-                                                       &job->owner_key.secret, err)
+                                                       IMAGE_KEY_HINT, &job->owner_key.secret, err)
                                    : 0;
 }
 

@@ -54,7 +54,7 @@ static int key_of_header(const char *image, const char *header, bool given, stru
         _cleanup_disk_source_ struct disk_source ciphertext = {0};
         struct luks2_header content;
 
-        if (image_input_header(header, &content, NULL, err) < 0 ||
+        if (image_input_header(header, NULL, &content, NULL, err) < 0 ||
             image_input_ciphertext(image, &content, &ciphertext, err) < 0)
                 return -1;
         if (given && !key_id_equal(key, &content.image.key_id))

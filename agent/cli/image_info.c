@@ -116,7 +116,8 @@ static enum outcome run(struct invocation *invocation, const struct arguments *a
                         return OUTCOME_FAILED;
                 info.path = other;
         }
-        if (image_input_header(info.path, &info.header, NULL, err) < 0)
+        if (image_input_header(info.path, info.path == other ? image : NULL, &info.header, NULL,
+                               err) < 0)
                 return OUTCOME_FAILED;
 
         info.image_there = image && stat(image, &status) == 0;

@@ -11,6 +11,13 @@
 #include "image/qcow2_format.h"
 #include "image/qcow2_source.h"
 
+static const char hint_image[] =
+        "name the image's file; 'wlagent image list' shows which images are "
+        "registered here by their UUIDs";
+static const char hint_header[] =
+        "name its header with --header; 'wlagent image list' shows which images "
+        "have theirs registered here";
+
 static int open_source(const char *path, struct disk_source *ret, struct wla_error *err) {
         int fd;
 
@@ -63,17 +70,24 @@ int image_header_path(const char *path, char **ret, struct wla_error *err) {
         return 0;
 }
 
-int image_input_header(const char *path, struct luks2_header *ret, struct buf *content,
-                       struct wla_error *err) {
+/* Neither an image nor its header is there while 'wlagent image encrypt --force' replaces them. */
+static int fail_missing(const char *path, const char *hint, struct wla_error *err) {
+        if (image_pair_check(path, err) < 0)
+                return -1;
+        return wla_fail_hint(err, WLA_E_NOT_FOUND, hint, "%s does not exist", path);
+}
+
+int image_input_header(const char *path, const char *image, struct luks2_header *ret,
+                       struct buf *content, struct wla_error *err) {
         _cleanup_buf_ struct buf own = BUF_WITH_LIMIT(LUKS2_HEADER_MAX);
         struct buf *bytes = content ? content : &own;
 
         if (file_read(AT_FDCWD, path, bytes, err) < 0) {
-                struct wla_error interrupted = {0};
-
-                if (err->code == WLA_E_NOT_FOUND && image_pair_check(path, &interrupted) < 0)
-                        *err = interrupted;
-                return -1;
+                if (err->code != WLA_E_NOT_FOUND)
+                        return -1;
+                if (image && access(image, F_OK) < 0)
+                        return fail_missing(image, hint_image, err);
+                return fail_missing(path, image ? hint_header : NULL, err);
         }
         if (luks2_header_check(bytes->data, bytes->size, ret, err) < 0)
                 return wla_wrap(err, "%s", path);
@@ -88,7 +102,7 @@ int image_input_ciphertext(const char *path, const struct luks2_header *header,
         _cleanup_disk_source_ struct disk_source file = {0};
 
         if (open_source(path, &file, err) < 0)
-                return -1;
+                return err->code == WLA_E_NOT_FOUND ? fail_missing(path, hint_image, err) : -1;
         if (file.size != header->image.size)
                 return wla_fail_hint(err, WLA_E_DENIED,
                                      "it was cut off or extended, or is not the image of this "

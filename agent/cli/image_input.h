@@ -19,9 +19,10 @@ int image_input_disk(const char *path, const char *format, struct disk_source *r
 /* path + ".header", for free(). */
 int image_header_path(const char *path, char **ret, struct wla_error *err) _must_check_;
 
-/* The header at path, which must be one of ours for an image.  content gets its bytes unless NULL. */
-int image_input_header(const char *path, struct luks2_header *ret, struct buf *content,
-                       struct wla_error *err) _must_check_;
+/* The header at path, which must be one of ours for an image.  image: the one that it is looked for beside, NULL
+ * when the header itself was named.  content gets its bytes unless NULL. */
+int image_input_header(const char *path, const char *image, struct luks2_header *ret,
+                       struct buf *content, struct wla_error *err) _must_check_;
 
 /* The ciphertext at path, which must have the size that the header says. */
 int image_input_ciphertext(const char *path, const struct luks2_header *header,

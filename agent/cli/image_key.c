@@ -93,7 +93,7 @@ int image_key_seal(struct invocation *invocation, const char *key_file, const st
 
         if (!key_file)
                 return seal_by_agent(invocation, header, volume_key, token, err);
-        if (input_read_secret(key_file, AES256_KEY_SIZE, &kek, err) < 0)
+        if (input_read_secret(key_file, AES256_KEY_SIZE, IMAGE_KEY_HINT, &kek, err) < 0)
                 return -1;
         return image_key_wrap(kek, header, volume_key, token, err);
 }

@@ -11,6 +11,9 @@
 #include "cli/invocation.h"
 #include "image/volume_key.h"
 
+/* For whoever encrypts with a file that holds no key. */
+#define IMAGE_KEY_HINT "make one with 'openssl rand -out FILE 32'"
+
 /* A key id, or the name of a key in the local store. */
 int image_key_id(const char *text, struct key_id *ret, struct wla_error *err) _must_check_;
 

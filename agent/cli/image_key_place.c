@@ -7,6 +7,9 @@
 #include "cli/input.h"
 #include "cli/owner.h"
 
+static const char hint_key[] =
+        "name the file of 32 bytes that the image was encrypted with; no other key opens it";
+
 int image_key_place_check(const struct image_key_place *place, struct wla_error *err) {
         struct uuid id;
 
@@ -40,7 +43,7 @@ int image_key_place_fetch(const struct image_key_place *place, const struct key_
         struct uuid id;
 
         if (place->key_file)
-                return input_read_secret(place->key_file, AES256_KEY_SIZE, ret, err);
+                return input_read_secret(place->key_file, AES256_KEY_SIZE, hint_key, ret, err);
         if (owner_open(place->kbs, &written, &owner, err) < 0 ||
             find_key(&owner, place, named, &id, err) < 0)
                 return -1;

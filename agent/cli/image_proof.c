@@ -19,7 +19,8 @@ static int open_header(const struct image_proof_options *what, struct image_proo
 
         if (!what->header && image_header_path(what->image, &beside, err) < 0)
                 return -1;
-        return image_input_header(what->header ? what->header : beside, &proof->header, bytes, err);
+        return image_input_header(what->header ? what->header : beside,
+                                  what->header ? NULL : what->image, &proof->header, bytes, err);
 }
 
 static int check_probe(const struct image_proof_options *what, const struct image_proof *proof,

@@ -40,7 +40,7 @@ static int read_what(const struct arguments *arguments, const struct uuid *image
                 *ret_key = wanted;
                 return 0;
         }
-        if (image_input_header(arguments->option[HEADER], &header, content, err) < 0 ||
+        if (image_input_header(arguments->option[HEADER], NULL, &header, content, err) < 0 ||
             (arguments->option[WLS] && check_wls(&header.image.key_id, &wanted, err) < 0))
                 return -1;
         *ret_key = header.image.key_id;

@@ -10,8 +10,6 @@
 
 #define BLOCK_SIZE 4096u
 
-static const char hint_key[] = "make one with 'openssl rand -out FILE 32', or use --random";
-
 const char *input_name(const char *path) {
         return strcmp(path, "-") == 0 ? "standard input" : path;
 }
@@ -80,7 +78,7 @@ int input_read(const char *path, struct buf *content, struct wla_error *err) {
         }
 }
 
-int input_read_secret(const char *path, size_t size, struct wla_secret **ret,
+int input_read_secret(const char *path, size_t size, const char *hint, struct wla_secret **ret,
                       struct wla_error *err) {
         _cleanup_secret_ struct wla_secret *secret = NULL;
         _cleanup_close_ int fd = -1;
@@ -97,7 +95,7 @@ int input_read_secret(const char *path, size_t size, struct wla_secret **ret,
                 return -1;
 
         if (got != size)
-                return wla_fail_hint(err, WLA_E_INPUT, hint_key,
+                return wla_fail_hint(err, WLA_E_INPUT, hint,
                                      got > size ? "%s holds more than the %zu bytes of a raw key"
                                                 : "%s holds less than the %zu bytes of a raw key",
                                      input_name(path), size);

@@ -16,6 +16,6 @@ const char *input_name(const char *path);
 /* Appends all of it; content's limit is the size limit. */
 int input_read(const char *path, struct buf *content, struct wla_error *err) _must_check_;
 
-/* Exactly size bytes, read into locked memory and nowhere else. */
-int input_read_secret(const char *path, size_t size, struct wla_secret **ret,
+/* Exactly size bytes, read into locked memory and nowhere else.  hint: what to do when there are more or less. */
+int input_read_secret(const char *path, size_t size, const char *hint, struct wla_secret **ret,
                       struct wla_error *err) _must_check_;

@@ -27,6 +27,8 @@ static const struct command_option options[] = {
 static const char hint_pem[] = "'wlagent setup' on the host writes it to "
                                "/var/lib/workload-agent/binding-key.pem";
 
+static const char hint_key[] = "make one with 'openssl rand -out FILE 32', or use --random";
+
 static enum outcome check_options(const struct arguments *arguments, struct wla_error *err) {
         const char *wrong = NULL;
 
@@ -55,9 +57,10 @@ static int wrap(const struct arguments *arguments, struct buf *text, struct wla_
         if (input_read(to, &pem, err) < 0)
                 return -1;
 
-        int outcome = arguments->option[RANDOM] ? random_key_new(&key, err)
-                                                : input_read_secret(arguments->option[KEY_FILE],
-                                                                    AES_256_KEY_SIZE, &key, err);
+        int outcome = arguments->option[RANDOM]
+                              ? random_key_new(&key, err)
+                              : input_read_secret(arguments->option[KEY_FILE], AES_256_KEY_SIZE,
+                                                  hint_key, &key, err);
         if (outcome < 0)
                 return -1;
 

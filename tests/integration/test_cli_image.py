@@ -390,8 +390,25 @@ class ImageTest(unittest.TestCase):
         self.fails(self.encrypt(disk, out=self.path("no/where"), check=False), "no does not exist")
         short = self.write("short", b"x" * 31)
         self.fails(self.run_image("encrypt", disk, self.out, "--key", "web-1", "--key-file", short, check=False),
-                   "holds less than the 32 bytes of a raw key")
+                   "holds less than the 32 bytes of a raw key\nhint: make one with 'openssl rand -out FILE 32'\n$")
         self.assertFalse(os.path.exists(self.out))
+
+    def test_what_is_not_there(self):
+        self.encrypt(self.disk())
+        short = self.write("short", b"x" * 31)
+        os.rename(self.path("out.header"), self.path("away"))
+        for command, *words in (("info",), ("verify", "--key-file", self.key), ("decrypt", self.path("back"), "--key-file", self.key)):
+            self.fails(self.run_image(command, self.path("none"), *words, check=False),
+                       f"^wlagent: {self.path('none')} does not exist\nhint: .*'wlagent image list'")
+            self.fails(self.run_image(command, self.out, *words, check=False),
+                       f"^wlagent: {self.out}.header does not exist\nhint: .*--header.*'wlagent image list'")
+            self.fails(self.run_image(command, self.out, *words, "--header", self.path("none"), check=False),
+                       f"^wlagent: {self.path('none')} does not exist\n$")
+        for command, *words in (("verify",), ("decrypt", self.path("back"))):
+            self.fails(self.run_image(command, self.path("none"), *words, "--header", self.path("away"), "--key-file", self.key,
+                                      check=False), "none does not exist\nhint: .*'wlagent image list'")
+            self.fails(self.run_image(command, self.out, *words, "--header", self.path("away"), "--key-file", short, check=False),
+                       "holds less than the 32 bytes of a raw key\nhint: name the file .* no other key opens it\n$")
 
     def test_without_an_agent(self):
         self.fails(self.run_image("encrypt", self.disk(), self.out, "--key", "web-1", check=False),

@@ -67,7 +67,7 @@ START_TEST(a_raw_key_has_one_size) {
                 char path[32];
 
                 int fd = make_file(data, sizes[i], path);
-                int outcome = input_read_secret(path, 32, &secret, &err);
+                int outcome = input_read_secret(path, 32, "use another", &secret, &err);
                 ck_assert_int_eq(outcome, sizes[i] == 32 ? 0 : -1);
                 if (outcome == 0)
                         ck_assert_mem_eq(wla_secret_view(secret).data, data, 32);
@@ -76,6 +76,7 @@ START_TEST(a_raw_key_has_one_size) {
                                                      sizes[i] > 32
                                                              ? "holds more than the 32 bytes"
                                                              : "holds less than the 32 bytes"));
+                ck_assert(outcome == 0 || strcmp(err.hint, "use another") == 0);
                 (void)wla_secret_free(secret);
                 (void)close(fd);
         }
