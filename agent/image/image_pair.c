@@ -36,6 +36,11 @@ static void name_replaced(const struct pending_file *file, char to[static NAME_M
         (void)snprintf(to, NAME_MAX + 1, "%s" REPLACED_SUFFIX, file->name);
 }
 
+/* Whether a run that was killed, or that is not done yet, has taken the old file. */
+static bool is_replaced(const struct pending_file *file, const char *name) {
+        return faccessat(file->directory_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 /* Takes the old file, if there is one, out of the way. */
 static int keep(const struct pending_file *file, bool *ret_kept, struct wla_error *err) {
         char name[NAME_MAX + 1];
@@ -45,16 +50,27 @@ static int keep(const struct pending_file *file, bool *ret_kept, struct wla_erro
                 return wla_fail(err, WLA_E_INPUT, "the name of %s is too long", file->path);
         name_replaced(file, name);
         if (rename_free(file->directory_fd, file->name, name) < 0) {
-                if (errno == ENOENT)
-                        return 0;
-                if (errno == EEXIST)
+                int error = errno;
+
+                /* An old image that is there under its other name keeps its header. */
+                if (error == EEXIST || (error == ENOENT && is_replaced(file, name)))
                         return fail_replaced(file->path, err);
-                return wla_fail_errno(err, errno, "cannot keep the former %s", file->path);
+                if (error == ENOENT)
+                        return 0;
+                return wla_fail_errno(err, error, "cannot keep the former %s", file->path);
         }
         *ret_kept = true;
         if (fsync(file->directory_fd) < 0)
                 return wla_fail_errno(err, errno, "cannot keep the former %s", file->path);
         return 0;
+}
+
+static int fail_kept(const struct pending_file *file, int error, struct wla_error *err) {
+        err->hint = hint_replaced;
+        return wla_wrap(err, "the former %s stays %s" REPLACED_SUFFIX ", %s", file->path,
+                        file->path,
+                        error == EEXIST ? "because there is a new one"
+                                        : "because it cannot be named again");
 }
 
 static int restore(const struct pending_file *file, bool kept, struct wla_error *err) {
@@ -63,11 +79,7 @@ static int restore(const struct pending_file *file, bool kept, struct wla_error 
         name_replaced(file, name);
         if (!kept || rename_free(file->directory_fd, name, file->name) == 0)
                 return 0;
-        err->hint = hint_replaced;
-        return wla_wrap(err, "the former %s stays %s" REPLACED_SUFFIX ", %s", file->path,
-                        file->path,
-                        errno == EEXIST ? "because there is a new one"
-                                        : "because it cannot be named again");
+        return fail_kept(file, errno, err);
 }
 
 static void forget(const struct pending_file *file, bool kept) {
@@ -79,23 +91,33 @@ static void forget(const struct pending_file *file, bool kept) {
 }
 
 static int publish_both(struct image_pair *pair, struct wla_error *err) {
-        if (pending_file_publish(&pair->image, /* replace= */ false, err) < 0)
+        if (pending_file_publish(&pair->header, /* replace= */ false, err) < 0)
                 return -1;
-        if (pending_file_publish(&pair->header, /* replace= */ false, err) == 0)
+        if (pending_file_publish(&pair->image, /* replace= */ false, err) == 0)
                 return 0;
-        (void)unlinkat(pair->image.directory_fd, pair->image.name, 0);
+        (void)unlinkat(pair->header.directory_fd, pair->header.name, 0);
         return -1;
 }
 
-/* The header goes first and comes last, and not without its image. */
+/* The old header does not go beside the image of another run. */
+static int restore_both(const struct image_pair *pair, bool kept_header, bool kept_image,
+                        struct wla_error *err) {
+        const struct pending_file *image = &pair->image;
+
+        if (kept_image &&
+            faccessat(image->directory_fd, image->name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+                return fail_kept(image, EEXIST, err);
+        return restore(&pair->header, kept_header, err) < 0 ? -1 : restore(image, kept_image, err);
+}
+
+/* The image goes first and comes last, and is not there without its header. */
 static int replace_both(struct image_pair *pair, struct wla_error *err) {
         bool kept_header = false;
         bool kept_image = false;
 
-        if (keep(&pair->header, &kept_header, err) < 0 ||
-            keep(&pair->image, &kept_image, err) < 0 || publish_both(pair, err) < 0) {
-                if (restore(&pair->image, kept_image, err) == 0)
-                        (void)restore(&pair->header, kept_header, err);
+        if (keep(&pair->image, &kept_image, err) < 0 ||
+            keep(&pair->header, &kept_header, err) < 0 || publish_both(pair, err) < 0) {
+                (void)restore_both(pair, kept_header, kept_image, err);
                 return -1;
         }
         forget(&pair->image, kept_image);

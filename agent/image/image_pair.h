@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* An image and its header get their names, one after the other: the header comes last, so where there is
- * one, the image is whole.
+/* An image and its header get their names, one after the other: the image comes last, so where there is one,
+ * it is whole and its header beside it.
  *
  * What they replace is kept as NAME.replaced until both are there.  Whenever the program is killed, there is
- * the old pair, or the new one, or no header, so that nothing opens what else is there; then the old header
- * is HEADER.replaced, and the old image is IMAGE.replaced or, without such a file, IMAGE.  What has such a
- * name is never removed by another run: it may be all that is left.
+ * the old pair, or the new one, or no image; then the old image is IMAGE.replaced, if there was one, and the
+ * old header is HEADER.replaced or, without such a file, HEADER.  A header may be left alone.  What has one of
+ * these names is never removed by another run: it may be all that is left, as where an image is elsewhere.
  *
  * Threads: one.  Failure: as image/pending_file.h; the old pair is in its place again, or the text says what
  * is still NAME.replaced, as when another run has published a pair meanwhile.

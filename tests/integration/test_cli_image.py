@@ -437,44 +437,54 @@ class ImageTest(unittest.TestCase):
         finally:
             subprocess.run(["umount", small], check=True)
 
+    def without_temporary_files(self):
+        for name in os.listdir(self.directory):
+            if name.startswith(".new-"):
+                os.unlink(self.path(name))
+
     def test_killed_at_every_step(self):
+        """An image is there only if it is whole and its header beside it."""
         disk = self.disk()
         preload = os.path.join(harness.BUILD, "tests", "integration", "libkill_at_step.so")
+        found = []
         for step in range(1, 100):
             done = self.encrypt(disk, check=False, env={**os.environ, "LD_PRELOAD": preload, "KILL_AT_STEP": str(step)})
-            if os.path.exists(self.out + ".header"):
+            found.append([name for name in ("out", "out.header") if os.path.exists(self.path(name))])
+            if "out" in found[-1]:
                 self.run_image("verify", self.out, "--key-file", self.key)
             if done.returncode != -signal.SIGKILL:
                 break
             for name in os.listdir(self.directory):
                 if name.startswith(".new-") and os.path.getsize(self.path(name)) == 0:
                     os.unlink(self.path(name))
-            self.left_over("disk", *(name for name in ("out", "out.header") if os.path.exists(self.path(name))))
-            if os.path.exists(self.out) and not os.path.exists(self.out + ".header"):
-                self.fails(self.run_image("info", self.out, check=False), "out.header does not exist")
-                os.unlink(self.out)
-            if os.path.exists(self.out):
-                os.unlink(self.out)
-                os.unlink(self.out + ".header")
+            self.left_over("disk", *found[-1])
+            if found[-1] == ["out.header"]:
+                self.fails(self.encrypt(disk, check=False), "out.header exists already\nhint: --force replaces it")
+                self.without_temporary_files()
+                self.encrypt(disk, "--force")
+                self.run_image("verify", self.out, "--key-file", self.key)
+                self.left_over("disk", "out", "out.header")
+            for name in ("out", "out.header"):
+                if os.path.exists(self.path(name)):
+                    os.unlink(self.path(name))
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertGreater(step, 8)
+        # Each is met on the way, so nothing above was left out.
+        self.assertEqual([names for names, before in zip(found, [None, *found]) if names != before],
+                         [[], ["out.header"], ["out", "out.header"]])
         self.assertEqual(self.decrypt(), self.read("disk"))
 
     def unharmed(self, old):
         """After a replacement that was killed: whether it is 'old' or 'new', or 'neither' until it is put back."""
-        for name in os.listdir(self.directory):
-            if name.startswith(".new-"):
-                os.unlink(self.path(name))
+        self.without_temporary_files()
         outcome = "neither"
-        if os.path.exists(self.out + ".header"):
+        if os.path.exists(self.out):
             self.run_image("verify", self.out, "--key-file", self.key)
             outcome = "old" if self.read("out") == old else "new"
         else:
-            for command in ("verify", "info"):
-                done = self.run_image(command, self.out, *(["--key-file", self.key] if command == "verify" else []),
-                                      check=False)
-                self.fails(done, "out.header.replaced is there")
-                self.assertIn(b"'mv' the image and its header back", done.stderr)
+            done = self.run_image("verify", self.out, "--key-file", self.key, check=False)
+            self.fails(done, r"out\.replaced is there")
+            self.assertIn(b"'mv' the image and its header back", done.stderr)
         kept = [name for name in os.listdir(self.directory) if name.endswith(".replaced")]
         if kept:
             self.fails(self.encrypt(self.path("disk"), "--force", check=False), ".replaced is there")

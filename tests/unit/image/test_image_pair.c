@@ -170,6 +170,33 @@ START_TEST(what_was_kept_is_not_touched) {
 }
 END_TEST
 
+/* Another run was killed, or is not done, after both had found the names free. */
+START_TEST(what_another_run_took_keeps_its_other_half) {
+        static const char *const taken[] = {"i.replaced", "i.header.replaced"};
+        static const char *const other_half[] = {"i.header", "i"};
+
+        for (size_t n = 0; n < 4; n++) {
+                struct scratch scratch;
+                struct wla_error err = {0};
+                size_t i = n % 2;
+
+                no_flags = n >= 2;
+                scratch_make(&scratch);
+                put(scratch_file(&scratch, taken[i]), "taken");
+                put(scratch_file(&scratch, other_half[i]), "half");
+                ck_assert_int_eq(replace(&scratch, &err), -1);
+                ck_assert_int_eq(err.code, WLA_E_INPUT);
+                ck_assert_ptr_nonnull(strstr(wla_error_text(&err), taken[i]));
+                ck_assert_ptr_nonnull(err.hint);
+                ck_assert_str_eq(content_of(&scratch, taken[i]), "taken");
+                ck_assert_str_eq(content_of(&scratch, other_half[i]), "half");
+                ck_assert_str_eq(content_of(&scratch, taken[1 - i]), "");
+                ck_assert_str_eq(content_of(&scratch, other_half[1 - i]), "");
+                scratch_remove(&scratch);
+        }
+}
+END_TEST
+
 START_TEST(another_run_that_was_faster_is_not_overwritten) {
         for (int i = 0; i < 4; i++) {
                 struct scratch scratch;
@@ -200,4 +227,5 @@ START_TEST(another_run_that_was_faster_is_not_overwritten) {
 END_TEST
 
 SUITE_MAIN("image/image_pair", a_step_that_fails_leaves_the_old_pair, what_was_kept_is_not_touched,
+           what_another_run_took_keeps_its_other_half,
            another_run_that_was_faster_is_not_overwritten)
