@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import pty
+import re
 import resource
 import select
 import shutil
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import harness
+import running
 
 MIB = 1 << 20
 KEY = bytes(range(7, 39))
@@ -392,6 +394,18 @@ class ImageTest(unittest.TestCase):
         self.fails(self.run_image("encrypt", disk, self.out, "--key", "web-1", "--key-file", short, check=False),
                    "holds less than the 32 bytes of a raw key\nhint: make one with 'openssl rand -out FILE 32'\n$")
         self.assertFalse(os.path.exists(self.out))
+
+    def test_cryptsetup_takes_the_key(self):
+        """By the command in the manual, but for the device that takes a kernel with device-mapper."""
+        self.encrypt(self.disk())
+        with open(os.path.join(running.TOP, "man", "wlagent-image.1.scd"), encoding="utf-8") as manual:
+            words = re.search("^(cryptsetup open .*) OUT NAME$", manual.read(), re.M).group(1).split()
+        words = [word.replace("OUT", self.out).replace("KEY", self.path("volume-key")) for word in words]
+        own = volume_key(self.out, KEY)
+        for key, opens in ((own, True), (own[::-1], False), (KEY, False)):
+            self.write("volume-key", key)
+            done = subprocess.run([*words, "--test-passphrase", self.out], capture_output=True, check=False)
+            self.assertEqual(done.returncode == 0, opens, done.stderr)
 
     def test_what_is_not_there(self):
         self.encrypt(self.disk())
