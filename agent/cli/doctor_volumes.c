@@ -10,14 +10,13 @@
 #include "base/file.h"
 #include "cli/doctor.h"
 #include "cli/libvirt_host.h"
-#include "cli/other_program.h"
+#include "cli/unit_property.h"
 #include "volume/client.h"
 
 #define ANSWER_USEC          (UINT64_C(5) * USEC_PER_SEC)
 #define MODULE_LIST_MAX      (8u * 1024u * 1024u)
 #define MAPPINGS_MAX         4096u
 #define LAYER_DIRECTORY_BITS (S_IRWXG | S_IRWXO)
-#define SYSTEMCTL_USEC       (UINT64_C(5) * USEC_PER_SEC)
 #define UNIT_PATHS_SIZE      8192u
 
 static const char remedy_start[] =
@@ -156,21 +155,6 @@ static void check_roots(struct doctor *doctor) {
                       "none of the directories of ImageRoots= exists: %s", roots->text);
 }
 
-/* Where systemd lets wlagent-volumed write, with the drop-ins of its unit; "" when that cannot be told. */
-static void read_unit_paths(char to[static UNIT_PATHS_SIZE]) {
-        char path[PATH_MAX];
-        char command[] = "show";
-        char property[] = "--property=ReadWritePaths";
-        char value[] = "--value";
-        char unit[] = "wlagent-volumed.service";
-        char *const argv[] = {path, command, property, value, unit, NULL};
-        struct wla_error ignored = {0};
-
-        if (other_program_find("systemctl", path, &ignored) < 0 ||
-            other_program_first_line(argv, SYSTEMCTL_USEC, to, UNIT_PATHS_SIZE, &ignored) < 0)
-                to[0] = '\0';
-}
-
 /* systemd.exec(5): '-' and '+' in front of a path have a meaning of their own. */
 static bool is_writable(const char *unit_paths, const char *path) {
         for (const char *at = unit_paths; *at; at += strspn(at, " ")) {
@@ -193,7 +177,8 @@ static void check_unit(struct doctor *doctor) {
         char remedy[PATH_MAX + 128];
         struct stat facts;
 
-        read_unit_paths(unit_paths);
+        /* With the drop-ins of its unit. */
+        unit_property("wlagent-volumed.service", "ReadWritePaths", unit_paths, sizeof(unit_paths));
         for (size_t i = 0; i < roots->count && unit_paths[0] != '\0'; i++) {
                 if (is_writable(unit_paths, roots->paths[i]) || stat(roots->paths[i], &facts) < 0)
                         continue;

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "cli/credential_store.h"
 #include "cli/other_program.h"
+#include "cli/unit_property.h"
 #include "source/hardware_uuid.h"
 #include "source/key_origin.h"
 
@@ -164,31 +165,13 @@ static void check_hardware(struct doctor *doctor) {
                               "HVS knows this host by " FIRMWARE);
 }
 
-/* One property of the unit; "" where systemd does not run, or knows no such unit. */
-static void read_property(const struct doctor *doctor, const char *property, char *to,
-                          size_t size) {
-        char systemctl[PATH_MAX];
-        char argument[64];
-        struct wla_error ignored = {0};
-        char verb[] = "show";
-        char value[] = "--value";
-        char unit[] = "wlagentd.service";
-        char *const argv[] = {systemctl, verb, value, argument, unit, NULL};
-
-        to[0] = '\0';
-        (void)snprintf(argument, sizeof(argument), "--property=%s", property);
-        if (doctor->root[0] != '\0' || other_program_find("systemctl", systemctl, &ignored) < 0 ||
-            other_program_first_line(argv, VERSION_USEC, to, size, &ignored) < 0)
-                to[0] = '\0';
-}
-
 /* Only that there is one: its URL may hold a password. */
 static void check_proxy(struct doctor *doctor) {
         static const char *const names[] = {
                 "https_proxy=", "HTTPS_PROXY=", "all_proxy=", "ALL_PROXY="};
         char environment[4096];
 
-        read_property(doctor, "Environment", environment, sizeof(environment));
+        unit_property("wlagentd.service", "Environment", environment, sizeof(environment));
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
                 if (strstr(environment, names[i])) {
                         doctor_report(doctor, FINDING_OK, "wls-proxy", NULL,
@@ -202,7 +185,7 @@ static void check_proxy(struct doctor *doctor) {
 static void check_network(struct doctor *doctor) {
         char answer[16];
 
-        read_property(doctor, "PrivateNetwork", answer, sizeof(answer));
+        unit_property("wlagentd.service", "PrivateNetwork", answer, sizeof(answer));
         if (strcmp(answer, "yes") == 0)
                 doctor_report(doctor, FINDING_FAILURE, "wls-network", remedy_network,
                               "wlagentd.service has no network, as it is installed");

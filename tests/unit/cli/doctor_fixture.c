@@ -27,6 +27,7 @@ void fixture_set_up(void) {
         ck_assert_ptr_nonnull(getcwd(root, sizeof(root) - sizeof("/wlagent-host-XXXXXX")));
         memcpy(root + strlen(root), "/wlagent-host-XXXXXX", sizeof("/wlagent-host-XXXXXX"));
         ck_assert_ptr_nonnull(mkdtemp(root));
+        ck_assert_int_eq(setenv("PATH", fixture_path("/bin"), 1), 0);
 }
 
 void fixture_tear_down(void) {

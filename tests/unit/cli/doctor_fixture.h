@@ -8,6 +8,7 @@
 
 #include "cli/doctor.h"
 
+/* The programs of the host are those that are put into its /bin. */
 void fixture_set_up(void);
 void fixture_tear_down(void);
 
