@@ -9,21 +9,14 @@
 #include <unistd.h>
 #include <linux/magic.h>
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "cli/doctor.h"
-#include "cli/libvirt_host.h"
-#include "cli/other_program.h"
+#include "cli/libvirt_hook.h"
 
-#define SYSTEMCTL_USEC (UINT64_C(5) * USEC_PER_SEC)
-#define HOOK_STATE     "/var/lib/workload-agent" /* what the hook knows, see hooks/meson.build */
+#define HOOK_STATE "/var/lib/workload-agent" /* what the hook knows, see hooks/meson.build */
 
 static const char check_hook[] = "libvirt-hook";
 
-static const char remedy_install[] =
-        "install wlagent's hook as a regular file, root's and of mode 0755, then "
-        "run 'systemctl reload libvirtd virtqemud'";
-static const char remedy_reload[] = "systemctl reload libvirtd virtqemud; running VMs go on";
 static const char remedy_state[] = "keep StateDirectory= at " HOOK_STATE;
 static const char remedy_selinux[] =
         "load wlagent's SELinux module, see /usr/share/doc/wlagent/libvirt/README.md, or run "
@@ -49,69 +42,26 @@ static enum finding weight(const struct libvirt_host *host) {
         return libvirt_host_protects(host) ? FINDING_FAILURE : FINDING_WARNING;
 }
 
-static bool check_file(struct doctor *doctor, const struct libvirt_host *host) {
-        const char *fault = NULL;
+static void check_run(struct doctor *doctor, const struct libvirt_host *host) {
+        struct libvirt_hook_fault fault;
 
-        if (!host->has_hook)
-                fault = "does not exist";
-        else if (S_ISLNK(host->hook.st_mode))
-                fault = "is a symbolic link, which AppArmor does not let libvirt run";
-        else if (!S_ISREG(host->hook.st_mode))
-                fault = "is no regular file";
-        else if (!(host->hook.st_mode & S_IXUSR))
-                fault = "is not executable, so libvirt starts VMs without it";
-        else if (host->hook.st_uid != host->root_user || (host->hook.st_mode & (S_IWGRP | S_IWOTH)))
-                fault = "may be changed by others than root, and libvirt runs it as root";
+        if (!libvirt_hook_runs(host, &fault))
+                doctor_report(doctor, weight(host), check_hook, fault.remedy, "%s", fault.text);
+        else if (host->daemon.name)
+                doctor_report(doctor, FINDING_OK, check_hook, NULL,
+                              LIBVIRT_HOOK " was there when %s looked for hooks",
+                              host->daemon.name);
+        else
+                doctor_report(doctor, FINDING_OK, check_hook, NULL,
+                              LIBVIRT_HOOK " is there; neither libvirtd nor virtqemud is running");
+}
 
-        if (fault)
-                doctor_report(doctor, weight(host), check_hook, remedy_install, LIBVIRT_HOOK " %s",
-                              fault);
-        if (!fault && strcmp(doctor->config->agent.state_directory, HOOK_STATE) != 0)
+static void check_state(struct doctor *doctor) {
+        if (strcmp(doctor->config->agent.state_directory, HOOK_STATE) != 0)
                 doctor_report(doctor, FINDING_WARNING, check_hook, remedy_state,
                               "while wlagentd is down, the hook knows registered images only "
                               "in " HOOK_STATE ", and not in %s",
                               doctor->config->agent.state_directory);
-        return !fault;
-}
-
-/* When systemd has last seen the unit change, a reload included; 0 when that cannot be told.
- * systemctl(1): --timestamp=unix prints "@SECONDS". */
-static time_t last_change(const char *daemon) {
-        char path[PATH_MAX];
-        char line[64];
-        char unit[64];
-        char command[] = "show";
-        char property[] = "--property=StateChangeTimestamp";
-        char value[] = "--value";
-        char format[] = "--timestamp=unix";
-        char *const argv[] = {path, command, property, value, format, unit, NULL};
-        struct wla_error ignored = {0};
-
-        (void)snprintf(unit, sizeof(unit), "%s.service", daemon);
-        if (other_program_find("systemctl", path, &ignored) < 0 ||
-            other_program_first_line(argv, SYSTEMCTL_USEC, line, sizeof(line), &ignored) < 0 ||
-            line[0] != '@')
-                return 0;
-        return (time_t)strtoll(line + 1, NULL, 10);
-}
-
-/* libvirt looks for hooks when it starts and when it is reloaded.  The change time of the file is when
- * it came there, whatever its package says; the start of a process is known to a second. */
-static void check_daemon(struct doctor *doctor, const struct libvirt_host *host) {
-        time_t installed = host->hook.st_ctim.tv_sec;
-        const char *name = host->daemon.name;
-
-        if (!name)
-                doctor_report(doctor, FINDING_OK, check_hook, NULL,
-                              LIBVIRT_HOOK " is there; neither libvirtd nor virtqemud is running");
-        else if (host->daemon.since + 1 >= installed || last_change(name) >= installed)
-                doctor_report(doctor, FINDING_OK, check_hook, NULL,
-                              LIBVIRT_HOOK " was there when %s looked for hooks", name);
-        else
-                doctor_report(doctor, weight(host), check_hook, remedy_reload,
-                              "%s has not looked for hooks since " LIBVIRT_HOOK
-                              " was installed or changed",
-                              name);
 }
 
 static bool hook_has_own_label(const struct doctor *doctor) {
@@ -258,10 +208,10 @@ void doctor_check_libvirt(struct doctor *doctor) {
                 return;
         }
 
-        if (check_file(doctor, &host)) {
-                check_daemon(doctor, &host);
+        check_run(doctor, &host);
+        check_state(doctor);
+        if (host.has_hook)
                 check_selinux(doctor, &host);
-        }
         check_apparmor(doctor, &host);
         check_saved(doctor, &host);
 }
