@@ -3,14 +3,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysmacros.h>
-#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
-#include <linux/magic.h>
 
 #include "base/file.h"
 #include "cli/doctor.h"
+#include "cli/encrypted_storage.h"
 #include "cli/libvirt_hook.h"
 
 #define HOOK_STATE "/var/lib/workload-agent" /* what the hook knows, see hooks/meson.build */
@@ -30,6 +28,8 @@ static const char remedy_apparmor[] =
 static const char remedy_keys[] = "mount a tmpfs or an encrypted file system there, or use "
                                   "wlagent's own encryption, with which "
                                   "libvirt sees no key";
+static const char remedy_unknown[] = "find out what that file system lies on; where that is not "
+                                     "encrypted, mount a tmpfs or an encrypted file system there";
 static const char remedy_persistent[] = "'virsh secret-undefine' removes it and its value; wlagent "
                                         "defines one that is kept in memory";
 static const char remedy_saved[] = "start the VM, which removes the file, or run 'virsh "
@@ -138,27 +138,24 @@ static void check_apparmor(struct doctor *doctor, const struct libvirt_host *hos
                               "AppArmor lets libvirt run the hook, and QEMU open images");
 }
 
-/* Device-mapper names the kind of a mapping in its uuid. */
-static bool is_on_crypt(const struct doctor *doctor, const char *whole) {
-        struct stat status;
-        char path[64];
-        char uuid[16];
+static void check_keys_at(struct doctor *doctor, const struct libvirt_host *host,
+                          const char *path) {
+        enum storage storage;
 
-        if (stat(whole, &status) < 0)
-                return false;
-        (void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/dm/uuid", major(status.st_dev),
-                       minor(status.st_dev));
-        libvirt_host_file(doctor->root, path, uuid, sizeof(uuid));
-        return strncmp(uuid, "CRYPT-", 6) == 0;
-}
-
-static bool keeps_keys(const struct doctor *doctor, const char *path) {
-        char whole[PATH_MAX];
-        struct statfs facts;
-
-        libvirt_host_path(doctor->root, path, whole);
-        return statfs(whole, &facts) < 0 || facts.f_type == TMPFS_MAGIC ||
-               facts.f_type == RAMFS_MAGIC || is_on_crypt(doctor, whole);
+        /* A directory that does not exist holds nothing. */
+        if (!libvirt_host_exists(doctor->root, path))
+                return;
+        storage = encrypted_storage_path(doctor->root, path);
+        if (storage == STORAGE_UNKNOWN)
+                doctor_report(doctor, FINDING_WARNING, "libvirt-keys", remedy_unknown,
+                              "libvirt writes key material of %s, which has <encryption>, to %s, "
+                              "and whether that is encrypted cannot be told",
+                              host->domains.encrypted_name, path);
+        else if (storage == STORAGE_CLEAR)
+                doctor_report(doctor, FINDING_WARNING, "libvirt-keys", remedy_keys,
+                              "libvirt writes key material of %s, which has <encryption>, to %s on "
+                              "a disk",
+                              host->domains.encrypted_name, path);
 }
 
 /* libvirt writes a domain's master key to master-key.aes below the first, and what it encrypts, the
@@ -167,11 +164,7 @@ static void check_keys(struct doctor *doctor, const struct libvirt_host *host) {
         static const char *const directories[] = {"/var/lib/libvirt/qemu", "/var/log/libvirt/qemu"};
 
         for (size_t i = 0; host->domains.encrypted > 0 && i < 2; i++)
-                if (!keeps_keys(doctor, directories[i]))
-                        doctor_report(doctor, FINDING_WARNING, "libvirt-keys", remedy_keys,
-                                      "libvirt writes key material of %s, which has <encryption>, "
-                                      "to %s on a disk",
-                                      host->domains.encrypted_name, directories[i]);
+                check_keys_at(doctor, host, directories[i]);
         if (host->domains.persistent > 0)
                 doctor_report(
                         doctor, FINDING_FAILURE, "libvirt-secrets", remedy_persistent,

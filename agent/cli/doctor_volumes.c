@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "cli/doctor.h"
+#include "cli/encrypted_storage.h"
 #include "cli/libvirt_host.h"
 #include "cli/unit_property.h"
 #include "volume/client.h"
@@ -77,14 +78,6 @@ static void check_socket(struct doctor *doctor, const struct libvirt_host *host)
         doctor_report_error(doctor, weight(host), "volumed", &err);
 }
 
-static bool exists(const struct doctor *doctor, const char *path) {
-        char whole[PATH_MAX];
-        struct stat facts;
-
-        libvirt_host_path(doctor->root, path, whole);
-        return stat(whole, &facts) == 0;
-}
-
 /* modules.builtin and modules.dep (modules.dep(5)) name files, as in "kernel/drivers/md/dm-crypt.ko". */
 static bool is_listed(const struct doctor *doctor, const char *list, const char *file) {
         _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(MODULE_LIST_MAX);
@@ -105,7 +98,7 @@ static void check_driver(struct doctor *doctor, const struct libvirt_host *host,
         char path[64];
 
         (void)snprintf(path, sizeof(path), "/sys/module/%s", module);
-        if (exists(doctor, path) || is_listed(doctor, "modules.builtin", file))
+        if (libvirt_host_exists(doctor->root, path) || is_listed(doctor, "modules.builtin", file))
                 doctor_report(doctor, FINDING_OK, "kernel", NULL, "%s is there", module);
         else if (is_listed(doctor, "modules.dep", file))
                 doctor_report(doctor, FINDING_OK, "kernel", NULL,
@@ -116,7 +109,7 @@ static void check_driver(struct doctor *doctor, const struct libvirt_host *host,
 }
 
 static void check_control(struct doctor *doctor, const struct libvirt_host *host) {
-        if (exists(doctor, "/dev/mapper/control"))
+        if (libvirt_host_exists(doctor->root, "/dev/mapper/control"))
                 doctor_report(doctor, FINDING_OK, "device-mapper", NULL,
                               "/dev/mapper/control is there");
         else
@@ -193,17 +186,17 @@ static void check_unit(struct doctor *doctor) {
         }
 }
 
-/* A compressed swap in memory is none on disk; device-mapper names the kind of a mapping in its uuid. */
-static bool keeps_secrets(const struct doctor *doctor, const char *device) {
-        const char *name = strrchr(device, '/');
-        char path[128];
-        char uuid[16];
+/* What the kernel swaps to: a file, or a device by the name of its node.  A compressed swap in memory is none on
+ * disk. */
+static enum storage storage_of_swap(const struct doctor *doctor, const char *path) {
+        static const char devices[] = "/dev/";
 
-        if (!name || strncmp(name, "/zram", 5) == 0)
-                return name != NULL;
-        (void)snprintf(path, sizeof(path), "/sys/block%.64s/dm/uuid", name);
-        libvirt_host_file(doctor->root, path, uuid, sizeof(uuid));
-        return strncmp(uuid, "CRYPT-", 6) == 0;
+        if (strncmp(path, devices, strlen(devices)) != 0)
+                return encrypted_storage_path(doctor->root, path);
+        return strncmp(path, "/dev/zram", 9) == 0 ||
+                               encrypted_storage_device(doctor->root, path + strlen(devices))
+                       ? STORAGE_ENCRYPTED
+                       : STORAGE_CLEAR;
 }
 
 /* Keys are locked into memory; the memory of guests is not. */
@@ -216,11 +209,16 @@ static void check_swap(struct doctor *doctor) {
         (void)strtok_r(text, "\n", &rest);
         for (char *line = strtok_r(NULL, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
                 line[strcspn(line, " \t")] = '\0';
-                if (keeps_secrets(doctor, line))
+                enum storage storage = storage_of_swap(doctor, line);
+                if (storage == STORAGE_ENCRYPTED)
                         continue;
                 open++;
                 doctor_report(doctor, FINDING_WARNING, "swap", remedy_swap,
-                              "the memory of VMs may be swapped to %s in clear", line);
+                              storage == STORAGE_UNKNOWN
+                                      ? "the memory of VMs may be swapped to %s, and whether that "
+                                        "is encrypted cannot be told"
+                                      : "the memory of VMs may be swapped to %s in clear",
+                              line);
         }
         if (open == 0)
                 doctor_report(doctor, FINDING_OK, "swap", NULL,

@@ -32,7 +32,7 @@ void libvirt_host_file(const char *root, const char *path, char *to, size_t size
         to[got > 0 ? got : 0] = '\0';
 }
 
-static bool exists(const char *root, const char *path) {
+bool libvirt_host_exists(const char *root, const char *path) {
         char whole[PATH_MAX];
 
         libvirt_host_path(root, path, whole);
@@ -102,7 +102,7 @@ static void read_definition(const char *root, int directory, const char *file,
         count(&host->domains.protected, host->domains.protected_name, name);
         find_persistent_secret(root, &text, name, host);
         (void)snprintf(saved, sizeof(saved), LIBVIRT_SAVED "/%s.save", name);
-        if (exists(root, saved))
+        if (libvirt_host_exists(root, saved))
                 count(&host->domains.saved, host->domains.saved_name, name);
 }
 
@@ -194,7 +194,8 @@ void libvirt_host_read(const char *root, const char *state_directory, struct lib
         char hook[PATH_MAX];
 
         host.root_user = stat(root[0] != '\0' ? root : "/", &facts) == 0 ? facts.st_uid : 0;
-        host.installed = exists(root, "/usr/sbin/libvirtd") || exists(root, "/usr/sbin/virtqemud");
+        host.installed = libvirt_host_exists(root, "/usr/sbin/libvirtd") ||
+                         libvirt_host_exists(root, "/usr/sbin/virtqemud");
         libvirt_host_path(root, LIBVIRT_HOOK, hook);
         host.has_hook = lstat(hook, &host.hook) == 0;
         read_definitions(root, &host);

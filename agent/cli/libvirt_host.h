@@ -55,5 +55,7 @@ bool libvirt_host_is_concerned(const struct libvirt_host *host);
 /* root and path, "" when that is too long. */
 void libvirt_host_path(const char *root, const char *path, char to[static PATH_MAX]);
 
+bool libvirt_host_exists(const char *root, const char *path);
+
 /* The first bytes of a small file, terminated; "" when there are none. */
 void libvirt_host_file(const char *root, const char *path, char *to, size_t size);

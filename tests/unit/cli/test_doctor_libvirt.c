@@ -226,17 +226,22 @@ START_TEST(key_material_on_disk) {
 }
 END_TEST
 
-START_TEST(key_material_on_an_encrypted_file_system) {
+/* The device of the file system that the fixture is on becomes a logical volume on LUKS. */
+static void put_encrypted_file_system(void) {
         struct stat status;
-        char path[64];
+        char path[96];
 
+        ck_assert_int_eq(stat(fixture_root(), &status), 0);
+        (void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/slaves/dm-0/dm/uuid",
+                       major(status.st_dev), minor(status.st_dev));
+        fixture_put(path, 0444, "CRYPT-LUKS2-0-x\n");
+}
+
+START_TEST(key_material_on_an_encrypted_file_system) {
         fixture_set_up();
         fixture_make_directory("/var/lib/libvirt/qemu");
         fixture_put_domain("luks", ENCRYPTED);
-        ck_assert_int_eq(stat(fixture_root(), &status), 0);
-        (void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/dm/uuid", major(status.st_dev),
-                       minor(status.st_dev));
-        fixture_put(path, 0444, "CRYPT-LUKS2-0-x\n");
+        put_encrypted_file_system();
         run();
         ck_assert_int_eq(fixture_count(FINDING_WARNING), 0);
         fixture_tear_down();

@@ -203,8 +203,9 @@ END_TEST
 START_TEST(memory_on_disk) {
         fixture_set_up();
         put_healthy_host();
-        fixture_put("/sys/block/dm-0/dm/uuid", 0444, "CRYPT-PLAIN-swap\n");
-        fixture_put("/sys/block/dm-1/dm/uuid", 0444, "LVM-abc\n");
+        fixture_put("/sys/class/block/dm-0/dm/uuid", 0444, "CRYPT-PLAIN-swap\n");
+        fixture_put("/sys/class/block/dm-1/dm/uuid", 0444, "LVM-abc\n");
+        fixture_make_directory("/sys/class/block/dm-1/slaves/sda3");
         fixture_put("/proc/swaps", 0444,
                     "Filename\tType\tSize\tUsed\tPriority\n"
                     "/dev/dm-0                               partition\t1\t0\t-2\n"
@@ -220,9 +221,39 @@ START_TEST(memory_on_disk) {
         ck_assert(fixture_found("warning", "swap", "/dev/dm-1 in clear"));
         ck_assert(fixture_found("warning", "swap", "/swap.img in clear"));
         ck_assert(fixture_found("warning", "hibernation", "can hibernate"));
+
+        /* The kernel's own file systems are on no device, either. */
+        ck_assert_int_eq(symlink("/proc/version", fixture_path("/swap.img")), 0);
+        run();
+        ck_assert(fixture_found("warning", "swap", "/swap.img, and whether that is encrypted can"));
+        ck_assert(!fixture_found("warning", "swap", "/swap.img in clear"));
         fixture_tear_down();
 }
 END_TEST
 
-SUITE_MAIN("doctor_volumes", other_hosts_are_left_alone, nothing_to_report, volumed_is_down,
-           drivers, directories, what_the_unit_lets_it_write, memory_on_disk)
+/* As installers make it: a logical volume on a physical one on LUKS. */
+START_TEST(swap_on_lvm_on_luks) {
+        fixture_set_up();
+        put_healthy_host();
+        fixture_put("/sys/class/block/dm-2/dm/uuid", 0444, "LVM-abc\n");
+        fixture_put("/sys/class/block/dm-2/slaves/dm-0/dm/uuid", 0444, "CRYPT-LUKS2-0-x\n");
+        fixture_put("/proc/swaps", 0444, "Filename\n/dev/dm-2 partition\t1\t0\t-2\n");
+        run();
+        ck_assert(fixture_found("ok", "swap", "no memory is swapped to disk in clear"));
+        fixture_remove("/sys/class/block/dm-2/slaves");
+        run();
+        ck_assert(fixture_found("warning", "swap", "/dev/dm-2 in clear"));
+
+        /* Nodes that are no link to the kernel's name say nothing. */
+        fixture_put("/sys/class/block/dm-2/slaves/dm-0/dm/uuid", 0444, "CRYPT-LUKS2-0-x\n");
+        fixture_put("/proc/swaps", 0444,
+                    "Filename\n/dev/mapper/dm-2 x\n/dev/../dm-2 x\n/dev/. x\n/dev/ x\n");
+        run();
+        ck_assert(fixture_found("warning", "swap", "/dev/mapper/dm-2 in clear"));
+        ck_assert_int_eq(fixture_count(FINDING_WARNING), 4);
+        fixture_tear_down();
+}
+END_TEST
+
+SUITE_MAIN("doctor_volumes", swap_on_lvm_on_luks, other_hosts_are_left_alone, nothing_to_report,
+           volumed_is_down, drivers, directories, what_the_unit_lets_it_write, memory_on_disk)
