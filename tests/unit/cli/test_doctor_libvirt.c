@@ -333,8 +333,89 @@ START_TEST(images_of_intel_that_are_not_registered) {
 }
 END_TEST
 
-SUITE_MAIN("doctor_libvirt", images_of_intel_that_are_not_registered, other_hosts_are_left_alone,
-           nothing_to_report, the_file, a_domain_names_a_volume,
-           an_image_of_openstack_is_registered, the_daemon_is_older, selinux, apparmor,
-           key_material_on_disk, key_material_on_an_encrypted_file_system,
-           a_secret_that_libvirt_keeps, memory_on_disk, another_state_directory)
+/* What is in memory is on no disk. */
+static unsigned warnings_on_disk(unsigned count) {
+        struct statfs facts;
+
+        ck_assert_int_eq(statfs(fixture_root(), &facts), 0);
+        return facts.f_type == TMPFS_MAGIC ? 0 : count;
+}
+
+/* As where the test itself is on overlayfs. */
+static bool is_without_device(void) {
+        struct stat status;
+
+        ck_assert_int_eq(stat(fixture_root(), &status), 0);
+        return major(status.st_dev) == 0;
+}
+
+/* Nova's layers are encrypted by nobody but the file system. */
+START_TEST(layers_of_nova) {
+        static char nova[] = "/var/lib/nova/instances";
+        static char other[] = "/srv/nova";
+        const struct config two = {
+                .agent.state_directory = state_directory,
+                .volumes.image_roots = {.count = 2, .paths = {nova, other}},
+        };
+
+        fixture_set_up();
+        fixture_make_directory(nova);
+        fixture_run(doctor_check_nova, &two);
+        ck_assert_int_eq(fixture_count(FINDING_WARNING) + fixture_count(FINDING_OK), 0);
+
+        fixture_put("/var/lib/workload-agent/images/" GLANCE ".header", 0644, "");
+        fixture_make_directory("/srv/nova/other");
+        fixture_run(doctor_check_nova, &two);
+        ck_assert_int_eq(fixture_count(FINDING_WARNING), warnings_on_disk(1));
+        ck_assert(warnings_on_disk(1) == 0 || is_without_device() ||
+                  fixture_found("warning", "nova-layers", "/var/lib/nova/instances is on no enc"));
+        fixture_make_directory("/srv/nova/_base");
+        fixture_run(doctor_check_nova, &two);
+        ck_assert_int_eq(fixture_count(FINDING_WARNING), warnings_on_disk(2));
+        ck_assert(warnings_on_disk(2) == 0 || is_without_device() ||
+                  fixture_found("warning", "nova-layers", "/srv/nova is on no encrypted"));
+
+        put_encrypted_file_system();
+        fixture_run(doctor_check_nova, &two);
+        ck_assert(fixture_found("ok", "nova-layers", "/var/lib/nova/instances is on an encrypted"));
+        ck_assert_int_eq(fixture_count(FINDING_WARNING), 0);
+        fixture_remove(nova);
+        fixture_run(doctor_check_nova, &two);
+        ck_assert_int_eq(fixture_count(FINDING_OK), 1);
+        fixture_tear_down();
+}
+END_TEST
+
+/* The kernel's own file systems are on no device, either. */
+START_TEST(storage_that_is_not_known) {
+        static char nova[] = "/var/lib/nova/instances";
+        const struct config one = {
+                .agent.state_directory = state_directory,
+                .volumes.image_roots = {.count = 1, .paths = {nova}},
+        };
+
+        fixture_set_up();
+        fixture_put("/var/lib/workload-agent/images/" GLANCE ".header", 0644, "");
+        fixture_put_domain("luks", ENCRYPTED);
+        fixture_make_directory("/var/lib/libvirt");
+        ck_assert_int_eq(symlink("/proc", fixture_path("/var/lib/libvirt/qemu")), 0);
+        run();
+        ck_assert(fixture_found("warning", "libvirt-keys",
+                                "/var/lib/libvirt/qemu, and whether that is encrypted cannot be"));
+        ck_assert(!fixture_found("warning", "libvirt-keys", "/var/lib/libvirt/qemu on a disk"));
+
+        fixture_make_directory("/var/lib/nova");
+        ck_assert_int_eq(symlink("/proc", fixture_path(nova)), 0);
+        fixture_run(doctor_check_nova, &one);
+        ck_assert(fixture_found("warning", "nova-layers", "it cannot be told whether"));
+        ck_assert_int_eq(fixture_count(FINDING_WARNING), 1);
+        fixture_tear_down();
+}
+END_TEST
+
+SUITE_MAIN("doctor_libvirt", storage_that_is_not_known, layers_of_nova,
+           images_of_intel_that_are_not_registered, other_hosts_are_left_alone, nothing_to_report,
+           the_file, a_domain_names_a_volume, an_image_of_openstack_is_registered,
+           the_daemon_is_older, selinux, apparmor, key_material_on_disk,
+           key_material_on_an_encrypted_file_system, a_secret_that_libvirt_keeps, memory_on_disk,
+           another_state_directory)
