@@ -28,6 +28,8 @@ static const char remedy_control[] = "modprobe dm_mod";
 static const char remedy_layers[] = "systemd-tmpfiles --create wlagent.conf";
 static const char remedy_layer_mode[] = "chown root: and chmod 0700 that directory";
 static const char remedy_roots[] = "name the directories of your images in ImageRoots=";
+static const char remedy_reconcile[] =
+        "systemctl enable --now wlagent-reconcile.timer wlagent-reconcile.service";
 static const char remedy_swap[] = "encrypt it with a random key (crypttab(5), option swap), or "
                                   "'swapoff' it";
 static const char remedy_hibernate[] = "systemctl mask hibernate.target hybrid-sleep.target";
@@ -186,6 +188,32 @@ static void check_unit(struct doctor *doctor) {
         }
 }
 
+/* The timer removes layers of VMs that are gone; the service tells wlagentd which VMs there are as soon as
+ * libvirt is there. */
+static void check_reconcile(struct doctor *doctor) {
+        char state[32];
+        char timer[32];
+        char service[32];
+
+        unit_property("wlagent-reconcile.timer", "ActiveState", state, sizeof(state));
+        unit_property("wlagent-reconcile.timer", "UnitFileState", timer, sizeof(timer));
+        unit_property("wlagent-reconcile.service", "UnitFileState", service, sizeof(service));
+        if (state[0] == '\0')
+                return;
+        if (strcmp(state, "active") != 0)
+                doctor_report(doctor, FINDING_WARNING, "reconcile", remedy_reconcile,
+                              "wlagent-reconcile.timer is not running: layers of VMs that are gone "
+                              "are never removed");
+        else if (strcmp(timer, "enabled") != 0 || strcmp(service, "enabled") != 0)
+                doctor_report(doctor, FINDING_WARNING, "reconcile", remedy_reconcile,
+                              "wlagent-reconcile.%s is not enabled, and does not run after the "
+                              "next boot",
+                              strcmp(timer, "enabled") != 0 ? "timer" : "service");
+        else
+                doctor_report(doctor, FINDING_OK, "reconcile", NULL,
+                              "wlagent-reconcile.timer has layers of VMs that are gone removed");
+}
+
 /* What the kernel swaps to: a file, or a device by the name of its node.  A compressed swap in memory is none on
  * disk. */
 static enum storage storage_of_swap(const struct doctor *doctor, const char *path) {
@@ -245,5 +273,6 @@ void doctor_check_volumes(struct doctor *doctor) {
         check_roots(doctor);
         check_unit(doctor);
         check_socket(doctor, &host);
+        check_reconcile(doctor);
         check_swap(doctor);
 }

@@ -11,6 +11,7 @@ from running import poll
 
 SOCKETS = ["wlagentd.socket", "wlagentd-control.socket", "wlagent-volumed.socket"]
 SERVICES = ["wlagentd.service", "wlagent-volumed.service"]
+RECONCILE = ["wlagent-reconcile.timer", "wlagent-reconcile.service"]
 
 
 def active(unit):
@@ -91,6 +92,7 @@ class ProtectedTest(UnitTest):
         run("wlagent", "key", "create", "unit")
         run("systemctl", "start", "libvirtd.service")
         run("/usr/libexec/wlagent/enable-libvirt")
+        cls.addClassCleanup(run, "systemctl", "disable", "--now", *RECONCILE)
 
     def image(self, text, name="unit"):
         plain = host.write_disk(os.path.join(host.PLAIN, name), text)

@@ -231,6 +231,52 @@ START_TEST(memory_on_disk) {
 }
 END_TEST
 
+/* What "systemctl show" answers of the timer and the service. */
+static void put_reconcile(const char *state, const char *timer, const char *service) {
+        char script[512];
+
+        (void)snprintf(script, sizeof(script),
+                       "#!/bin/sh\ncase $* in\n*ActiveState*wlagent-reconcile.timer) echo %s ;;\n"
+                       "*UnitFileState*wlagent-reconcile.timer) echo %s ;;\n"
+                       "*UnitFileState*wlagent-reconcile.service) echo %s ;;\nesac\n",
+                       state, timer, service);
+        fixture_put("/bin/systemctl", 0755, script);
+}
+
+START_TEST(layers_of_vms_that_are_gone) {
+        fixture_set_up();
+        put_healthy_host();
+        put_reconcile("active", "enabled", "enabled");
+        run();
+        ck_assert(fixture_found("ok", "reconcile", "wlagent-reconcile.timer has layers"));
+        put_reconcile("inactive", "disabled", "disabled");
+        run();
+        ck_assert(fixture_found("warning", "reconcile", "layers of VMs that are gone are never"));
+        put_reconcile("inactive", "enabled", "enabled");
+        run();
+        ck_assert(fixture_found("warning", "reconcile", "timer is not running"));
+        put_reconcile("active", "disabled", "enabled");
+        run();
+        ck_assert(fixture_found("warning", "reconcile", "wlagent-reconcile.timer is not enabled"));
+        /* Of "systemctl enable --runtime" the next boot knows nothing. */
+        put_reconcile("active", "enabled-runtime", "enabled");
+        run();
+        ck_assert(fixture_found("warning", "reconcile", "wlagent-reconcile.timer is not enabled"));
+        put_reconcile("active", "enabled", "enabled-runtime");
+        run();
+        ck_assert(fixture_found("warning", "reconcile", "wlagent-reconcile.service is not enabl"));
+        put_reconcile("active", "enabled", "disabled");
+        run();
+        ck_assert(fixture_found("warning", "reconcile", "wlagent-reconcile.service is not enabl"));
+        ck_assert_int_eq(fixture_count(FINDING_WARNING), 1);
+
+        fixture_put("/bin/systemctl", 0755, "#!/bin/sh\nexit 1\n");
+        run();
+        ck_assert_int_eq(fixture_count(FINDING_WARNING), 0);
+        fixture_tear_down();
+}
+END_TEST
+
 /* As installers make it: a logical volume on a physical one on LUKS. */
 START_TEST(swap_on_lvm_on_luks) {
         fixture_set_up();
@@ -255,5 +301,6 @@ START_TEST(swap_on_lvm_on_luks) {
 }
 END_TEST
 
-SUITE_MAIN("doctor_volumes", swap_on_lvm_on_luks, other_hosts_are_left_alone, nothing_to_report,
-           volumed_is_down, drivers, directories, what_the_unit_lets_it_write, memory_on_disk)
+SUITE_MAIN("doctor_volumes", layers_of_vms_that_are_gone, swap_on_lvm_on_luks,
+           other_hosts_are_left_alone, nothing_to_report, volumed_is_down, drivers, directories,
+           what_the_unit_lets_it_write, memory_on_disk)

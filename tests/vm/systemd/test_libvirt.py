@@ -80,6 +80,7 @@ class Libvirt(units.UnitTest):
         self.assertIn(("failure", f"libvirtd has not looked for hooks since {HOOK} was installed or changed"),
                       units.findings("libvirt-hook"))
 
+        self.addCleanup(run, "systemctl", "disable", "--now", *units.RECONCILE)
         self.assertIn("reloaded libvirtd.service", output("/usr/libexec/wlagent/enable-libvirt"))
         self.assertEqual(units.findings("libvirt-hook"), [("ok", f"{HOOK} was there when libvirtd looked for hooks")])
         self.refused(guest, "exit status 1: wlagent: .+")
