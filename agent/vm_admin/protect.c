@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "cli/libvirt_hook.h"
 #include "cli/path_option.h"
 #include "cli/vm.h"
 #include "vm_admin/domain_change.h"
@@ -148,6 +150,28 @@ static int tell(const struct domain_change *change, const struct protected_disk 
         return 0;
 }
 
+/* By a URI that leads nowhere else: what another host runs, or by way of a socket, is not to be seen here. */
+static bool is_of_this_host(const struct domain_change *change) {
+        return !change->uri || strcmp(change->uri, CONNECTION_DEFAULT_URI) == 0 ||
+               strcmp(change->uri, "qemu:///session") == 0;
+}
+
+/* Without the hook libvirt fails for want of the disk, and says no more than that. */
+static void warn_of_hook(const struct domain_change *change, const struct config *config) {
+        struct libvirt_hook_fault fault;
+        struct libvirt_host host;
+
+        /* Who is not root may not see it, and a session is no service of the host. */
+        if (geteuid() != 0 || (change->uri && strcmp(change->uri, CONNECTION_DEFAULT_URI) != 0))
+                return;
+        libvirt_host_read("", config->agent.state_directory, &host);
+        if (!libvirt_hook_runs(&host, &fault))
+                (void)fprintf(stderr,
+                              "wlagent: libvirt does not run wlagent's hook, and does not start "
+                              "domain %.80s: %s\nhint: %s\n",
+                              change->name, fault.text, fault.remedy);
+}
+
 static int edit(struct domain_change *change, struct protected_disk *disk, bool secret,
                 struct wla_error *err) {
         if (!secret)
@@ -183,5 +207,7 @@ enum outcome vm_protect(struct invocation *invocation, const struct arguments *a
         if (domain_change_finish(&change, err) < 0 ||
             tell(&change, &disk, arguments->option[VM_PROTECT_JSON] != NULL, err) < 0)
                 return OUTCOME_FAILED;
+        if (is_of_this_host(&change))
+                warn_of_hook(&change, config);
         return OUTCOME_OK;
 }

@@ -2,7 +2,10 @@
 """A VM with an encrypted disk on a host as the README leaves it: the installed programs, their units with
 their sandboxes, and libvirt's own unit."""
 
+import os
 import re
+import shutil
+import time
 
 import host
 import units
@@ -36,6 +39,28 @@ class Protected(units.ProtectedTest):
         guest.destroy()
         self.gone()
         self.assertEqual(host.Host.plaintext(TEXT), [])
+
+    def test_protect_tells_that_libvirt_does_not_run_the_hook(self):
+        image, plain = self.image(TEXT)
+        guest = host.Guest("unit").disk(plain).define()
+        self.addCleanup(guest.undefine, check=False)
+
+        def protect(*options):
+            done = run("wlagent", "vm", "protect", "unit", "--disk", "vda", "--image", image, *options)
+            self.assertTrue(done.stdout)
+            return done.stderr
+
+        away = "/root/50-wlagent"
+        shutil.move(host.HOOK_INSTALLED, away)
+        self.addCleanup(lambda: os.path.exists(away) and shutil.move(away, host.HOOK_INSTALLED))
+        nothing = r"^wlagent: libvirt does not run wlagent's hook, and does not start domain unit: "
+        self.assertRegex(protect(), nothing + r".*/50-wlagent does not exist\nhint: install wlagent's hook ")
+        time.sleep(2.1)  # doctor knows both times to a second
+        shutil.move(away, host.HOOK_INSTALLED)
+        self.assertRegex(protect("--json"), nothing + r"libvirtd has not looked for hooks since .*\nhint: systemctl reload ")
+        run("/usr/libexec/wlagent/enable-libvirt")
+        self.assertEqual(protect(), "")
+        os.unlink(plain)
 
     def test_they_come_before_libvirt(self):
         after = output("systemctl", "show", "-P", "After", "libvirtd.service").split()
