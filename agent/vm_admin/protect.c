@@ -10,6 +10,7 @@
 #include "vm_admin/domain_edit.h"
 #include "vm_admin/libvirt_secret.h"
 #include "vm_admin/protected_image.h"
+#include "vm_admin/volumed_word.h"
 
 static const char hint_path[] = "write it without empty, \".\" and \"..\" components";
 
@@ -172,6 +173,20 @@ static void warn_of_hook(const struct domain_change *change, const struct config
                               change->name, fault.text, fault.remedy);
 }
 
+static void warn_of_volumed(const struct domain_change *change, const struct config *config,
+                            const struct protected_disk *disk) {
+        struct wla_error err = {0};
+
+        if (disk->mode == DISK_SECRET || volumed_word_of(config, disk, &err) == 0)
+                return;
+        (void)fprintf(stderr,
+                      "wlagent: wlagent-volumed, as it runs, does not open the image, and domain "
+                      "%.80s does not start: %s\n",
+                      change->name, wla_error_text(&err));
+        if (err.hint)
+                (void)fprintf(stderr, "hint: %s\n", err.hint);
+}
+
 static int edit(struct domain_change *change, struct protected_disk *disk, bool secret,
                 struct wla_error *err) {
         if (!secret)
@@ -207,7 +222,9 @@ enum outcome vm_protect(struct invocation *invocation, const struct arguments *a
         if (domain_change_finish(&change, err) < 0 ||
             tell(&change, &disk, arguments->option[VM_PROTECT_JSON] != NULL, err) < 0)
                 return OUTCOME_FAILED;
-        if (is_of_this_host(&change))
+        if (is_of_this_host(&change)) {
                 warn_of_hook(&change, config);
+                warn_of_volumed(&change, config, &disk);
+        }
         return OUTCOME_OK;
 }

@@ -17,7 +17,8 @@
 #define ALLOCATED_UNIT 512u /* of st_blocks; stat(3type) */
 
 static const char hint_roots[] =
-        "ImageRoots= lists the directories; add the one where images are, without links below it";
+        "ImageRoots= lists the directories; add the one where images are, without links below it, "
+        "and run 'systemctl restart wlagent-volumed', which reads them when it starts";
 static const char hint_mode[] = "run 'chmod o-w' on it";
 
 /* What of path is below root; NULL when it is not. */
@@ -108,22 +109,24 @@ static int open_file(int root_fd, const char *rest, int *ret_fd, struct stat *st
         return open_again(path_fd, O_RDONLY, ret_fd, err);
 }
 
-static int fail_outside(struct wla_error *err) {
-        return wla_fail_hint(err, WLA_E_DENIED, hint_roots,
-                             "it is below none of the directories for images");
+static int open_root(const struct config_paths *roots, const char *path, int *ret_fd,
+                     const char **ret_rest, struct wla_error *err) {
+        const char *root = find_root(roots, path, ret_rest);
+
+        if (!root)
+                return wla_fail_hint(err, WLA_E_DENIED, hint_roots,
+                                     "it is below none of the directories for images");
+        *ret_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        return *ret_fd < 0 ? fail_open(errno, err) : 0;
 }
 
 static int open_below(const struct config_paths *roots, const char *path, int *ret_fd,
                       struct stat *status, struct wla_error *err) {
+        _cleanup_close_ int root_fd = -1;
         const char *rest = NULL;
-        const char *root = find_root(roots, path, &rest);
 
-        if (!root)
-                return fail_outside(err);
-
-        _cleanup_close_ int root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (root_fd < 0)
-                return fail_open(errno, err);
+        if (open_root(roots, path, &root_fd, &rest, err) < 0)
+                return -1;
         return open_file(root_fd, rest, ret_fd, status, err);
 }
 
@@ -188,15 +191,11 @@ static int open_directory(int root_fd, const char *rest, size_t length, int *ret
 
 int image_file_open_directory(const struct config_paths *roots, const char *path, int *ret_fd,
                               const char **ret_name, struct wla_error *err) {
+        _cleanup_close_ int root_fd = -1;
         const char *rest = NULL;
-        const char *root = find_root(roots, path, &rest);
 
-        if (!root)
-                return fail_outside(err);
-
-        _cleanup_close_ int root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (root_fd < 0)
-                return fail_open(errno, err);
+        if (open_root(roots, path, &root_fd, &rest, err) < 0)
+                return -1;
 
         const char *slash = strrchr(rest, '/');
         if (open_directory(root_fd, rest, slash ? (size_t)(slash - rest) : 0, ret_fd, err) < 0)

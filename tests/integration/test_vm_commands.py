@@ -87,8 +87,8 @@ class VmCommands(unittest.TestCase):
         subprocess.run(["cryptsetup", "luksFormat", "--batch-mode", "--type=luks2", "--pbkdf=pbkdf2",
                         "--pbkdf-force-iterations=1000", "--key-file=-", self.image], input=b"x", check=True)
 
-    def protect(self, *more, **options):
-        return self.vm("protect", "--connect", SESSION, "--disk", "vda", "--key", "local:///web", "--image",
+    def protect(self, *more, uri=SESSION, **options):
+        return self.vm("protect", "--connect", uri, "--disk", "vda", "--key", "local:///web", "--image",
                        self.image, *more, "web", **options)
 
     def definition(self):
@@ -104,6 +104,36 @@ class Session(VmCommands):
         self.addCleanup(self.stop_libvirt)
         self.execute("virsh", "define", self.path("web.xml"))
         self.former = self.definition()
+
+    @unittest.skipIf(os.geteuid(), "wlagent-volumed runs as root")
+    def test_a_directory_that_volumed_does_not_know_yet(self):
+        with open(self.path("before.conf"), "w", encoding="utf-8") as config:
+            config.write(f"[Agent]\nRuntimeDirectory={self.directory}\n[Volumes]\nImageRoots={self.directory}/other\n"
+                         f"LayerDirectory={self.directory}/layers\nAgentUser={self.user.pw_name}\n")
+
+        def says(config, uri=SESSION):
+            """With a wlagent-volumed that was started with this."""
+            program = os.path.join(running.BUILD, "agent", "volume", "wlagent-volumed")
+            with subprocess.Popen([program, "--config", config], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL) as volumed:
+                try:
+                    running.poll(lambda: os.path.exists(self.path("volumed.sock")), "wlagent-volumed to listen")
+                    return self.protect(uri=uri).stderr
+                finally:
+                    volumed.terminate()
+
+        self.assertEqual(self.protect().stderr, "")
+        self.assertRegex(says(self.path("before.conf")),
+                         "^wlagent: wlagent-volumed, as it runs, does not open the image, and domain web does not "
+                         "start: .*it is below none of the directories for images.*systemctl restart wlagent-volumed")
+        with open(self.path("elsewhere.xml"), "w", encoding="utf-8") as out:
+            out.write("<node>" + DEFINITION.replace("<domain type='qemu'>", "<domain type='test'>") + "</node>")
+        elsewhere = f"test://{self.path('elsewhere.xml')}"
+        self.assertIn("is protected", self.protect(uri=elsewhere).stdout)
+        self.assertEqual(says(self.path("before.conf"), elsewhere), "")
+        with open(self.config, "a", encoding="utf-8") as config:
+            config.write(f"LayerDirectory={self.directory}/layers\nAgentUser={self.user.pw_name}\n")
+        self.assertEqual(says(self.config), "")
 
     def stop_libvirt(self):
         """The daemon that virsh has started, by the file in which it says who it is."""
