@@ -9,7 +9,10 @@
 #include "cli/command.h"
 #include "cli/confirm.h"
 #include "cli/migrate_lock.h"
+#include "cli/shell_word.h"
 #include "cli/state_directory.h"
+
+#define COMMAND_MAX 65536u
 
 enum { APPLY, UNDO, FORGET, ORIGIN, ROOT, FORCE, JSON };
 
@@ -114,6 +117,50 @@ static int fail_blocked(const struct migrate_plan *plan, struct wla_error *err) 
         return 0;
 }
 
+/* The command that was given, but with that action: as it was called, because Intel's program is the first of that
+ * name in PATH until the plan is carried out. */
+static int print_command(const struct arguments *arguments, int action, struct wla_error *err) {
+        const struct {
+                int option;
+                bool wanted;
+        } given[] = {{ROOT, true}, {ORIGIN, action == APPLY}};
+        _cleanup_buf_ struct buf line = BUF_WITH_LIMIT(COMMAND_MAX);
+
+        if (shell_word_append(&line, program_invocation_name, err) < 0 ||
+            buf_append_text(&line, " migrate", err) < 0)
+                return -1;
+        for (size_t i = 0; i < sizeof(given) / sizeof(given[0]); i++) {
+                const char *value = arguments->option[given[i].option];
+
+                if (value && given[i].wanted &&
+                    (buf_printf(&line, err, " --%s ", options[given[i].option].name) < 0 ||
+                     shell_word_append(&line, value, err) < 0))
+                        return -1;
+        }
+        if (!buf_text(&line, err))
+                return -1;
+        (void)printf("\n    %s --%s\n", (const char *)line.data, options[action].name);
+        return 0;
+}
+
+static int print_next(const struct arguments *arguments, const struct migrate_plan *plan,
+                      struct wla_error *err) {
+        if (arguments->option[APPLY]) {
+                (void)puts("\ndone; this puts everything back:");
+                return print_command(arguments, UNDO, err);
+        }
+        if (plan->blocks > 0)
+                (void)puts(
+                        "\nnothing was changed, and nothing can be before the problems are mended");
+        else if (plan->change_count == 0)
+                (void)puts("\nnothing was changed, and there is nothing to change");
+        else {
+                (void)puts("\nnothing was changed; this carries it out:");
+                return print_command(arguments, APPLY, err);
+        }
+        return 0;
+}
+
 /* The plan is told before it is carried out, but as JSON after it, once. */
 static int migrate_host(const struct arguments *arguments, struct wla_error *err) {
         _cleanup_migrate_ struct migrate migrate = MIGRATE_CLOSED;
@@ -132,13 +179,7 @@ static int migrate_host(const struct arguments *arguments, struct wla_error *err
                 return -1;
         if (json)
                 return print(&migrate, json, apply, err);
-        /* As it was called: until then Intel's program is the first of that name in PATH. */
-        if (apply)
-                (void)puts("\ndone; 'wlagent migrate --undo' puts everything back");
-        else
-                (void)printf("\nnothing was changed; '%s migrate --apply' carries it out\n",
-                             program_invocation_name);
-        return 0;
+        return print_next(arguments, &migrate.plan, err);
 }
 
 static int forget(const struct arguments *arguments, struct wla_error *err) {

@@ -389,7 +389,41 @@ class Plan(MigrateTest):
         self.assertRegex(out, "^/etc/workload-agent/config.yml: names of release 4\n\nchanges\n")
         self.assertIn("                | ServiceUser=wla-service\n", out)
         # By its path, as /usr/local/bin/wlagent is Intel's.
-        self.assertRegex(out, f"\n\nnothing was changed; '{re.escape(running.WLAGENT)} migrate --apply' carries it out\n$")
+        self.assertEqual(self.told_command(out, "nothing was changed; this carries it out:"),
+                         f"{running.WLAGENT} migrate --root {self.root} --apply")
+
+    def told_command(self, out, after):
+        found = re.search(f"\n\n{after}\n\n    ([^\n]+)\n$", out)
+        self.assertIsNotNone(found, out)
+        return found.group(1)
+
+    def test_commands_that_are_told(self):
+        """A shell takes each as it stands, and it is for this host and with what was said for the first."""
+        self.host_4()
+        odd = self.root + " of $HOME's"
+        os.rename(self.root, odd)
+        os.mkdir(self.root)
+        self.addCleanup(shutil.rmtree, odd)
+        self.root = odd
+        before = self.snapshot(directory_times=False)
+        command = self.told_command(self.migrate("--allow-key-origin", f"{KBS} https://other.example").stdout,
+                                    "nothing was changed; this carries it out:")
+        done = subprocess.run(["sh", "-c", command], env=self.environment(), check=True, capture_output=True, text=True,
+                              timeout=120)
+        with open(self.path(MINE), encoding="utf-8") as file:
+            self.assertIn(f"\nAllowedKeyOrigins={KBS} https://other.example:443\n", file.read())
+        self.assertTrue(self.migrate().stdout.endswith("\n\nnothing was changed, and there is nothing to change\n"))
+        undo = self.told_command(done.stdout, "done; this puts everything back:")
+        self.assertNotIn("origin", undo)
+        subprocess.run(["sh", "-c", undo], env=self.environment(), check=True, capture_output=True, timeout=120)
+        self.same(before)
+
+    def test_what_cannot_be_carried_out_is_not_said_to_be(self):
+        self.host_4()
+        self.put(f"{ETC}/wlagent.conf.d/60-site.conf/x", "")
+        out = self.migrate().stdout
+        self.assertIn("problems", out)
+        self.assertTrue(out.endswith("\n\nnothing was changed, and nothing can be before the problems are mended\n"), out)
 
     def test_no_hardware_uuid(self):
         self.host_5()
