@@ -89,11 +89,32 @@ static enum outcome run(struct invocation *invocation, struct place *place, int 
         }
 }
 
+/* What users of Intel SecL's workload agent type for the same. */
+static void take_former_words(int argc, char **argv) {
+        static const char *const former[][2] = {
+                {"-v", "--version"},
+                {"version", "--version"},
+                {"-h", "--help"},
+                {"help", "--help"},
+        };
+        static char word[sizeof("--version")];
+
+        if (argc != 2)
+                return;
+        for (size_t i = 0; i < sizeof(former) / sizeof(former[0]); i++)
+                if (strcmp(argv[1], former[i][0]) == 0) {
+                        (void)snprintf(word, sizeof(word), "%s", former[i][1]);
+                        argv[1] = word;
+                        return;
+                }
+}
+
 int program_run(int argc, char **argv) {
         _cleanup_invocation_ struct invocation invocation = INVOCATION;
         struct place place = {.command = &command_wlagent};
         struct wla_error err = {0};
 
+        take_former_words(argc, argv);
         enum outcome outcome = run(&invocation, &place, argc, argv, &err);
 
         if (outcome == OUTCOME_OK && (fflush(stdout) != 0 || ferror(stdout))) {

@@ -36,6 +36,15 @@ class Usage(unittest.TestCase):
         done = run("--version")
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "wlagent 0.1.0\n", ""))
 
+    def test_the_words_of_intels_agent(self):
+        """Alone only: as a word of a command they are what that takes them for."""
+        for word, option in (("-v", "--version"), ("version", "--version"), ("-h", "--help"), ("help", "--help")):
+            done, same = run(word), run(option)
+            self.assertEqual((done.returncode, done.stdout, done.stderr), (0, same.stdout, ""))
+        self.assertEqual(run("version", "now").returncode, 2)
+        self.assertEqual(run("key", "help").returncode, 2)
+        self.assertEqual(run("vers").returncode, 2)
+
     def test_the_commands_are_those_documented(self):
         self.assertEqual(offered(""), ["setup", "migrate", "status", "metrics", "doctor", "key", "image", "kbs",
                                        "flavor", "vm", "volume", "keyprovider"])
