@@ -239,6 +239,12 @@ static bool run(struct http_client *client, struct transfer *transfer,
         return finished;
 }
 
+bool http_answer_says(const struct http_answer *answer, const char *part) {
+        const struct buf *body = &answer->body;
+
+        return body->size > 0 && memmem(body->data, body->size, part, strlen(part)) != NULL;
+}
+
 int http_perform(struct http_client *client, const struct http_request *request,
                  struct http_answer *ret, struct wla_error *err) {
         struct transfer *transfer = NULL;

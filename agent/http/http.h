@@ -69,6 +69,9 @@ static inline void http_answer_clear(struct http_answer *answer) {
 
 #define _cleanup_answer_ __attribute__((cleanup(http_answer_clear)))
 
+/* Whether its body has that part. */
+bool http_answer_says(const struct http_answer *answer, const char *part);
+
 /* *ret is {0} on entry. */
 int http_perform(struct http_client *client, const struct http_request *request,
                  struct http_answer *ret, struct wla_error *err) _must_check_;

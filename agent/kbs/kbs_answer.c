@@ -54,14 +54,11 @@ static const struct meaning of_envelope[] = {
 
 static const struct meaning *find(const struct meaning *table, size_t count,
                                   const struct http_answer *answer) {
-        const struct buf *body = &answer->body;
-
         for (size_t i = 0; i < count; i++) {
                 const struct meaning *row = &table[i];
 
                 if (row->status == answer->status &&
-                    (!row->part || (body->size > 0 && memmem(body->data, body->size, row->part,
-                                                             strlen(row->part)) != NULL)))
+                    (!row->part || http_answer_says(answer, row->part)))
                         return row;
         }
         return NULL;

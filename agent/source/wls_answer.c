@@ -62,20 +62,15 @@ static const struct meaning meanings[] = {
          "see the log of WLS, or of the proxy that stands before it"},
 };
 
-bool wls_answer_says(const struct http_answer *answer, const char *part) {
-        const struct buf *body = &answer->body;
-
-        return body->size > 0 && memmem(body->data, body->size, part, strlen(part)) != NULL;
-}
-
 bool wls_answer_says_untrusted(const struct http_answer *answer) {
-        return answer->status != 200 && answer->status != 201 && wls_answer_says(answer, UNTRUSTED);
+        return answer->status != 200 && answer->status != 201 &&
+               http_answer_says(answer, UNTRUSTED);
 }
 
 static bool fits(const struct meaning *meaning, const struct http_answer *answer) {
         if (meaning->status != 0 && meaning->status != answer->status)
                 return false;
-        return !meaning->part || wls_answer_says(answer, meaning->part);
+        return !meaning->part || http_answer_says(answer, meaning->part);
 }
 
 int wls_answer_refuse(const struct http_answer *answer, enum wls_next *ret_next,

@@ -27,9 +27,6 @@ enum wls_next {
 int wls_answer_refuse(const struct http_answer *answer, enum wls_next *ret_next,
                       struct wla_error *err) _must_check_;
 
-/* Whether its body has that part. */
-bool wls_answer_says(const struct http_answer *answer, const char *part);
-
 /* Whether it is a refusal because HVS does not trust this host. */
 bool wls_answer_says_untrusted(const struct http_answer *answer);
 

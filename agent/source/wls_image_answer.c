@@ -41,20 +41,20 @@ static const struct meaning meanings[] = {
 /* A flavor without encryption makes WLS 4.x fail so, with no more in the body. */
 static bool is_bare_failure(const struct http_answer *answer) {
         return answer->status == 500 &&
-               wls_answer_says(answer, "Failed to retrieve Flavor and Key for Image") &&
-               !wls_answer_says(answer, "Image - ");
+               http_answer_says(answer, "Failed to retrieve Flavor and Key for Image") &&
+               !http_answer_says(answer, "Image - ");
 }
 
 static int refuse(const struct http_answer *answer, struct wls_image_answer *ret,
                   enum wls_next *ret_next, struct wla_error *err) {
         /* Whatever the status. */
-        bool untrusted = wls_answer_says(answer, "Host is untrusted");
+        bool untrusted = http_answer_says(answer, "Host is untrusted");
 
         for (size_t i = 0; i < sizeof(meanings) / sizeof(meanings[0]) && !untrusted; i++) {
                 const struct meaning *meaning = &meanings[i];
 
                 if (meaning->status != answer->status ||
-                    (meaning->part && !wls_answer_says(answer, meaning->part)))
+                    (meaning->part && !http_answer_says(answer, meaning->part)))
                         continue;
                 ret->ambiguous = meaning->ambiguous;
                 return wla_fail_hint(err, meaning->code, meaning->hint, "%s (status %u)",
@@ -121,7 +121,7 @@ enum wls_flavor_state wls_flavor_answer_read(const struct http_answer *answer) {
         struct wla_error ignored = {0};
         struct json_value object;
 
-        if (answer->status == 404 && wls_answer_says(answer, "No flavor found"))
+        if (answer->status == 404 && http_answer_says(answer, "No flavor found"))
                 return WLS_FLAVOR_MISSING;
         if (answer->status != 200 || answer->body.size == 0 ||
             read_flavor(answer, &object, &read, &ignored) < 0)

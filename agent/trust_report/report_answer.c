@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "trust_report/report_answer.h"
 
-#include <string.h>
-
 struct meaning {
         const char *part; /* of the body; NULL: any body */
         const char *text;
@@ -45,12 +43,8 @@ static const struct meaning meanings[] = {
 };
 
 static bool fits(const struct meaning *meaning, const struct http_answer *answer) {
-        const struct buf *body = &answer->body;
-
-        if (meaning->status != answer->status)
-                return false;
-        return !meaning->part || (body->size > 0 && memmem(body->data, body->size, meaning->part,
-                                                           strlen(meaning->part)) != NULL);
+        return meaning->status == answer->status &&
+               (!meaning->part || http_answer_says(answer, meaning->part));
 }
 
 int report_answer_read(const struct http_answer *answer, enum report_fate *ret_fate,
