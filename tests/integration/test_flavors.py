@@ -372,10 +372,8 @@ class FlavorOldRelease(FlavorTest):
     release = 3
 
     def section(self):
-        self.release = 4
         section = super().section()
-        self.release = 3
-        return {**section, "ServerURL": section["ServerURL"].replace("/v1/", ""), "AllowTLS12": "yes"}
+        return {**section, "ServerURL": section["ServerURL"].rstrip("/"), "AllowTLS12": "yes"}
 
     def test_a_start_and_a_flavor_without_encryption(self):
         self.run_through(self.domain())

@@ -38,7 +38,8 @@ class WorkloadKeys(DoubleTest):
             double.release(number=release)
             for path in paths:
                 answer = self.keys(key["key_url"], path)
-                self.assertEqual((answer[0], answer[2]["Content-Type"]), (status, "application/json"))
+                kind = "application/x-pem-file" if release == 3 else "application/json"
+                self.assertEqual((answer[0], answer[2]["Content-Type"]), (status, kind))
                 wrapped = unb64(json.loads(answer[1])["key"])
                 self.assertEqual((len(wrapped), host.unwrap(wrapped)), (256, unb64(key["material"])))
 
@@ -108,7 +109,7 @@ class WorkloadKeys(DoubleTest):
                  "Failed to retrieve Key for Image - Failed to read HVS response")):
             with self.subTest(release=release, body=body):
                 double.release(number=release)
-                path = "/wls/v2/keys" if release == 5 else "/wls/v1/keys"
+                path = {3: "/wls/keys", 4: "/wls/v1/keys", 5: "/wls/v2/keys"}[release]
                 self.refused(self.client.call("POST", path, body, JSON, self.token()), status, text)
         double.release(number=4)
         status, body, headers = self.keys("")

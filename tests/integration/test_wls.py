@@ -59,6 +59,17 @@ class WlsOpensOfRelease5(WlsOpens):
     release = 5
 
 
+class WlsOfRelease3(WlsTest):
+    """Its answer says of itself that it is PEM."""
+
+    release = 3
+
+    def test_a_layer(self):
+        self.opens(self.key())
+        request, = (request for request in double.requests()["requests"] if request["route"] == "wls.keys")
+        self.assertEqual((request["target"], request["status"]), ("/wls/keys", 200))
+
+
 class WlsOpensOverHttp1(WlsOpens):
     """As many connections as there are workers."""
 

@@ -43,7 +43,7 @@ class WlsTest(harness.AgentTest):
         os.makedirs(trust, exist_ok=True)
         with open(double.root_ca, "rb") as root, open(os.path.join(trust, "root.pem"), "wb") as file:
             file.write(root.read())
-        path = {4: "/wls/v1", 5: "/wls/v2"}[self.release]
+        path = {3: "/wls", 4: "/wls/v1", 5: "/wls/v2"}[self.release]
         base = double.urls["cms"].removesuffix("/cms/v1")
         return {"ServerURL": base + path + "/", "TokenURL": double.urls["aas"], "ServiceUser": "wla",
                 "AllowedKeyOrigins": base, "TrustDirectory": trust, "HardwareUUID": HARDWARE, **self.host.options()}

@@ -69,7 +69,10 @@ def keys(state, request):
             raise Refusal(400, "keyUrl is empty")
         return Answer(200)
     wrapped = released(state, request, asked["hardware_uuid"], asked["key_url"], "Failed to retrieve Key for Image")
-    return wire.json_answer(201 if state.release >= 5 else 200, {"key": key_text(wrapped)})
+    answer = wire.json_answer(201 if state.release >= 5 else 200, {"key": key_text(wrapped)})
+    if state.release == 3:
+        answer.headers["Content-Type"] = "application/x-pem-file"  # JSON all the same
+    return answer
 
 
 def released(state, request, hardware_uuid, key_url, failed):
