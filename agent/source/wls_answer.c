@@ -5,11 +5,13 @@
 
 #include "base/json_object.h"
 
-#define UNTRUSTED "Host is untrusted"
+#define UNTRUSTED  "Host is untrusted"
+#define NO_KEY_FOR "Failed to retrieve key : " /* and a cause */
 
 struct meaning {
         unsigned status;  /* 0: any */
-        const char *part; /* of the body; "": no body; NULL: any body */
+        const char *part; /* of the body; NULL: any body */
+        const char *more; /* another part of it; NULL: none */
         enum wla_code code;
         enum wls_next next;
         const char *text;
@@ -23,42 +25,48 @@ static const char hint_request[] =
         "see its log";
 static const char hint_stranger[] = "see the log of WLS; something else may stand at ServerURL=";
 
-/* The first that fits.  That of KBS is in the bodies of v5 only. */
+/* The first that fits.  Of KBS, 5.x passes on the status of an answer and no body, or the cause why there was
+ * none; 4.x says no more than that there is no key. */
 static const struct meaning meanings[] = {
-        {0, UNTRUSTED, WLA_E_DENIED, WLS_FINAL, "HVS does not trust this host",
+        {0, UNTRUSTED, NULL, WLA_E_DENIED, WLS_FINAL, "HVS does not trust this host",
          "look at the host's trust report in HVS: a flavor no longer matches its measurements"},
-        {401, "Insufficient privileges", WLA_E_DENIED, WLS_FINAL,
+        {401, "Insufficient privileges", NULL, WLA_E_DENIED, WLS_FINAL,
          "the agent's user may not have keys", "give ServiceUser= the role WLS:KeysCreator in AAS"},
-        {401, NULL, WLA_E_DENIED, WLS_NEW_TOKEN, "WLS does not accept the agent's token",
+        {401, NULL, NULL, WLA_E_DENIED, WLS_NEW_TOKEN, "WLS does not accept the agent's token",
          "WLS and AAS must share one AAS signing certificate, and their clocks must agree"},
-        {500, "Failed to read HVS response", WLA_E_UNAVAILABLE, WLS_LATER,
+        {500, "Failed to read HVS response", NULL, WLA_E_UNAVAILABLE, WLS_LATER,
          "HVS cannot judge this host now",
          "see that HVS and the host's trust agent run and that HVS lists the host as CONNECTED"},
-        {500, "SAML signature or certificate chain verification failed", WLA_E_UNAVAILABLE,
+        {500, "SAML signature or certificate chain verification failed", NULL, WLA_E_UNAVAILABLE,
          WLS_FINAL, "WLS does not accept the reports of HVS",
          "WLS needs the SAML root certificate of HVS: run its task download-saml-ca-cert"},
-        {500, "Client not trusted by HVS", WLA_E_DENIED, WLS_FINAL,
+        {500, NO_KEY_FOR, "HTTP Status :401", WLA_E_DENIED, WLS_FINAL,
          "KBS does not give the key to this host",
          "the key's usage in KBS may ask for asset tags that the host has not; else KBS does not "
          "take the reports of HVS: see its log"},
-        {500, "Key with specified id does not exist", WLA_E_NOT_FOUND, WLS_FINAL,
-         "KBS has no such key", "the key was deleted, or the image is for another KBS"},
-        {500, "Failed to retrieve key", WLA_E_DENIED, WLS_FINAL, "KBS gave no key",
+        {500, NO_KEY_FOR, "HTTP Status :404", WLA_E_NOT_FOUND, WLS_FINAL, "KBS has no such key",
+         "the key was deleted, or the image is for another KBS"},
+        {500, NO_KEY_FOR, "HTTP Status :", WLA_E_DENIED, WLS_FINAL, "KBS gave no key",
+         "see the log of KBS"},
+        {500, NO_KEY_FOR, NULL, WLA_E_UNAVAILABLE, WLS_LATER, "WLS does not reach KBS",
+         "see that KBS runs at the address that the key's URL has, and that WLS trusts its "
+         "certificate; else see the log of WLS"},
+        {500, "Failed to retrieve key", NULL, WLA_E_DENIED, WLS_FINAL, "KBS gave no key",
          "see the log of KBS: the key does not exist, its policy refuses this host, or KBS is "
          "down"},
-        {0, "KeyUrl is malformed", WLA_E_INPUT, WLS_FINAL, "WLS does not take the key's URL",
+        {0, "KeyUrl is malformed", NULL, WLA_E_INPUT, WLS_FINAL, "WLS does not take the key's URL",
          "the owner has to encrypt the image with the transfer link that KBS gave for the key"},
-        {400, "Invalid hardware UUID format", WLA_E_INPUT, WLS_FINAL,
+        {400, "Invalid hardware UUID format", NULL, WLA_E_INPUT, WLS_FINAL,
          "WLS does not take this host's hardware UUID",
          "set HardwareUUID= to the UUID by which HVS knows the host"},
-        {400, NULL, WLA_E_INPUT, WLS_FINAL, "WLS does not take the request", hint_request},
-        {403, NULL, WLA_E_DENIED, WLS_FINAL, "WLS refuses this host",
+        {400, NULL, NULL, WLA_E_INPUT, WLS_FINAL, "WLS does not take the request", hint_request},
+        {403, NULL, NULL, WLA_E_DENIED, WLS_FINAL, "WLS refuses this host",
          "see the log of WLS, or of the proxy that stands before it"},
-        {404, NULL, WLA_E_NOT_FOUND, WLS_FINAL, "WLS does not know the address", hint_base},
-        {405, NULL, WLA_E_NOT_FOUND, WLS_FINAL, "WLS does not know the address", hint_base},
-        {415, NULL, WLA_E_INPUT, WLS_FINAL, "WLS does not speak this agent's dialect",
+        {404, NULL, NULL, WLA_E_NOT_FOUND, WLS_FINAL, "WLS does not know the address", hint_base},
+        {405, NULL, NULL, WLA_E_NOT_FOUND, WLS_FINAL, "WLS does not know the address", hint_base},
+        {415, NULL, NULL, WLA_E_INPUT, WLS_FINAL, "WLS does not speak this agent's dialect",
          "ServerURL= must be the base URL of WLS 4.x or 5.x"},
-        {429, NULL, WLA_E_UNAVAILABLE, WLS_FINAL, "WLS is asked too often",
+        {429, NULL, NULL, WLA_E_UNAVAILABLE, WLS_FINAL, "WLS is asked too often",
          "see the log of WLS, or of the proxy that stands before it"},
 };
 
@@ -70,7 +78,9 @@ bool wls_answer_says_untrusted(const struct http_answer *answer) {
 static bool fits(const struct meaning *meaning, const struct http_answer *answer) {
         if (meaning->status != 0 && meaning->status != answer->status)
                 return false;
-        return !meaning->part || http_answer_says(answer, meaning->part);
+        if (meaning->part && !http_answer_says(answer, meaning->part))
+                return false;
+        return !meaning->more || http_answer_says(answer, meaning->more);
 }
 
 int wls_answer_refuse(const struct http_answer *answer, enum wls_next *ret_next,

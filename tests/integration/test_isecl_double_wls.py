@@ -22,6 +22,12 @@ from software_host import name_of, request_to_certify
 
 from isecl import flavor, tpm
 
+# Of release 5, which tells what its own client says: not what KBS or HVS has said, but the status of it.
+SENDER = "clients/send_http_request.go"
+OF_KBS = f"Failed to retrieve key : Error response from key transfer request: {SENDER}:SendNoAuthRequest() Error getting response"
+OF_HVS = f"Failed to retrieve Key for Image - Failed to read HVS response: {SENDER}:SendRequest() Error getting response"
+ANSWERED = f"{SENDER}:SendRequest() Error from response: HTTP Status"
+UNREACHABLE = f"{SENDER}:GetHTTPResponse() Error from response"
 UNTRUSTED = "Failed to retrieve Key for Image - Host is untrusted"
 KEY_VECTOR = "eb61b2e9-c7cd-4476-ac5f-71582c892112"
 FLAVOR_VECTOR = "dfa22f83-b6dd-4bf3-9b07-ff1fa01eb69f"
@@ -90,23 +96,35 @@ class WorkloadKeys(DoubleTest):
         self.new_host()
         url = double.add_key()["key_url"]
         unknown_broker = "https://localhost:1/kbs/v1/keys/" + KEY_VECTOR
+        unknown_key = double.urls["kbs"] + f"/keys/{KEY_VECTOR}/transfer"
+        malformed = "Failed to retrieve Key for Image - KeyUrl is malformed"
         not_json = "Failed to retrieve key - JSON marshal error"
         for release, body, status, text in (
                 (4, {"hardware_uuid": HARDWARE, "key_url": url, "more": 1}, 400, not_json), (4, "", 400, not_json),
                 (4, {"hardware_uuid": "x", "key_url": url}, 400, "Invalid hardware UUID format"),
                 (4, {"key_url": url}, 400, "Invalid hardware UUID format"),
                 (5, {"hardware_uuid": HARDWARE}, 400, "keyUrl is empty"),
-                (4, {"hardware_uuid": HARDWARE, "key_url": "x"}, 400, "KeyUrl is malformed"),
-                (5, {"hardware_uuid": HARDWARE, "key_url": "https://h/v1/keys/x/transfer"}, 500, "KeyUrl is malformed"),
+                *((release, {"hardware_uuid": HARDWARE, "key_url": text}, status, malformed)
+                  for release, status in ((3, 400), (4, 400), (5, 500))
+                  for text in (":x", "https://localhost:x/", "https://localhost/%zz", "https://local host/", "a\nb")),
+                # It looks for no key, and yet asks for it.
+                (4, {"hardware_uuid": HARDWARE, "key_url": "x"}, 500, "Failed to retrieve key "),
+                (5, {"hardware_uuid": HARDWARE, "key_url": "x"}, 500,
+                 f'{OF_KBS}: {UNREACHABLE}: Post "xkeys//transfer": unsupported protocol scheme ""'),
+                (5, {"hardware_uuid": HARDWARE, "key_url": double.urls["kbs"] + "/keys/x/transfer"}, 500,
+                 f"{OF_KBS}: {ANSWERED} :404"),
                 (4, {"hardware_uuid": HARDWARE, "key_url": unknown_broker}, 500, "Failed to retrieve key "),
-                (4, {"hardware_uuid": HARDWARE, "key_url": double.urls["kbs"] + f"/keys/{KEY_VECTOR}/transfer"}, 500,
-                 "Failed to retrieve key "),
+                (5, {"hardware_uuid": HARDWARE, "key_url": unknown_broker}, 500,
+                 f'{OF_KBS}: {UNREACHABLE}: Post "{unknown_broker}/transfer": dial tcp localhost:1: connect: connection refused'),
+                (4, {"hardware_uuid": HARDWARE, "key_url": unknown_key}, 500, "Failed to retrieve key "),
+                (5, {"hardware_uuid": HARDWARE, "key_url": unknown_key}, 500, f"{OF_KBS}: {ANSWERED} :404"),
                 (4, {"hardware_uuid": HARDWARE, "key_url": url.replace("/keys/", "//keys/")}, 500,
                  "Failed to retrieve key "),
                 (5, {"hardware_uuid": HARDWARE, "key_url": url.replace("/keys/", "//keys/")}, 500,
-                 "Failed to retrieve key : kbs/transfer: 404 404 page not found"),
+                 f"{OF_KBS}: {ANSWERED} :404"),
                 (4, {"hardware_uuid": str(uuid.uuid4()), "key_url": url}, 500,
-                 "Failed to retrieve Key for Image - Failed to read HVS response")):
+                 "Failed to retrieve Key for Image - Failed to read HVS response"),
+                (5, {"hardware_uuid": str(uuid.uuid4()), "key_url": url}, 500, f"{OF_HVS}: {ANSWERED} :400")):
             with self.subTest(release=release, body=body):
                 double.release(number=release)
                 path = {3: "/wls/keys", 4: "/wls/v1/keys", 5: "/wls/v2/keys"}[release]
@@ -121,9 +139,7 @@ class WorkloadKeys(DoubleTest):
         double.set_host(hardware_uuid=HARDWARE, trust=False)
         self.refused(self.keys(url), 500, UNTRUSTED)
         double.release(number=5)
-        status, body, _ = self.keys(url, "/wls/v2/keys")
-        self.assertEqual(status, 500)
-        self.assertRegex(body.decode(), f"^{UNTRUSTED}: .+\n$")
+        self.refused(self.keys(url, "/wls/v2/keys"), 500, UNTRUSTED)
         double.set_host(hardware_uuid=HARDWARE, trust=None)
         status, body, _ = self.keys(url, "/wls/v2/keys")
         self.assertEqual((status, len(unb64(json.loads(body)["key"]))), (201, 256))
@@ -140,6 +156,17 @@ class WorkloadKeys(DoubleTest):
         self.refused(self.keys(second), 500, "Failed to retrieve key ")
         double.advance(seconds=301)
         self.refused(self.keys(first), 500, "Failed to retrieve key ")
+        double.release(number=5)
+        status, body, _ = self.keys(first, "/wls/v2/keys")
+        self.assertEqual(status, 500)
+        self.assertTrue(body.decode().startswith(f'{OF_KBS}: {UNREACHABLE}: Post "{first}": dial tcp localhost:'), body)
+
+    def test_hosts_that_the_broker_refuses(self):
+        self.new_host()
+        url = double.add_key(usage="country:USA")["key_url"]
+        self.refused(self.keys(url), 500, "Failed to retrieve key ")
+        double.release(number=5)
+        self.refused(self.keys(url, "/wls/v2/keys"), 500, f"{OF_KBS}: {ANSWERED} :401")
 
     def test_attestation_that_is_away(self):
         self.new_host()
@@ -147,6 +174,10 @@ class WorkloadKeys(DoubleTest):
         self.addCleanup(double.down, service="hvs", down=False)
         self.refused(self.keys(double.add_key()["key_url"]), 500,
                      "Failed to retrieve Key for Image - Failed to read HVS response")
+        double.release(number=5)
+        status, body, _ = self.keys(double.add_key()["key_url"], "/wls/v2/keys")
+        self.assertEqual(status, 500)
+        self.assertTrue(body.decode().startswith(f'{OF_HVS}: {UNREACHABLE}: Post "{double.urls["hvs"]}/reports": dial '), body)
 
 
 class WorkloadImages(DoubleTest):

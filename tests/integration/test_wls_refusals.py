@@ -17,6 +17,12 @@ BASE = "ServerURL= must be the base URL of WLS"
 CHANGED = "something on the way has changed the request, or this WLS is none of versions 3.0 to 5.1"
 BEFORE = "see the log of WLS, or of the proxy that stands before it"
 LINK = "the owner has to encrypt the image with the transfer link that KBS gave"
+KBS_TAGS = "the key's usage in KBS may ask for asset tags"
+KBS_AWAY = "see that KBS runs at the address that the key's URL has, and that WLS trusts its certificate"
+SENDER = "clients/send_http_request.go"
+OF_KBS = f"Failed to retrieve key : Error response from key transfer request: {SENDER}:SendNoAuthRequest() Error getting response"
+ANSWERED = f"{SENDER}:SendRequest() Error from response: HTTP Status"
+UNREACHABLE = f"{SENDER}:GetHTTPResponse() Error from response"
 BEHIND_WLS = "see the log of KBS: the key does not exist, its policy refuses this host, or KBS is down"
 
 # status, body, code, what is told, what to do, requests that are made of it
@@ -38,17 +44,18 @@ STATUSES = (
     (302, "", DENIED, "WLS sends its client elsewhere", BASE, 1),
     (204, "", DENIED, "WLS answered with status 204", "see the log of WLS", 1),
     (500, f"{KEYS} - Host is untrusted", DENIED, "HVS does not trust this host", "look at the host's trust report in HVS", 1),
-    (500, "wls/transfer_key: controllers/keys: Host is untrusted: TRUST_OVERALL is false", DENIED,
+    (500, f"{KEYS} - Host is untrusted: {ANSWERED} :404", DENIED,
      "HVS does not trust this host", "look at the host's trust report in HVS", 1),
     (500, f"{KEYS} - Failed to read HVS response", AWAY, "HVS cannot judge this host now", HVS, 2),
     (500, f"{KEYS} - SAML signature or certificate chain verification failed", AWAY,
      "WLS does not accept the reports of HVS", "WLS needs the SAML root certificate of HVS", 1),
     (500, "Failed to retrieve key ", DENIED, "KBS gave no key", BEHIND_WLS, 1),
-    (500, "Failed to retrieve key : Post https://kbs:9443/404: connection refused", DENIED, "KBS gave no key", BEHIND_WLS, 1),
-    (500, "Failed to retrieve key : kbs: 401 Client not trusted by HVS", DENIED, "KBS does not give the key to this host",
-     "the key's usage in KBS may ask for asset tags", 1),
-    (500, "Failed to retrieve key : kbs: 404 Key with specified id does not exist", MISSING, "KBS has no such key",
-     "the key was deleted, or the image is for another KBS", 1),
+    (500, f"{OF_KBS}: {ANSWERED} :401", DENIED, "KBS does not give the key to this host", KBS_TAGS, 1),
+    (500, f"{OF_KBS}: {ANSWERED} :404", MISSING, "KBS has no such key", "the key was deleted, or the image is for another KBS", 1),
+    (500, f"{OF_KBS}: {ANSWERED} :400", DENIED, "KBS gave no key", "see the log of KBS", 1),
+    (500, f"{OF_KBS}: {ANSWERED} :500", DENIED, "KBS gave no key", "see the log of KBS", 1),
+    (500, f'{OF_KBS}: {UNREACHABLE}: Post "https://kbs:9443/kbs/v1/keys/404/transfer": dial tcp: connect: connection refused',
+     AWAY, "WLS does not reach KBS", KBS_AWAY, 2),
     (500, "Error while instantiating HVS client", AWAY, "WLS answered with status 500", "see the log of WLS", 2),
     (500, "Unknown Error", AWAY, "WLS answered with status 500", "see the log of WLS", 2),
     (500, "", AWAY, "WLS answered with status 500", "see the log of WLS", 2),
@@ -210,7 +217,7 @@ class Verdicts(WlsTest):
     """What the services find by themselves, with no fault in an answer."""
 
     refused_by_kbs = DENIED, rf": KBS gave no key \(status 500\) \({BEHIND_WLS}"
-    unknown_to_kbs = refused_by_kbs
+    unknown_to_kbs = kbs_is_away = refused_by_kbs
 
     def test_hvs(self):
         for host, code, pattern in (
@@ -245,7 +252,7 @@ class Verdicts(WlsTest):
         double.remove_key(id=gone.id)
         self.denied(gone, *self.unknown_to_kbs)
         double.down(service="kbs")
-        self.denied(self.key(), DENIED, rf": KBS gave no key \(status 500\) \({BEHIND_WLS}")
+        self.denied(self.key(), *self.kbs_is_away)
         double.down(service="kbs", down=False)
         self.opens(self.key())
 
@@ -261,7 +268,14 @@ class Verdicts(WlsTest):
 class VerdictsOfRelease5(Verdicts):
     release = 5
     refused_by_kbs = DENIED, r": KBS does not give the key to this host \(status 500\) \(the key's usage in KBS may ask"
+    kbs_is_away = AWAY, rf": WLS does not reach KBS \(status 500\) \({KBS_AWAY}"
     unknown_to_kbs = MISSING, r": KBS has no such key \(status 500\) \(the key was deleted"
+
+    def test_kbs_that_comes_back(self):
+        key = self.key()
+        double.fault(route="wls.keys", times=1, status=500, body=f"{OF_KBS}: {UNREACHABLE}: EOF\n")
+        self.opens(key)
+        self.assertEqual(self.calls(), 2)
 
     def test_no_verdict(self):
         """WLS asks KBS all the same, which judges by the keys of the host alone then."""

@@ -100,7 +100,7 @@ def report(state, hardware_uuid):
     """A new signed report on the host, as after a fresh quote."""
     state.calls["hvs.report"] += 1
     host = state.hosts.get(hardware_uuid.lower())
-    if "hvs" in state.down or not host or not host.connected:
+    if not host or not host.connected:
         raise NoReport("no such host, or it is not connected")
     binding = binding_certificate(state, host)
     if not binding:

@@ -4,7 +4,7 @@
 import re
 import urllib.parse
 
-from . import flavor, hvs, kbs, saml, wire
+from . import flavor, go_client, hvs, kbs, saml, wire
 from .routes import Route
 from .wire import Answer, Refusal, b64
 
@@ -77,63 +77,72 @@ def keys(state, request):
 
 def released(state, request, hardware_uuid, key_url, failed):
     """The wrapped key, or None where release 4 found no verdict on the host."""
+    if not go_client.parses(key_url):
+        raise Refusal(500 if state.release >= 5 else 400, f"{failed} - KeyUrl is malformed")
     try:
-        report = hvs.report(state, hardware_uuid)
+        report = report_on(state, hardware_uuid)
         attributes = saml.attributes_of(report, state.saml_certificates)
-    except hvs.NoReport as error:
-        raise Refusal(500, f"{failed} - Failed to read HVS response", reason=str(error)) from None
+    except go_client.Failed as error:
+        raise refusal_with(state, f"{failed} - Failed to read HVS response", error) from None
     except ValueError as error:
         text = f"{failed} - SAML signature or certificate chain verification failed"
         raise Refusal(500, text, reason=str(error)) from None
     verdict = attributes.get("TRUST_OVERALL")
     if verdict == "false":
-        chain = ": wls/transfer_key: Host is untrusted" if state.release >= 5 else ""
-        raise Refusal(500, f"{failed} - Host is untrusted{chain}")
+        raise Refusal(500, f"{failed} - Host is untrusted")
     if verdict is None and state.release == 4:
         return None
     return from_cache_or_broker(state, request, hardware_uuid.lower(), key_url, report)
 
 
+def refusal_with(state, text, error):
+    """Release 5 tells the cause as well."""
+    return Refusal(500, f"{text}: {error}" if state.release >= 5 else text, reason=str(error.__cause__ or error))
+
+
+def report_on(state, hardware_uuid):
+    url = state.url + "/hvs/v2/reports"
+    within = f"{go_client.SENDER}:SendRequest() Error getting response"
+    if "hvs" in state.down:
+        raise go_client.wrapped(go_client.unreachable(url), within)
+    try:
+        return hvs.report(state, hardware_uuid)
+    except hvs.NoReport as error:
+        raise go_client.wrapped(go_client.answered(400), within) from error
+
+
 def from_cache_or_broker(state, request, host, key_url, report):
     """One key for each host is kept, whatever the broker would say meanwhile."""
-    found = re.search(wire.UUID4, urllib.parse.urlsplit(key_url).path, re.IGNORECASE) if is_url(key_url) else None
-    if not found:
-        raise Refusal(500 if state.release >= 5 else 400, "KeyUrl is malformed")
-    key_id = found.group().lower()
+    found = re.search(wire.UUID4, urllib.parse.urlsplit(key_url).path, re.IGNORECASE)
+    key_id = found.group().lower() if found else ""
     kept_id, wrapped, until = state.key_cache.get(host, (None, None, 0))
     faulty = request.fault and request.fault.changes_key()
-    if kept_id == key_id and until > state.now() and not faulty:
+    if key_id and kept_id == key_id and until > state.now() and not faulty:
         return wrapped
     try:
         wrapped = from_broker(state, request, key_url, key_id, report)
-    except Refusal as refusal:
-        cause = f": kbs/transfer: {refusal.status} {refusal.text}" if state.release >= 5 else ""
-        raise Refusal(500, f"Failed to retrieve key {cause}", reason=str(refusal)) from None
+    except go_client.Failed as error:
+        raise refusal_with(state, "Failed to retrieve key ", error) from None
     if not faulty:
         state.key_cache[host] = key_id, wrapped, state.now() + CACHE_SECONDS
     return wrapped
 
 
-def is_url(text):
-    try:
-        parts = urllib.parse.urlsplit(text)
-        return bool(parts.scheme and parts.netloc and parts.hostname) and parts.port != -1
-    except ValueError:
-        return False
-
-
 def from_broker(state, request, key_url, key_id, report):
     """key_url up to the id says which broker; that of this double is the only one there is, and it reads a
     path with "//" as another path."""
-    parts = urllib.parse.urlsplit(key_url)
-    path = parts.path[:parts.path.lower().index(key_id)]
-    path = path[:-len("keys/")] if path.endswith("keys/") else path
+    within = ("Error response from key transfer request: "
+              f"{go_client.SENDER}:SendNoAuthRequest() Error getting response")
+    base = re.split(wire.UUID4, key_url, maxsplit=1, flags=re.IGNORECASE)[0].removesuffix("keys/")
     state.calls["wls.asked_kbs"] += 1
-    if "kbs" in state.down or f"{parts.scheme}://{parts.netloc}" != state.url:
-        raise Refusal(502, "", reason="no key broker there")
-    if not re.fullmatch(kbs.base(state.release), path.rstrip("/")) or path.endswith("//"):
-        raise Refusal(404, "404 page not found", reason=f"the broker has no {path}")
-    return kbs.release_key(state, key_id, report, request.fault)
+    if "kbs" in state.down or not base.startswith(state.url + "/"):
+        raise go_client.wrapped(go_client.unreachable(f"{base}keys/{key_id}/transfer"), within)
+    try:
+        if not re.fullmatch(kbs.base(state.release) + "/", base.removeprefix(state.url)) or not key_id:
+            raise Refusal(404, "404 page not found", reason=f"the broker has no {base}")
+        return kbs.release_key(state, key_id, report, request.fault)
+    except Refusal as refusal:
+        raise go_client.wrapped(go_client.answered(refusal.status), within) from refusal
 
 
 def image_id(request, failed):

@@ -7,6 +7,13 @@
 #include "base/base64.h"
 #include "suite.h"
 
+/* What 5.1 wraps around the cause of its own client. */
+#define OF_KBS                                                                \
+        "Failed to retrieve key : Error response from key transfer request: " \
+        "clients/send_http_request.go:SendNoAuthRequest() Error getting response: "
+#define ANSWERED    "clients/send_http_request.go:SendRequest() Error from response: HTTP Status :"
+#define UNREACHABLE "clients/send_http_request.go:GetHTTPResponse() Error from response: "
+
 /* Bodies as WLS 4.2 and 5.1 send them. */
 static const struct {
         unsigned status;
@@ -47,8 +54,8 @@ static const struct {
         {429, "", WLA_E_UNAVAILABLE, WLS_FINAL, "WLS is asked too often (status 429)"},
         {500, "Failed to retrieve Key for Image - Host is untrusted\n", WLA_E_DENIED, WLS_FINAL,
          "HVS does not trust this host (status 500)"},
-        {500, "controllers: a: b: Host is untrusted: c\n", WLA_E_DENIED, WLS_FINAL,
-         "HVS does not trust this host (status 500)"},
+        {500, "Failed to retrieve Key for Image - Host is untrusted: cause\n", WLA_E_DENIED,
+         WLS_FINAL, "HVS does not trust this host (status 500)"},
         {500, "Failed to retrieve Key for Image - Failed to read HVS response\n", WLA_E_UNAVAILABLE,
          WLS_LATER, "HVS cannot judge this host now (status 500)"},
         {500,
@@ -56,12 +63,27 @@ static const struct {
          "failed\n",
          WLA_E_UNAVAILABLE, WLS_FINAL, "WLS does not accept the reports of HVS (status 500)"},
         {500, "Failed to retrieve key \n", WLA_E_DENIED, WLS_FINAL, "KBS gave no key (status 500)"},
-        {500, "Failed to retrieve key : 404 https://kbs/404\n", WLA_E_DENIED, WLS_FINAL,
-         "KBS gave no key (status 500)"},
-        {500, "Failed to retrieve key : kbs: 401 Client not trusted by HVS\n", WLA_E_DENIED,
-         WLS_FINAL, "KBS does not give the key to this host (status 500)"},
-        {500, "Failed to retrieve key : 404 Key with specified id does not exist\n",
-         WLA_E_NOT_FOUND, WLS_FINAL, "KBS has no such key (status 500)"},
+        {500, OF_KBS ANSWERED "401\n", WLA_E_DENIED, WLS_FINAL,
+         "KBS does not give the key to this host (status 500)"},
+        {500, OF_KBS ANSWERED "404\n", WLA_E_NOT_FOUND, WLS_FINAL,
+         "KBS has no such key (status 500)"},
+        {500, OF_KBS ANSWERED "400\n", WLA_E_DENIED, WLS_FINAL, "KBS gave no key (status 500)"},
+        {500, OF_KBS ANSWERED "500\n", WLA_E_DENIED, WLS_FINAL, "KBS gave no key (status 500)"},
+        {500,
+         OF_KBS UNREACHABLE "Post \"https://kbs:9443/kbs/v1/keys/404/transfer\": dial tcp "
+                            "192.0.2.1:9443: connect: connection refused\n",
+         WLA_E_UNAVAILABLE, WLS_LATER, "WLS does not reach KBS (status 500)"},
+        {500,
+         OF_KBS UNREACHABLE "Post \"https://kbs:9443/kbs/v1/keys/401/transfer\": x509: "
+                            "certificate signed by unknown authority\n",
+         WLA_E_UNAVAILABLE, WLS_LATER, "WLS does not reach KBS (status 500)"},
+        /* Whoever is asked by WLS for something else says nothing of KBS. */
+        {500, "Failed to retrieve Key for Image - Failed to read HVS response: " ANSWERED "401\n",
+         WLA_E_UNAVAILABLE, WLS_LATER, "HVS cannot judge this host now (status 500)"},
+        {500, "error while instantiating VSClientFactory: " ANSWERED "404\n", WLA_E_UNAVAILABLE,
+         WLS_LATER, "WLS answered with status 500"},
+        {503, OF_KBS ANSWERED "404\n", WLA_E_UNAVAILABLE, WLS_LATER,
+         "WLS answered with status 503"},
         {404, "Key with specified id does not exist\n", WLA_E_NOT_FOUND, WLS_FINAL,
          "WLS does not know the address (status 404)"},
         {500, "Unknown Error\n", WLA_E_UNAVAILABLE, WLS_LATER, "WLS answered with status 500"},
