@@ -161,21 +161,21 @@ def flavor_of(state, image):
 
 
 def flavor_key(state, request):
-    both, either = "Failed to retrieve Flavor and Key for Image", "Failed to retrieve Flavor/Key for Image"
-    image = image_id(request, both)
+    image = image_id(request, "Failed to retrieve Flavor/Key")
     if "hardware_uuid" not in query(request):
         raise Refusal(400, "Missing query parameters: [hardware_uuid]")
     hardware_uuid = query(request)["hardware_uuid"]
     if not wire.is_hardware_uuid(hardware_uuid):
-        raise Refusal(400, f"{both} - Invalid hardware uuid")
+        raise Refusal(400, "Failed to retrieve Flavor/Key - Invalid hardware uuid")
     found = flavor_of(state, image)
     if not found:
-        raise Refusal(404, f"{both} - Backend Error")
+        raise Refusal(404, "Failed to retrieve Flavor and Key for Image - Backend Error")
     if not found["flavor"].get("encryption"):
         if state.release >= 4:
-            raise Refusal(500, both, reason="release 4 fails where a flavor says nothing of encryption")
+            raise Refusal(500, reason="release 4 panics where a flavor says nothing of encryption")
         return wire.json_answer(200, {**found, "key": None})
-    wrapped = released(state, request, hardware_uuid, found["flavor"]["encryption"]["key_url"], either)
+    wrapped = released(state, request, hardware_uuid, found["flavor"]["encryption"]["key_url"],
+                       "Failed to retrieve Flavor/Key for Image")
     return wire.json_answer(200, {**found, "key": key_text(wrapped)})
 
 
