@@ -140,14 +140,31 @@ int kbs_answer_made(const struct http_answer *answer, struct kbs_made *ret, enum
         return read_made(&object, ret, err);
 }
 
-int kbs_answer_envelope(const struct http_answer *answer, uint8_t ret[ENVELOPE_SIZE],
-                        enum kbs_next *ret_next, struct wla_error *err) {
+/* Releases 3.x and 4.x name the key that is in the envelope. */
+static int check_id(const struct json_value *object, const struct uuid *id, struct wla_error *err) {
+        const struct json_value told = json_member(object, "id");
+        struct wla_error ignored = {0};
+        struct uuid found;
+
+        if (told.type == JSON_ABSENT)
+                return 0;
+        if (told.type != JSON_STRING ||
+            uuid_parse(told.text + 1, told.size - 2, &found, &ignored) < 0 ||
+            !uuid_equal(&found, id))
+                return wla_fail_hint(err, WLA_E_INPUT, hint_stranger,
+                                     "KBS answered with another key than it was asked for");
+        return 0;
+}
+
+int kbs_answer_envelope(const struct http_answer *answer, const struct uuid *id,
+                        uint8_t ret[ENVELOPE_SIZE], enum kbs_next *ret_next,
+                        struct wla_error *err) {
         struct json_value object;
 
         *ret_next = KBS_FINAL;
         if (answer->status != 200)
                 return fail_status(answer, of_envelope, COUNT(of_envelope), ret_next, err);
-        if (read_object(answer, &object, err) < 0)
+        if (read_object(answer, &object, err) < 0 || check_id(&object, id, err) < 0)
                 return -1;
 
         struct json_value wrapped = json_member(&object, "wrapped_key");

@@ -35,6 +35,8 @@ struct kbs_made {
 int kbs_answer_made(const struct http_answer *answer, struct kbs_made *ret, enum kbs_next *ret_next,
                     struct wla_error *err) _must_check_;
 
-/* POST /keys/ID (5.x) and POST /keys/ID/transfer (3.x, 4.x): 200. */
-int kbs_answer_envelope(const struct http_answer *answer, uint8_t ret[ENVELOPE_SIZE],
-                        enum kbs_next *ret_next, struct wla_error *err) _must_check_;
+/* POST /keys/ID (5.x) and POST /keys/ID/transfer (3.x, 4.x): 200.  An envelope that names its key has to name
+ * this one; those of 5.x name none. */
+int kbs_answer_envelope(const struct http_answer *answer, const struct uuid *id,
+                        uint8_t ret[ENVELOPE_SIZE], enum kbs_next *ret_next,
+                        struct wla_error *err) _must_check_;

@@ -258,7 +258,7 @@ static int fetch_by(struct kbs_call *call, const struct uuid *id, bool old_route
                 *ret_next = KBS_FINAL;
                 if (post(call, (const char *)path.data, &answer, err) < 0)
                         return -1;
-                if (kbs_answer_envelope(&answer, ret, ret_next, err) == 0)
+                if (kbs_answer_envelope(&answer, id, ret, ret_next, err) == 0)
                         return 0;
                 if (*ret_next != KBS_NEW_TOKEN || again)
                         return -1;

@@ -12,6 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         uint8_t wrapped[ENVELOPE_SIZE];
         struct kbs_made made;
         enum kbs_next next;
+        static const struct uuid id = {.text = "eb61b2e9-c7cd-4476-ac5f-71582c892112"};
         struct wla_error err = {0};
 
         if (size == 0 || buf_append(&answer.body, data + 1, size - 1, &err) < 0)
@@ -22,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 FUZZ_CHECK(answer.status == 201 && made.id.text[8] == '-');
         else
                 FUZZ_CHECK(err.code != WLA_OK && err.code != WLA_E_SYSTEM);
-        if (kbs_answer_envelope(&answer, wrapped, &next, &err) == 0)
+        if (kbs_answer_envelope(&answer, &id, wrapped, &next, &err) == 0)
                 FUZZ_CHECK(answer.status == 200);
         else
                 FUZZ_CHECK(err.code != WLA_OK && err.code != WLA_E_SYSTEM);

@@ -285,6 +285,21 @@ class Answers(WrapTest):
                 done = self.answer("kbs.envelope", f"key-id:{key}", status=200, body=body)
                 self.refused(done, rf"^wlagent: key {key}: the (key in the )?answer of KBS.* \(see the log of KBS")
 
+    def test_another_key(self):
+        """A wrong key would encrypt all the same, and no host could open it."""
+        key, other = double.add_key()["id"], double.add_key()["id"]
+        for told in (other, other.upper(), "", None, 7):
+            with self.subTest(id=told):
+                done = self.answer("kbs.envelope", f"key-id:{key}", json={"id": told})
+                self.refused(done, rf"^wlagent: key {key}: KBS answered with another key than it was asked for \(see the log")
+        before = self.made()
+        done = self.answer("kbs.envelope", json={"id": other})
+        self.refused(done, f"key {(set(self.made()) - set(before)).pop()}, which KBS has made for this, stays there unused: ")
+        for change in ({"json": {"id": key.upper()}}, {"remove": ["id"]}):
+            double.clear_faults()
+            double.fault(route="kbs.envelope", **change)
+            self.packet_of(self.wrap(f"key-id:{key}"))
+
     def test_a_redirection_is_not_followed(self):
         for route in ("kbs.create_key", "kbs.envelope"):
             done = self.answer(route, status=307, headers={"Location": self.base + "/elsewhere"})

@@ -101,23 +101,53 @@ START_TEST(what_is_no_made_key) {
 }
 END_TEST
 
+static const struct uuid asked_for = {.text = ID};
+
 START_TEST(an_envelope_of_either_form) {
-        static const char *const names[] = {"wrapped_key", "payload"};
+        static const struct {
+                const char *id;
+                const char *name;
+                bool good;
+        } rows[] = {
+                {"", "wrapped_key", true}, /* 5.x */
+                {"\"id\":\"" ID "\",", "payload", true},
+                {"\"id\":\"EB61B2E9-c7cd-4476-ac5f-71582c892112\",", "payload", true},
+                {"", "payload", true},
+                {"\"id\":\"eb61b2e9-c7cd-4476-ac5f-71582c892113\",", "payload", false},
+                {"\"id\":\"eb61b2e9-c7cd-4476-ac5f-71582c892113\",", "wrapped_key", false},
+                {"\"id\":\"00000000-0000-0000-0000-000000000000\",", "payload", false},
+                {"\"id\":\"" ID "0\",", "payload", false},
+                {"\"id\":\"x\",", "payload", false},
+                {"\"id\":\"\",", "payload", false},
+                {"\"id\":null,", "payload", false},
+                {"\"id\":17,", "payload", false},
+        };
         uint8_t wrapped[ENVELOPE_SIZE];
 
         for (size_t i = 0; i < sizeof(wrapped); i++)
                 wrapped[i] = (uint8_t)i;
-        for (size_t i = 0; i < 2; i++) {
-                _cleanup_answer_ struct http_answer answer = answer_of(200, "{\"id\":\"x\",\"");
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                _cleanup_answer_ struct http_answer answer = answer_of(200, "{");
                 uint8_t got[ENVELOPE_SIZE];
                 enum kbs_next next;
                 struct wla_error err = {0};
 
-                ck_assert_int_eq(buf_printf(&answer.body, &err, "%s\":\"", names[i]), 0);
+                ck_assert_int_eq(
+                        buf_printf(&answer.body, &err, "%s\"%s\":\"", rows[i].id, rows[i].name), 0);
                 ck_assert_int_eq(base64_append(&answer.body, wrapped, sizeof(wrapped), &err), 0);
                 ck_assert_int_eq(buf_append_text(&answer.body, "\"}", &err), 0);
-                ck_assert_int_eq(kbs_answer_envelope(&answer, got, &next, &err), 0);
-                ck_assert_mem_eq(got, wrapped, sizeof(wrapped));
+                ck_assert_msg(kbs_answer_envelope(&answer, &asked_for, got, &next, &err) ==
+                                      (rows[i].good ? 0 : -1),
+                              "%zu", i);
+                ck_assert_int_eq(next, KBS_FINAL);
+                if (rows[i].good) {
+                        ck_assert_mem_eq(got, wrapped, sizeof(wrapped));
+                        continue;
+                }
+                ck_assert_str_eq(wla_error_text(&err),
+                                 "KBS answered with another key than it was asked for");
+                ck_assert_int_eq(err.code, WLA_E_INPUT);
+                ck_assert_ptr_nonnull(err.hint);
         }
 }
 END_TEST
@@ -141,8 +171,8 @@ START_TEST(what_is_no_envelope) {
                 enum kbs_next next;
                 struct wla_error err = {0};
 
-                ck_assert_msg(kbs_answer_envelope(&answer, got, &next, &err) == -1, "%s",
-                              bodies[i]);
+                ck_assert_msg(kbs_answer_envelope(&answer, &asked_for, got, &next, &err) == -1,
+                              "%s", bodies[i]);
                 ck_assert_int_eq(err.code, WLA_E_INPUT);
         }
 }
@@ -193,9 +223,9 @@ START_TEST(statuses) {
                 enum kbs_next next;
                 struct wla_error err = {0};
 
-                ck_assert_int_eq(rows[i].envelope
-                                         ? kbs_answer_envelope(&answer, wrapped, &next, &err)
-                                         : kbs_answer_made(&answer, &made, &next, &err),
+                ck_assert_int_eq(rows[i].envelope ? kbs_answer_envelope(&answer, &asked_for,
+                                                                        wrapped, &next, &err)
+                                                  : kbs_answer_made(&answer, &made, &next, &err),
                                  -1);
                 ck_assert_msg(strstr(wla_error_text(&err), rows[i].text), "%zu: %s", i,
                               wla_error_text(&err));
