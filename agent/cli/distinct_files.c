@@ -20,7 +20,7 @@ struct place {
 
 static int look_at(const char *path, struct stat *ret, bool *ret_exists, struct wla_error *err) {
         *ret_exists = stat(path, ret) == 0;
-        if (!*ret_exists && errno != ENOENT)
+        if (!*ret_exists && errno != ENOENT && errno != ENOTDIR)
                 return wla_fail_errno(err, errno, "cannot look at %s", path);
         return 0;
 }

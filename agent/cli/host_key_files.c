@@ -42,40 +42,70 @@ static void place_done(struct place *place) {
 
 #define _cleanup_place_ __attribute__((cleanup(place_done)))
 
+static const char *setting_of(const struct config *config, enum host_key_usage usage) {
+        return usage == HOST_KEY_BINDING ? config->wls.binding_key : config->wls.signing_key;
+}
+
+/* PATH.pem of PATH.json. */
+static int name_certificate(const struct config *config, enum host_key_usage usage,
+                            char ret[static PATH_MAX], struct wla_error *err) {
+        const char *path = setting_of(config, usage);
+        size_t length = strlen(path);
+        size_t ending = strlen(ENDING);
+
+        if (length <= ending || strcmp(path + length - ending, ENDING) != 0)
+                return wla_fail(err, WLA_E_INPUT, "%s=%s does not end with " ENDING,
+                                usage == HOST_KEY_BINDING ? "BindingKey" : "SigningKey", path);
+        int size = snprintf(ret, PATH_MAX, "%.*s" CERTIFICATE, (int)(length - ending), path);
+        if (size < 0 || size >= PATH_MAX)
+                return wla_fail(err, WLA_E_INPUT, "the path %.80s... is too long", path);
+        return 0;
+}
+
 /* A key that is made where another is replaces that, whoever made it; what else belongs to a key has its name. */
 int host_key_files_check_distinct(const struct config *config, struct wla_error *err) {
+        const char *state = config->agent.state_directory;
         char own[PATH_MAX + sizeof("/" BINDING_KEY_FILE)];
+        char own_pem[PATH_MAX + sizeof("/" BINDING_KEY_PEM_FILE)];
+        char binding_pem[PATH_MAX];
+        char signing_pem[PATH_MAX];
+        struct wla_error ignored;
+        /* Without the ending it has no certificate: the tasks that would make one say so. */
+        bool has_binding = name_certificate(config, HOST_KEY_BINDING, binding_pem, &ignored) == 0;
+        bool has_signing = name_certificate(config, HOST_KEY_SIGNING, signing_pem, &ignored) == 0;
         const struct used_file files[] = {
                 {.role = "BindingKey=", .path = config->wls.binding_key, .written = true},
                 {.role = "SigningKey=", .path = config->wls.signing_key, .written = true},
-                {.role = "the binding key of 'wlagent setup' in StateDirectory=", .path = own},
+                {.role = "the binding key of 'wlagent setup' in StateDirectory=",
+                 .path = own,
+                 .written = true},
+                {.role = "the public key of 'wlagent setup' in StateDirectory=",
+                 .path = own_pem,
+                 .written = true},
+                {.role = "the certificate of BindingKey=",
+                 .path = has_binding ? binding_pem : NULL,
+                 .written = true},
+                {.role = "the certificate of SigningKey=",
+                 .path = has_signing ? signing_pem : NULL,
+                 .written = true},
         };
 
-        (void)snprintf(own, sizeof(own), "%s/" BINDING_KEY_FILE, config->agent.state_directory);
+        (void)snprintf(own, sizeof(own), "%s/" BINDING_KEY_FILE, state);
+        (void)snprintf(own_pem, sizeof(own_pem), "%s/" BINDING_KEY_PEM_FILE, state);
         return distinct_files_check(files, sizeof(files) / sizeof(files[0]), err);
 }
 
 int host_key_files_place(const struct config *config, const char *root, enum host_key_usage usage,
                          struct host_key_files *ret, struct wla_error *err) {
-        bool binding = usage == HOST_KEY_BINDING;
-        const char *path = binding ? config->wls.binding_key : config->wls.signing_key;
-        size_t length = strlen(path);
-        size_t ending = strlen(ENDING);
-
         *ret = (struct host_key_files){
                 .usage = usage,
-                .key_path = path,
-                .credential = binding ? CREDENTIAL_BINDING_KEY_SECRET
-                                      : CREDENTIAL_SIGNING_KEY_SECRET,
+                .key_path = setting_of(config, usage),
+                .credential = usage == HOST_KEY_BINDING ? CREDENTIAL_BINDING_KEY_SECRET
+                                                        : CREDENTIAL_SIGNING_KEY_SECRET,
                 .root = root,
         };
-        if (length <= ending || strcmp(path + length - ending, ENDING) != 0)
-                return wla_fail(err, WLA_E_INPUT, "%s=%s does not end with " ENDING,
-                                binding ? "BindingKey" : "SigningKey", path);
-        int size = snprintf(ret->certificate, sizeof(ret->certificate), "%.*s" CERTIFICATE,
-                            (int)(length - ending), path);
-        if (size < 0 || (size_t)size >= sizeof(ret->certificate))
-                return wla_fail(err, WLA_E_INPUT, "the path %.80s... is too long", path);
+        if (name_certificate(config, usage, ret->certificate, err) < 0)
+                return -1;
         return host_key_files_check_distinct(config, err);
 }
 

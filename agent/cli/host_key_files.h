@@ -30,7 +30,8 @@ struct host_key_files {
         char certificate[PATH_MAX]; /* PATH.pem */
 };
 
-/* WLA_E_INPUT where two of BindingKey=, SigningKey= and the agent's own binding key would be one file. */
+/* WLA_E_INPUT where two of BindingKey=, SigningKey=, their certificates, and the agent's own binding key and its public
+ * half would be one file. */
 int host_key_files_check_distinct(const struct config *config, struct wla_error *err) _must_check_;
 
 /* Fills the struct; key_path stays the configuration's.  WLA_E_INPUT where two settings name one file. */

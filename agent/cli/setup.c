@@ -106,10 +106,8 @@ static int set_up(struct setup *setup, struct wla_error *err) {
         const char *state_directory = setup->config->agent.state_directory;
         struct tpm *tpm = NULL;
 
-        /* Without --replace a file that holds no key of the agent's own is left as it is. */
-        if (setup->options.replace && host_key_files_check_distinct(setup->config, err) < 0)
-                return -1;
-        if (state_directory_make(state_directory, err) < 0 ||
+        if (host_key_files_check_distinct(setup->config, err) < 0 ||
+            state_directory_make(state_directory, err) < 0 ||
             tpm_new(setup->config->tpm.device, state_directory, &tpm, err) < 0)
                 return -1;
 

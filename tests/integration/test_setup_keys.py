@@ -215,27 +215,55 @@ class Keys(KeysCase):
         self.assertEqual(self.kept(*KINDS), before)
         self.assertFalse(os.path.exists(own))
 
+    def setup_refuses(self, pattern, *options):
+        done = self.agent.run("setup", *options, check=False)
+        self.assertRegex(done.stderr.decode(), f"^wlagent: setting up this host: {pattern}")
+        self.assertEqual(done.returncode, 1)
+
     def test_the_agents_own_key_takes_no_file_of_another(self):
         for kind in KINDS:
             self.says(kind + "-key")
         own = os.path.join(self.agent.state, "binding-key.json")
+        own_pem = os.path.join(self.agent.state, "binding-key.pem")
         for kind, setting in zip(KINDS, ("BindingKey", "SigningKey")):
-            shutil.copy(self.path(kind), own)
-            before = read(own)
-            self.agent.write_config(WLS={setting: own})
-            for options, pattern in ((["--replace"], f"{setting}= and the binding key of 'wlagent setup' in StateDirectory= "
-                                                     f"would be one file: {own} and {own}\nhint: "),
-                                     ([], f"{own}")):
-                done = self.agent.run("setup", *options, check=False)
-                self.assertRegex(done.stderr.decode(), f"^wlagent: setting up this host: {pattern}")
-                self.assertEqual(done.returncode, 1)
-            self.assertEqual(read(own), before)
-            self.assertFalse(os.path.exists(os.path.join(self.agent.state, "binding-key.pem")))
+            refusal = (f"{setting}= and the binding key of 'wlagent setup' in StateDirectory= would be one file: {own} and "
+                       f"{own}\nhint: ")
+            for there in (True, False):
+                if there:
+                    shutil.copy(self.path(kind), own)
+                self.agent.write_config(WLS={setting: own})
+                for options in (["--replace"], []):
+                    self.setup_refuses(refusal, *options)
+                self.assertEqual(os.path.exists(own) and read(own), there and read(self.path(kind)))
+                self.assertFalse(os.path.exists(own_pem))
+                if there:
+                    os.unlink(own)
             self.agent.write_config(WLS={setting: self.path(kind)})
         self.agent.output("setup", "--replace")
-        self.assertNotEqual(read(own), before)
         for kind in KINDS:
             self.pair_works(kind)
+
+    def test_its_public_key_takes_no_file_of_another(self):
+        """Neither one that a setting names, nor the certificate of such a key."""
+        own_pem = os.path.join(self.agent.state, "binding-key.pem")
+        for kind, setting in zip(KINDS, ("BindingKey", "SigningKey")):
+            public = f"the public key of 'wlagent setup' in StateDirectory= and the certificate of {setting}="
+            self.says(kind + "-key")
+            shutil.copy(self.path(kind), own_pem)
+            os.link(own_pem, self.path(kind, ".pem"))
+            before = read(own_pem)
+            for options in (["--replace"], []):
+                self.setup_refuses(f"{public} would be one file: {own_pem} and {self.path(kind, '.pem')}\nhint: ", *options)
+            self.fails(f"{public} would be one file", f"register-{kind}-key")
+            os.unlink(self.path(kind, ".pem"))
+            self.agent.write_config(WLS={setting: own_pem})
+            self.setup_refuses(f"{setting}= and the public key of 'wlagent setup' in StateDirectory= would be one file: "
+                               f"{own_pem} and {own_pem}\nhint: ")
+            self.assertEqual(read(own_pem), before)
+            self.agent.write_config(WLS={setting: self.path(kind)})
+            os.unlink(own_pem)
+        self.assertFalse(os.path.exists(os.path.join(self.agent.state, "binding-key.json")))
+        self.agent.output("setup")
 
     def test_what_may_be_the_key_of_somebody_is_left(self):
         for kind in KINDS:

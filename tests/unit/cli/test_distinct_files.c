@@ -132,6 +132,20 @@ START_TEST(what_is_only_read_may_be_one) {
 }
 END_TEST
 
+/* Who opens it says so. */
+START_TEST(what_has_no_directory) {
+        struct wla_error err = {0};
+
+        enter();
+        make("a");
+        ck_assert_int_eq(check_pair("a/x", "a/y", &err), 0);
+        ck_assert_int_eq(check_pair("none/x", "none/y", &err), 0);
+        ck_assert_int_eq(check_pair("a/x", "a/x", &err), -1);
+        ck_assert_int_eq(err.code, WLA_E_INPUT);
+        leave();
+}
+END_TEST
+
 START_TEST(what_cannot_be_known) {
         struct wla_error err = {0};
 
@@ -158,4 +172,4 @@ START_TEST(what_cannot_be_known) {
 END_TEST
 
 SUITE_MAIN("distinct_files", one_file_by_any_name, one_name_in_one_directory, standard_input,
-           what_is_only_read_may_be_one, what_cannot_be_known)
+           what_is_only_read_may_be_one, what_has_no_directory, what_cannot_be_known)
