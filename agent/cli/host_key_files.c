@@ -200,10 +200,12 @@ static int withdraw_old_key(const struct host_key_files *files, const struct pla
                             struct wla_error *err) {
         enum host_key_presence presence;
 
-        if (host_key_files_find(files, &presence, err) < 0 ||
-            (presence == HOST_KEY_WITHOUT_SECRET && keep_old_key(files, place, err) < 0))
+        if (host_key_files_find(files, &presence, err) < 0)
                 return -1;
-        if (presence == HOST_KEY_PAIR && unlinkat(place->directory, place->name, 0) < 0)
+        bool keep = presence == HOST_KEY_WITHOUT_SECRET || files->is_no_key;
+        if (presence != HOST_KEY_ABSENT && keep && keep_old_key(files, place, err) < 0)
+                return -1;
+        if (presence != HOST_KEY_ABSENT && !keep && unlinkat(place->directory, place->name, 0) < 0)
                 return directory_path_fail(errno, "removing", files->key_path, err);
         if (fsync(place->directory) < 0)
                 return wla_fail_errno(err, errno, "removing %s", files->key_path);

@@ -8,7 +8,8 @@
  * the old pair is there, or no key at all, which wlagentd says and the next run mends; never a key with the secret of
  * another, at which a TPM counts wrong authorisations.  So a key without a secret is nothing that was left here halfway:
  * its secret is elsewhere, as in config.yml of Intel's agent, which may be using it.  Such a key is never removed, but
- * renamed to PATH.json.old, and a copy of its certificate is PATH.pem.old.
+ * renamed to PATH.json.old, and a copy of its certificate is PATH.pem.old.  So is a file that is no key: whoever named it
+ * in the configuration may have named another than he meant, and nobody here can make it again.
  *
  * Threads: one, with the lock of setup held.
  * Failure: the text names the file.
@@ -26,7 +27,8 @@ struct host_key_files {
         enum host_key_usage usage;
         const char *key_path;
         const char *credential;
-        const char *root;           /* as cli/credential_store.h has it */
+        const char *root; /* as cli/credential_store.h has it */
+        bool is_no_key;   /* the caller's finding: there is a file, and it is none of a key */
         char certificate[PATH_MAX]; /* PATH.pem */
 };
 
@@ -42,8 +44,8 @@ int host_key_files_place(const struct config *config, const char *root, enum hos
 int host_key_files_find(const struct host_key_files *files, enum host_key_presence *ret,
                         struct wla_error *err) _must_check_;
 
-/* The key's file gets mode 0640 and wlagentd's group.  A former pair goes; a former key without a secret is kept as said
- * above, and where one has been kept already this is WLA_E_INPUT. */
+/* The key's file gets mode 0640 and wlagentd's group.  A former pair goes; what is_no_key, or has no secret, is kept as
+ * said above, and where one has been kept already this is WLA_E_INPUT. */
 int host_key_files_publish(const struct host_key_files *files, const struct host_key *key,
                            const struct wla_secret *secret, struct credential_place *ret,
                            struct wla_error *err) _must_check_;

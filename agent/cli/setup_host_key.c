@@ -53,16 +53,20 @@ static int refuse_without_secret(const struct setup_task_context *context,
 }
 
 /* A link, a file of others, or one that cannot be read now, is for the operator to look at. */
-static int read_key(const struct host_key_files *files, struct host_key *ret, bool *ret_useless,
+static int read_key(struct host_key_files *files, struct host_key *ret, bool *ret_useless,
                     struct wla_error *err) {
         _cleanup_buf_ struct buf json = BUF_WITH_LIMIT(HOST_KEY_FILE_MAX);
 
+        files->is_no_key = true;
         if (file_read_trusted(files->key_path, &json, err) < 0)
                 return -1;
+        /* Of an empty one there is nothing to keep. */
+        files->is_no_key = json.size > 0;
         if (host_key_parse((const char *)json.data, json.size, ret, err) < 0) {
                 *ret_useless = err->code == WLA_E_INPUT;
                 return wla_wrap(err, "%s", files->key_path);
         }
+        files->is_no_key = false;
         return 0;
 }
 
@@ -76,7 +80,7 @@ static int check_usage(const struct host_key_files *files, const struct host_key
 }
 
 /* A key of the other kind is somebody's, and not what --force is for. */
-static int check_not_other_kind(const struct host_key_files *files, struct wla_error *err) {
+static int check_not_other_kind(struct host_key_files *files, struct wla_error *err) {
         struct wla_error ignored;
         struct host_key key;
         bool useless;
@@ -96,7 +100,7 @@ static int try_key(struct tpm *tpm, const struct host_key_files *files, const st
 /* A key of another TPM, or of before this one was cleared, or a damaged one, is replaced.  What else goes wrong may
  * pass, and the key be in use. */
 static int judge_key(struct setup_task_context *context, struct tpm *tpm,
-                     const struct host_key_files *files, bool *ret_valid, struct wla_error *err) {
+                     struct host_key_files *files, bool *ret_valid, struct wla_error *err) {
         bool useless = false;
         struct host_key key;
 
@@ -134,7 +138,7 @@ static int make_key(struct setup_task_context *context, struct tpm *tpm,
 
         setup_task_tell(context, true, "%s has a new %s; register it with '%s'", files->key_path,
                         host_key_usage_name(files->usage), register_tasks[files->usage]);
-        if (presence == HOST_KEY_WITHOUT_SECRET &&
+        if ((presence == HOST_KEY_WITHOUT_SECRET || files->is_no_key) &&
             setup_task_note(context, err, "the former %s is kept: %s.old",
                             host_key_usage_name(files->usage), files->key_path) < 0)
                 return -1;
@@ -154,7 +158,7 @@ static int set_up_key(struct setup_task_context *context, enum host_key_usage us
                 return -1;
         if (presence == HOST_KEY_WITHOUT_SECRET && !context->force)
                 return refuse_without_secret(context, &files, err);
-        if (context->force && check_not_other_kind(&files, err) < 0)
+        if (presence != HOST_KEY_ABSENT && context->force && check_not_other_kind(&files, err) < 0)
                 return -1;
         if (tpm_new(config->tpm.device, config->agent.state_directory, &tpm, err) < 0 ||
             (presence == HOST_KEY_PAIR && !context->force &&

@@ -158,7 +158,36 @@ class Keys(KeysCase):
             done = self.setup_task("binding-key")
             self.assertIn("binding-key: done: ", done.stdout.decode())
             self.assertIn("wlagent: the former binding key is of no use: ", done.stderr.decode())
+            self.assertEqual("is kept" in done.stderr.decode(), content == b"{}")
             self.pair_works("binding")
+        self.assertEqual(read(self.path("binding") + ".old"), b"{}")
+
+    def test_what_is_no_key_is_kept(self):
+        """Somebody may have named another file than he meant."""
+        self.says("binding-key")
+        other = b'{"somebody": "needs this"}'
+        kept = self.path("binding") + ".old"
+        for options in ([], ["--force"]):
+            with open(self.path("binding"), "wb") as file:
+                file.write(other)
+            done = self.setup_task("binding-key", *options)
+            self.assertIn(f"wlagent: the former binding key is kept: {kept}\n", done.stderr.decode())
+            self.assertEqual(read(kept), other)
+            self.pair_works("binding")
+            with open(self.path("binding"), "wb") as file:
+                file.write(other + b"\n")
+            self.fails(f"{kept} is there already, and {self.path('binding')} would be kept as that\nhint: it may be",
+                       "binding-key", *options)
+            self.assertEqual((read(self.path("binding")), read(kept)), (other + b"\n", other))
+            os.unlink(kept)
+            self.says("binding-key", *options)
+            os.unlink(kept)
+        real = self.path("binding") + ".real"
+        os.rename(self.path("binding"), real)
+        os.symlink(real, self.path("binding"))
+        self.says("binding-key", "--force")
+        self.assertEqual((os.readlink(kept), os.path.islink(self.path("binding"))), (real, False))
+        self.pair_works("binding")
 
     def kept(self, *kinds):
         return [(facts(path), read(path)) for kind in kinds for path in (self.path(kind), self.credential(kind))]
