@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "image/crypt_log.h"
+#include "volume/device_mapper.h"
 
 static const char hint_key[] =
         "the key id names another key than the one that it was encrypted with";
@@ -28,10 +29,8 @@ static int fail(const struct crypt_volume *volume, int outcome, const char *what
         return crypt_log_check(&volume->log, outcome, what, err);
 }
 
-static int load(struct crypt_volume *volume, const char *header, const char *data,
-                struct wla_error *err) {
-        int r = data ? crypt_init_data_device(&volume->device, header, data)
-                     : crypt_init(&volume->device, header);
+static int load(struct crypt_volume *volume, const char *header, struct wla_error *err) {
+        int r = crypt_init(&volume->device, header);
         if (r < 0)
                 return fail(volume, r, "open the header", err);
 
@@ -47,7 +46,7 @@ static int load(struct crypt_volume *volume, const char *header, const char *dat
 }
 
 int crypt_volume_open(const struct sealed_header *sealed, const struct luks2_header *header,
-                      const char *data, struct crypt_volume **ret, struct wla_error *err) {
+                      struct crypt_volume **ret, struct wla_error *err) {
         _cleanup_crypt_volume_ struct crypt_volume *volume = calloc(1, sizeof(*volume));
         char path[64];
 
@@ -56,7 +55,7 @@ int crypt_volume_open(const struct sealed_header *sealed, const struct luks2_hea
         volume->header = header;
         (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", sealed->fd);
         crypt_log_begin(&volume->log, NULL);
-        if (load(volume, path, data, err) < 0)
+        if (load(volume, path, err) < 0)
                 return -1;
 
         *ret = volume;
@@ -89,23 +88,6 @@ int crypt_volume_check_key(struct crypt_volume *volume, const struct wla_secret 
         return r < 0 ? fail_key(volume, r, err) : 0;
 }
 
-int crypt_volume_activate(struct crypt_volume *volume, const struct wla_secret *volume_key,
-                          const struct crypt_activation *activation, struct wla_error *err) {
-        struct wla_bytes key = wla_secret_view(volume_key);
-        /* PRIVATE: the host looks for no volume groups and file systems on a guest's disk. */
-        uint32_t flags = CRYPT_ACTIVATE_PRIVATE |
-                         (activation->writable ? 0 : CRYPT_ACTIVATE_READONLY) |
-                         (activation->discards ? CRYPT_ACTIVATE_ALLOW_DISCARDS : 0);
-
-        if (check_size(volume, key, err) < 0)
-                return -1;
-        int r = crypt_activate_by_volume_key(volume->device, activation->name,
-                                             (const char *)key.data, key.size, flags);
-        if (r == -EPERM)
-                return fail_key(volume, r, err);
-        return r < 0 ? fail(volume, r, "open the volume", err) : 0;
-}
-
 /* Whatever way the activation took: nothing stays in the keyring of this thread. */
 static void empty_keyring(void) {
         long keyring = syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_THREAD_KEYRING, 0);
@@ -114,13 +96,38 @@ static void empty_keyring(void) {
                 (void)syscall(SYS_keyctl, KEYCTL_CLEAR, keyring);
 }
 
+int crypt_volume_activate(struct crypt_volume *volume, const struct wla_secret *volume_key,
+                          const struct crypt_activation *activation, struct wla_error *err) {
+        struct wla_bytes key = wla_secret_view(volume_key);
+        char below[sizeof(volume->log.text)] = "";
+        /* PRIVATE: the host looks for no volume groups and file systems on a guest's disk. */
+        uint32_t flags = CRYPT_ACTIVATE_PRIVATE |
+                         (activation->writable ? 0 : CRYPT_ACTIVATE_READONLY) |
+                         (activation->discards ? CRYPT_ACTIVATE_ALLOW_DISCARDS : 0);
+
+        if (check_size(volume, key, err) < 0)
+                return -1;
+        crypt_log_begin(&volume->log, NULL);
+        dm_message_keep(below, sizeof(below));
+        int r = crypt_set_data_device(volume->device, activation->data);
+        if (r == 0)
+                r = crypt_activate_by_volume_key(volume->device, activation->name,
+                                                 (const char *)key.data, key.size, flags);
+        empty_keyring();
+        dm_message_keep(NULL, 0);
+        if (r == -EPERM)
+                return fail_key(volume, r, err);
+        if (volume->log.text[0] == '\0')
+                memcpy(volume->log.text, below, sizeof(below));
+        return r < 0 ? fail(volume, r, "open the volume", err) : 0;
+}
+
 struct crypt_volume *crypt_volume_free(struct crypt_volume *volume) {
         if (!volume)
                 return NULL;
 
         crypt_free(volume->device);
         crypt_log_end();
-        empty_keyring();
         free(volume);
         return NULL;
 }

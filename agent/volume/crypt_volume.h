@@ -4,8 +4,8 @@
 /* libcryptsetup on a sealed header that has passed the check of image/luks2_header.h.
  *
  * Keys are volume keys.  libcryptsetup hands one to the kernel through the thread keyring of the caller and
- * takes it out again; crypt_volume_free() makes sure of that.  Files that are opened while a key is in
- * there keep the keyring alive, so the loop device is made before.
+ * takes it out again; crypt_volume_activate() makes sure of that.  Files that are opened while a key is in
+ * there keep the keyring alive, so the loop device is made before.  Nothing else of a key stays in it.
  *
  * Ownership: crypt_volume_free().  The header has to outlive it.
  * Threads:   one at a time, in a process without others; libcryptsetup has global state.
@@ -19,10 +19,8 @@
 
 struct crypt_volume;
 
-/* data: path of the device; NULL when only keys are checked. */
 int crypt_volume_open(const struct sealed_header *sealed, const struct luks2_header *header,
-                      const char *data, struct crypt_volume **ret,
-                      struct wla_error *err) _must_check_;
+                      struct crypt_volume **ret, struct wla_error *err) _must_check_;
 
 /* By the header's digest. */
 int crypt_volume_check_key(struct crypt_volume *volume, const struct wla_secret *volume_key,
@@ -30,10 +28,12 @@ int crypt_volume_check_key(struct crypt_volume *volume, const struct wla_secret 
 
 struct crypt_activation {
         const char *name;
+        const char *data; /* path of the device */
         bool writable;
         bool discards;
 };
 
+/* May be called again when it has failed. */
 int crypt_volume_activate(struct crypt_volume *volume, const struct wla_secret *volume_key,
                           const struct crypt_activation *activation,
                           struct wla_error *err) _must_check_;

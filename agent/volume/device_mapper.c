@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <libdevmapper.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ipc.h>
@@ -15,6 +16,9 @@
 
 #define NAMES_MAX (1024u * 1024u)
 
+/* Of libdevmapper's levels; what is above are flags. */
+#define LEVEL_MASK 0xf
+
 #define UDEV_PATIENCE_USEC (5 * USEC_PER_SEC)
 #define UDEV_PAUSE_NSEC    2000000
 
@@ -22,17 +26,35 @@ static const char hint_module[] =
         "'modprobe dm-crypt' loads what is needed; systemd does so at boot "
         "(modules-load.d)";
 
-/* It would speak on standard error; what matters is in errno. */
-static void ignore_message(int level, const char *file, int line, int errno_value,
-                           const char *format, ...) __attribute__((format(printf, 5, 6)));
+/* Of whoever wants the messages; NULL: nobody. */
+static struct {
+        char *text;
+        size_t size;
+} kept;
 
-static void ignore_message(int level, const char *file, int line, int errno_value,
-                           const char *format, ...) {
-        (void)level;
+/* What matters for our own tasks is in errno; it would speak on standard error. */
+static void take_message(int level, const char *file, int line, int errno_value, const char *format,
+                         ...) __attribute__((format(printf, 5, 6)));
+
+static void take_message(int level, const char *file, int line, int errno_value, const char *format,
+                         ...) {
+        va_list args;
+
         (void)file;
         (void)line;
         (void)errno_value;
-        (void)format;
+        if (!kept.text || (level & LEVEL_MASK) > LOG_ERR)
+                return;
+        va_start(args, format);
+        (void)vsnprintf(kept.text, kept.size, format, args);
+        va_end(args);
+}
+
+void dm_message_keep(char *text, size_t size) {
+        kept.text = text;
+        kept.size = size;
+        /* libcryptsetup has set its own for as long as it has a device; tasks of ours put this in its place. */
+        dm_log_with_errno_init(take_message);
 }
 
 static void task_free(struct dm_task **task) {
@@ -43,8 +65,7 @@ static void task_free(struct dm_task **task) {
 #define _cleanup_task_ __attribute__((cleanup(task_free)))
 
 static int task_new(int type, const char *name, struct dm_task **ret, struct wla_error *err) {
-        /* libcryptsetup sets its own and takes it away again. */
-        dm_log_with_errno_init(ignore_message);
+        dm_log_with_errno_init(take_message);
 
         struct dm_task *task = dm_task_create(type);
         if (!task)

@@ -12,7 +12,6 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "volume/crypt_volume.h"
 #include "volume/held_device.h"
 #include "volume/loop_device.h"
 #include "volume/shared_mapping.h"
@@ -75,14 +74,12 @@ static int activate(const struct mapping_plan *plan, const char *name,
                     struct wla_error *err) {
         const struct crypt_activation activation = {
                 .name = name,
+                .data = loop->path,
                 .writable = plan->writable,
                 .discards = plan->discards,
         };
-        _cleanup_crypt_volume_ struct crypt_volume *volume = NULL;
 
-        if (crypt_volume_open(plan->sealed, plan->header, loop->path, &volume, err) < 0)
-                return -1;
-        return crypt_volume_activate(volume, volume_key, &activation, err);
+        return crypt_volume_activate(plan->volume, volume_key, &activation, err);
 }
 
 /* The loop comes before the key: files opened while a key is in the keyring would keep it. */

@@ -15,7 +15,7 @@
 
 #include "base/secret.h"
 #include "volume/crypt_table.h"
-#include "volume/sealed_header.h"
+#include "volume/crypt_volume.h"
 
 struct mapping {
         int fd; /* of the mapped device, for reading */
@@ -33,8 +33,8 @@ struct mapping {
 
 struct mapping_plan {
         struct volume_name name;
-        const struct sealed_header *sealed;
-        const struct luks2_header *header; /* what the check found in sealed */
+        struct crypt_volume *volume;
+        const struct luks2_header *header; /* what the volume was opened with */
         int data_fd;                       /* open for writing when writable */
         uint64_t data_size;
         bool writable;

@@ -145,22 +145,30 @@ static bool is_ours(const struct session *session) {
         return session->header.kind == LUKS2_IMAGE;
 }
 
-/* The key of an image of ours is the volume key itself, that of another one opens a keyslot. */
-static int find_volume_key(const struct session *session, const struct wla_secret *key,
-                           struct wla_secret **ret_own, const struct wla_secret **ret,
-                           struct wla_error *err) {
-        _cleanup_crypt_volume_ struct crypt_volume *volume = NULL;
+/* The volume, and a key that opens it. */
+struct opened {
+        struct crypt_volume *volume;
+        struct wla_secret *own;
+        const struct wla_secret *key; /* own, or the one in the request */
+};
 
-        if (!is_ours(session)) {
-                if (ordinary_key_get(session->sealed.fd, &session->header, key, ret_own, err) < 0)
-                        return -1;
-                *ret = *ret_own;
-                return 0;
-        }
-        *ret = key;
-        if (crypt_volume_open(&session->sealed, &session->header, NULL, &volume, err) < 0)
+static void opened_clear(struct opened *opened) {
+        opened->own = wla_secret_free(opened->own);
+        opened->volume = crypt_volume_free(opened->volume);
+}
+
+#define _cleanup_opened_ __attribute__((cleanup(opened_clear)))
+
+/* The key of an image of ours is the volume key itself, that of another one opens a keyslot. */
+static int open_volume(const struct session *session, const struct wla_secret *key,
+                       struct opened *ret, struct wla_error *err) {
+        if (!is_ours(session) &&
+            ordinary_key_get(session->sealed.fd, &session->header, key, &ret->own, err) < 0)
                 return -1;
-        return crypt_volume_check_key(volume, key, err);
+        ret->key = ret->own ? ret->own : key;
+        if (crypt_volume_open(&session->sealed, &session->header, &ret->volume, err) < 0)
+                return -1;
+        return ret->own ? 0 : crypt_volume_check_key(ret->volume, ret->key, err);
 }
 
 /* What is written to a file without a name is lost when the VM stops; and so is a layer above a conversion
@@ -195,9 +203,9 @@ static int claim_file(struct session *session, bool writable, struct wla_error *
         return used_file_refuse(session->image.device, session->image.inode, !writable, err);
 }
 
-static struct mapping_plan plan_of(const struct session *session) {
+static struct mapping_plan plan_of(const struct session *session, const struct opened *opened) {
         return (struct mapping_plan){
-                .sealed = &session->sealed,
+                .volume = opened->volume,
                 .header = &session->header,
                 .data_fd = session->image.fd,
                 .data_size = session->image.size,
@@ -247,21 +255,19 @@ static int judge_content(const struct session *session, const struct wla_secret 
 
 int session_open_image(struct session *session, struct session_step *step, struct wla_error *err) {
         _cleanup_mapping_ struct mapping mapping = MAPPING_NONE;
-        _cleanup_secret_ struct wla_secret *own = NULL;
-        const struct wla_secret *volume_key = NULL;
-        struct mapping_plan plan = plan_of(session);
+        _cleanup_opened_ struct opened opened = {0};
 
-        if (refuse_isecl(session, err) < 0 ||
-            find_volume_key(session, step->key, &own, &volume_key, err) < 0 ||
+        if (refuse_isecl(session, err) < 0 || open_volume(session, step->key, &opened, err) < 0 ||
             (is_ours(session) &&
-             image_probe_check(volume_key, &session->header, session->image.fd, err) < 0) ||
-            judge_content(session, volume_key, false, err) < 0 ||
+             image_probe_check(opened.key, &session->header, session->image.fd, err) < 0) ||
+            judge_content(session, opened.key, false, err) < 0 ||
             claim_file(session, false, err) < 0)
                 return -1;
 
+        struct mapping_plan plan = plan_of(session, &opened);
         plan.name.kind = VOLUME_IMAGE;
         plan.name.uuid = session->header.uuid;
-        if (mapping_make_or_share(&plan, volume_key, &mapping, err) < 0)
+        if (mapping_make_or_share(&plan, opened.key, &mapping, err) < 0)
                 return -1;
         session_note_use(session);
         session_hold(session, &plan, &mapping, step);
@@ -291,26 +297,25 @@ static int check_pair(struct session *session, const struct wla_secret *key,
 
 int session_open_direct(struct session *session, struct session_step *step, struct wla_error *err) {
         _cleanup_mapping_ struct mapping mapping = MAPPING_NONE;
-        _cleanup_secret_ struct wla_secret *own = NULL;
-        const struct wla_secret *volume_key = NULL;
+        _cleanup_opened_ struct opened opened = {0};
         _cleanup_close_ int data_fd = -1;
-        struct mapping_plan plan = plan_of(session);
 
         if (refuse_isecl(session, err) < 0 || refuse_converted(session, err) < 0 ||
-            find_volume_key(session, step->key, &own, &volume_key, err) < 0 ||
+            open_volume(session, step->key, &opened, err) < 0 ||
             claim_file(session, true, err) < 0 ||
-            judge_content(session, volume_key, true, err) < 0 ||
-            check_pair(session, volume_key, err) < 0 ||
+            judge_content(session, opened.key, true, err) < 0 ||
+            check_pair(session, opened.key, err) < 0 ||
             image_file_reopen(session->image.fd, &data_fd, err) < 0)
                 return -1;
 
+        struct mapping_plan plan = plan_of(session, &opened);
         plan.name.kind = VOLUME_DISK;
         plan.name.uuid = step->request->vm;
         memcpy(plan.name.target, step->request->target, sizeof(plan.name.target));
         plan.data_fd = data_fd;
         plan.writable = true;
         plan.discards = session->config->volumes.discard;
-        if (mapping_make(&plan, volume_key, &mapping, err) < 0)
+        if (mapping_make(&plan, opened.key, &mapping, err) < 0)
                 return -1;
         session_hold(session, &plan, &mapping, step);
         return 0;

@@ -84,10 +84,10 @@ int session_inspect_layer(struct session *session, struct session_step *step,
         return 0;
 }
 
-static struct mapping_plan plan_of(const struct session *session) {
+static struct mapping_plan plan_of(const struct session *session, struct crypt_volume *volume) {
         struct mapping_plan plan = {
                 .name = {.kind = VOLUME_DISK, .uuid = session->vm},
-                .sealed = &session->sealed,
+                .volume = volume,
                 .header = &session->header,
                 .data_fd = session->layer.disk_fd,
                 .data_size = session->layer.size,
@@ -151,8 +151,12 @@ static int check_content(const struct session *session, const struct mapping *ma
 
 int session_open_layer(struct session *session, struct session_step *step, struct wla_error *err) {
         _cleanup_mapping_ struct mapping mapping = MAPPING_NONE;
-        struct mapping_plan plan = plan_of(session);
+        _cleanup_crypt_volume_ struct crypt_volume *volume = NULL;
 
+        if (crypt_volume_open(&session->sealed, &session->header, &volume, err) < 0)
+                return fail_layer(session, err);
+
+        const struct mapping_plan plan = plan_of(session, volume);
         /* From the mapping on nobody else writes to it. */
         if (mapping_make(&plan, step->key, &mapping, err) < 0 ||
             check_content(session, &mapping, step->request->layer.backing_content, err) < 0)
@@ -220,11 +224,14 @@ static int write_content(const struct mapping *mapping, const struct layer_reque
 }
 
 static int create(struct session *session, struct session_step *step, struct layer_draft *draft,
-                  struct mapping *mapping, struct wla_error *err) {
+                  struct wla_error *err) {
         const struct layer_request *layer = &step->request->layer;
         _cleanup_buf_ struct buf header = BUF_WITH_LIMIT(LUKS2_HEADER_MAX);
+        _cleanup_crypt_volume_ struct crypt_volume *volume = NULL;
+        _cleanup_mapping_ struct mapping mapping = MAPPING_NONE;
 
         if (prepare_header(session, step, &header, err) < 0 ||
+            crypt_volume_open(&session->sealed, &session->header, &volume, err) < 0 ||
             disk_size(layer->virtual_size, &session->layer.size, err) < 0 ||
             layer_draft_new(&session->store, &session->vm, session->target, session->layer.size,
                             layer->ephemeral, draft, err) < 0)
@@ -232,26 +239,21 @@ static int create(struct session *session, struct session_step *step, struct lay
 
         session->layer.disk_fd = draft->disk_fd;
         draft->disk_fd = -1;
-        const struct mapping_plan plan = plan_of(session);
-        if (mapping_make(&plan, step->key, mapping, err) < 0 ||
-            write_content(mapping, layer, err) < 0)
+        const struct mapping_plan plan = plan_of(session, volume);
+        if (mapping_make(&plan, step->key, &mapping, err) < 0 ||
+            write_content(&mapping, layer, err) < 0 ||
+            (!layer->ephemeral &&
+             layer_draft_keep(draft, session->layer.disk_fd, header.data, header.size, err) < 0))
                 return -1;
-        return layer->ephemeral ? 0
-                                : layer_draft_keep(draft, session->layer.disk_fd, header.data,
-                                                   header.size, err);
+        session_hold(session, &plan, &mapping, step);
+        return 0;
 }
 
 int session_create_layer(struct session *session, struct session_step *step,
                          struct wla_error *err) {
         _cleanup_layer_draft_ struct layer_draft draft = LAYER_DRAFT_NONE;
-        _cleanup_mapping_ struct mapping mapping = MAPPING_NONE;
 
-        if (create(session, step, &draft, &mapping, err) < 0)
-                return fail_layer(session, err);
-
-        const struct mapping_plan plan = plan_of(session);
-        session_hold(session, &plan, &mapping, step);
-        return 0;
+        return create(session, step, &draft, err) < 0 ? fail_layer(session, err) : 0;
 }
 
 static int refuse_mapped(const struct session_step *step, struct wla_error *err) {

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "image/sector_cipher.h"
-#include "volume/crypt_volume.h"
 #include "volume/held_device.h"
 #include "volume/loop_device.h"
 
@@ -87,10 +86,7 @@ static int compare(const struct mapping_plan *plan, int mapped_fd,
 
 static int judge_key(const struct mapping_plan *plan, int mapped_fd,
                      const struct wla_secret *volume_key, struct wla_error *err) {
-        _cleanup_crypt_volume_ struct crypt_volume *volume = NULL;
-
-        if (crypt_volume_open(plan->sealed, plan->header, NULL, &volume, err) < 0 ||
-            crypt_volume_check_key(volume, volume_key, err) < 0)
+        if (crypt_volume_check_key(plan->volume, volume_key, err) < 0)
                 return -1;
         return compare(plan, mapped_fd, volume_key, err);
 }
