@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "volume/child.h"
 
+#include <linux/major.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -15,6 +17,10 @@
 
 /* The main process has a few. */
 #define INHERITED_MAX 256
+
+/* Of /dev/random and /dev/urandom (the kernel's devices.txt). */
+#define RANDOM_MINOR  8u
+#define URANDOM_MINOR 9u
 
 /* libsystemd keeps the one on which it writes to the journal, and would write to whatever came in its
  * place. */
@@ -27,9 +33,18 @@ static bool is_log(int fd) {
                getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_DGRAM;
 }
 
+/* So does libcryptsetup with these, and a key would come from whatever came in their place. */
+static bool is_random(int fd) {
+        struct stat status;
+
+        return fstat(fd, &status) == 0 && S_ISCHR(status.st_mode) &&
+               (status.st_rdev == makedev(MEM_MAJOR, RANDOM_MINOR) ||
+                status.st_rdev == makedev(MEM_MAJOR, URANDOM_MINOR));
+}
+
 static void close_others(int own_fd) {
         for (int fd = STDERR_FILENO + 1; fd < INHERITED_MAX; fd++)
-                if (fd != own_fd && !is_log(fd))
+                if (fd != own_fd && !is_log(fd) && !is_random(fd))
                         (void)close(fd);
         (void)close_range(INHERITED_MAX, ~0U, 0);
 }

@@ -4,7 +4,7 @@
 /* What a process of its own does for the main process.
  *
  * It goes when the main process goes, holds no descriptor but its own and those of standard input, output,
- * error and the log, and has locked memory of its own: locks do not survive a fork.
+ * error, the log and the kernel's random numbers, and has locked memory of its own: locks do not survive a fork.
  *
  * Threads: the only one, just forked.
  */

@@ -57,6 +57,10 @@ void dm_message_keep(char *text, size_t size) {
         dm_log_with_errno_init(take_message);
 }
 
+void dm_forget(void) {
+        dm_lib_exit();
+}
+
 static void task_free(struct dm_task **task) {
         if (*task)
                 dm_task_destroy(*task);

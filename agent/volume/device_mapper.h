@@ -34,6 +34,10 @@ int dm_device_find(const char *name, struct dm_device *ret, struct wla_error *er
  * link away. */
 int dm_device_remove(const char *name, bool at_last_close, struct wla_error *err) _must_check_;
 
+/* What libdevmapper has found out about the kernel so far: it asks once, and believes for ever that there is no
+ * device-mapper when that was so. */
+void dm_forget(void);
+
 /* From here on the last error that libdevmapper itself tells of, whoever has called it, is kept there; NULL: nowhere.
  * libcryptsetup tries things that may fail. */
 void dm_message_keep(char *text, size_t size);

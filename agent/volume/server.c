@@ -16,10 +16,12 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/secret.h"
 #include "config/value.h"
 #include "loop/listener.h"
 #include "volume/child.h"
 #include "volume/message.h"
+#include "volume/rehearsal.h"
 
 /* A lease a disk, until its VM has started: a host that starts all its VMs at boot stays below. */
 #define CHILDREN_MAX 240u
@@ -229,7 +231,17 @@ int server_new(const struct config *config, struct server **ret, struct wla_erro
         return 0;
 }
 
+/* What does not work here says so in each session. */
+static void rehearse(const struct server *server) {
+        struct wla_error err = {0};
+
+        if (wla_secret_pages_init(server->config->agent.allow_unlocked_memory, &err) < 0 ||
+            rehearse_opening(&err) < 0)
+                log_line(LOG_WARNING, "sessions will begin slowly: %s", wla_error_text(&err));
+}
+
 int server_run(struct server *server, struct wla_error *err) {
+        rehearse(server);
         sweep(server);
         log_line(LOG_INFO, "wlagent-volumed " WLAGENT_VERSION " is ready");
         (void)sd_notify(0, "READY=1");

@@ -3,8 +3,9 @@
 
 /* The main process of wlagent-volumed: it accepts, judges the peer, and gives each connection a process.
  *
- * It never touches a key, a header or a device.  Its children hold the leases and go with it; what a
- * child that was killed has left behind is tidied up by another one (volume/sweep.h, layer_store_tidy()).
+ * It never touches anybody's key or header, nor a device; see volume/rehearsal.h.  Its children hold the leases
+ * and go with it; what a child that was killed has left behind is tidied up by another one (volume/sweep.h,
+ * layer_store_tidy()).
  *
  * Ownership: server_new() does not take the config.
  * Threads:   one.

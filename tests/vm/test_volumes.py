@@ -28,6 +28,14 @@ WRITTEN = b"what a guest has written to its disk"
 IMAGE = "0f6b3a52-c0b9-4a7f-9a0e-5b1f7c2d8e01"
 VM = "5a6b3a52-c0b9-4a7f-9a0e-5b1f7c2d8e02"
 SECTOR = 4096
+NO_DEVICE_MAPPER = "/etc/modprobe.d/no-device-mapper.conf"
+
+
+def unload_device_mapper():
+    """With the targets that other tests have had the kernel load."""
+    holders = "/sys/module/dm_mod/holders"
+    targets = os.listdir(holders) if os.path.isdir(holders) else []
+    return run("modprobe", "-r", *targets, "dm_mod", check=False)
 
 
 class Session:
@@ -146,6 +154,10 @@ class VolumesTest(host.VmTest):
 
     def session(self, *steps, **options):
         return Session(self, *steps, **options)
+
+    def held(self):
+        """What the main process has open."""
+        return [os.readlink(path) for path in glob.glob(f"/proc/{self.host.volumed.process.pid}/fd/*")]
 
     def gone(self, name):
         poll(lambda: name not in self.host.mappings(), f"{name} to go")
@@ -387,6 +399,32 @@ class Volumes(VolumesTest):
             self.assertIn("zero", output("dmsetup", "table", self.name))
         finally:
             run("dmsetup", "remove", self.name)
+
+    def test_device_mapper_comes_later(self):
+        """The main process holds nothing of it, and what it has not found there sessions look for themselves."""
+        self.host.volumed.stop()
+        poll(lambda: unload_device_mapper().returncode == 0, "device-mapper to be idle")
+        with open(NO_DEVICE_MAPPER, "w", encoding="ascii") as file:
+            file.write("install dm_mod /bin/false\ninstall dm_crypt /bin/false\n")
+        try:
+            self.host.volumed.start()
+            self.assertRegex(self.session("image", self.image, "open", self.key).refused(),
+                             "^system-error: the kernel's device-mapper does not answer .*modprobe dm-crypt")
+            run("sed", "-i", "/dm_mod/d", NO_DEVICE_MAPPER)
+            run("modprobe", "dm_mod")
+            self.assertRegex(self.session("image", self.image, "open", self.key).refused(),
+                             "cannot open the volume: device-mapper: .* ioctl on crypt ")
+        finally:
+            os.unlink(NO_DEVICE_MAPPER)
+            run("modprobe", "dm_crypt")
+        session = self.session("image", self.image, "open", self.key)
+        session.opened()
+        session.close()
+        self.gone(self.name)
+        self.host.volumed.stop()
+        self.host.volumed.start()
+        poll(lambda: "/dev/urandom" in self.held(), "the main process to rehearse")
+        poll(lambda: "/dev/mapper/control" not in self.held(), "it to let go of device-mapper")
 
     def test_only_the_agent_is_served(self):
         refused = self.session("list", user="nobody").refused()
