@@ -21,6 +21,7 @@ struct layout {
         enum image_content format;
         struct qcow2_range name; /* of size 0: none */
         uint64_t virtual_size;
+        uint32_t version;
 };
 
 static uint32_t align8(uint32_t value) {
@@ -48,6 +49,7 @@ static int read_header(const uint8_t *bytes, size_t size, struct layout *layout,
                 return wla_fail(err, WLA_E_INPUT, "it is no qcow2 image");
 
         uint32_t version = qcow2_load32(bytes, QCOW2_AT_VERSION);
+        layout->version = version;
         if (version != 2 && version != 3)
                 return wla_fail(err, WLA_E_UNSUPPORTED, "the qcow2 image has version %u", version);
 
@@ -165,7 +167,11 @@ int qcow2_backing_read(const uint8_t *bytes, size_t size, struct qcow2_backing *
         if (read_layout(bytes, size, &layout, err) < 0)
                 return -1;
 
-        *ret = (struct qcow2_backing){.format = layout.format, .virtual_size = layout.virtual_size};
+        *ret = (struct qcow2_backing){
+                .format = layout.format,
+                .virtual_size = layout.virtual_size,
+                .version = layout.version,
+        };
         memcpy(ret->name, bytes + layout.name.offset, layout.name.size);
         return 0;
 }

@@ -38,6 +38,7 @@ struct qcow2_backing {
         char name[QCOW2_BACKING_NAME_SIZE]; /* printable ASCII; "" for an image without one */
         enum image_content format;          /* of what it names */
         uint64_t virtual_size;              /* of the image itself, bytes */
+        uint32_t version;                   /* of the image itself, 2 or 3 */
 };
 
 struct qcow2_range {

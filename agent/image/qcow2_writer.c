@@ -9,7 +9,6 @@
 #include "base/file.h"
 #include "image/qcow2_format.h"
 
-#define VERSION              3u
 #define CLUSTER_BITS         16u
 #define REFCOUNT_ORDER       4u /* 16 bits */
 #define REFCOUNT_BLOCK_ITEMS (QCOW2_CLUSTER_SIZE / 2u)
@@ -72,7 +71,8 @@ static int put_backing(const struct qcow2_backing_file *backing, uint8_t *header
                        struct wla_error *err) {
         const char *format = image_content_name(backing->format);
         size_t size = strlen(backing->name);
-        uint8_t *extension = header + QCOW2_HEADER_SIZE_MAX;
+        uint8_t *extension = header +
+                             (backing->version2 ? QCOW2_V2_HEADER_SIZE : QCOW2_HEADER_SIZE_MAX);
 
         if (size == 0 || size > BACKING_NAME_MAX)
                 return wla_fail(err, WLA_E_INPUT, "a name of %zu bytes cannot be a backing file",
@@ -88,18 +88,25 @@ static int put_backing(const struct qcow2_backing_file *backing, uint8_t *header
         return 0;
 }
 
+/* The features that follow in version 3 are none; version 2 has refcounts of 16 bits, too. */
+static void put_version3_fields(const struct qcow2_backing_file *backing, uint8_t *to) {
+        if (backing->version2)
+                return;
+        qcow2_store32(to, QCOW2_AT_REFCOUNT_ORDER, REFCOUNT_ORDER);
+        qcow2_store32(to, QCOW2_AT_HEADER_SIZE, QCOW2_HEADER_SIZE_MAX);
+}
+
 static int put_header(const struct qcow2_layout *layout, const struct qcow2_backing_file *backing,
                       uint8_t *to, struct wla_error *err) {
         qcow2_store32(to, QCOW2_AT_MAGIC, QCOW2_MAGIC);
-        qcow2_store32(to, QCOW2_AT_VERSION, VERSION);
+        qcow2_store32(to, QCOW2_AT_VERSION, backing->version2 ? 2 : 3);
         qcow2_store32(to, QCOW2_AT_CLUSTER_BITS, CLUSTER_BITS);
         qcow2_store64(to, QCOW2_AT_VIRTUAL_SIZE, layout->virtual_size);
         qcow2_store32(to, QCOW2_AT_L1_SIZE, (uint32_t)layout->regions);
         qcow2_store64(to, QCOW2_AT_L1_OFFSET, layout->l1_at * QCOW2_CLUSTER_SIZE);
         qcow2_store64(to, QCOW2_AT_REFCOUNT_OFFSET, QCOW2_CLUSTER_SIZE);
         qcow2_store32(to, QCOW2_AT_REFCOUNT_CLUSTERS, (uint32_t)(layout->refcount_blocks_at - 1));
-        qcow2_store32(to, QCOW2_AT_REFCOUNT_ORDER, REFCOUNT_ORDER);
-        qcow2_store32(to, QCOW2_AT_HEADER_SIZE, QCOW2_HEADER_SIZE_MAX);
+        put_version3_fields(backing, to);
         return backing->name ? put_backing(backing, to, err) : 0;
 }
 
@@ -169,6 +176,21 @@ int qcow2_write_empty(int fd, uint64_t virtual_size, const struct qcow2_backing_
                 if (qcow2_metadata_cluster(&layout, backing, i, cluster, err) < 0 ||
                     write_cluster(fd, cluster, i, err) < 0)
                         return -1;
+        return 0;
+}
+
+int qcow2_upgrade(uint8_t head[static QCOW2_UPGRADE_SIZE], const struct qcow2_backing_file *backing,
+                  struct wla_error *err) {
+        uint8_t to[QCOW2_UPGRADE_SIZE] = {0};
+
+        memcpy(to, head, QCOW2_V2_HEADER_SIZE);
+        qcow2_store32(to, QCOW2_AT_VERSION, 3);
+        qcow2_store64(to, QCOW2_AT_BACKING_OFFSET, 0);
+        qcow2_store32(to, QCOW2_AT_BACKING_SIZE, 0);
+        put_version3_fields(backing, to);
+        if (backing->name && put_backing(backing, to, err) < 0)
+                return -1;
+        memcpy(head, to, sizeof(to));
         return 0;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* qcow2 images (version 3, clusters of 64 KiB) as wlagent writes them: where everything is follows from
- * how many clusters there are, so an image is written from front to back in one pass.
+/* qcow2 images (clusters of 64 KiB) as wlagent writes them: where everything is follows from how many
+ * clusters there are, so an image is written from front to back in one pass.
  *
  *   cluster 0     header, backing format and name
  *   then          refcount table, as large as the whole disk will need
@@ -47,6 +47,7 @@ int qcow2_layout_make(uint64_t virtual_size, uint64_t l2_tables, uint64_t data_c
 struct qcow2_backing_file {
         const char *name; /* NULL: none */
         enum image_content format;
+        bool version2; /* instead of 3; why: image/layer_room.h */
 };
 
 /* Fills one of the clusters in front of layout->l1_at. */
@@ -60,6 +61,15 @@ int qcow2_metadata_cluster(const struct qcow2_layout *layout,
 int qcow2_write_empty(int fd, uint64_t virtual_size, const struct qcow2_backing_file *backing,
                       struct wla_error *err) _must_check_;
 
-/* Bytes that an image of this size takes when every cluster has been written: what a device must have
- * that QEMU cannot grow. */
+/* Bytes from the begin of an image that qcow2_upgrade() changes: one sector of a volume. */
+#define QCOW2_UPGRADE_SIZE 4096u
+
+/* Makes the head of an image of version 2 that of version 3, with that backing file, or none.  Every cluster
+ * means what it meant.  The head has been read by qcow2_backing_read(), and nothing else of it is kept:
+ * version 2 has no other extension that wlagent leaves in place.  On failure it is as it was. */
+int qcow2_upgrade(uint8_t head[static QCOW2_UPGRADE_SIZE], const struct qcow2_backing_file *backing,
+                  struct wla_error *err) _must_check_;
+
+/* Bytes that an image of this size takes when every cluster has been written once, and none was freed:
+ * what a device must have that QEMU cannot grow. */
 int qcow2_full_size(uint64_t virtual_size, uint64_t *ret, struct wla_error *err) _must_check_;
