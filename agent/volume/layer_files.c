@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "volume/layer_directory.h"
 #include "volume/layer_store.h"
 
@@ -62,6 +63,30 @@ int layer_files_open(const struct layer_store *store, const struct uuid *vm, con
         if (layer_directory_open(vm_fd, target, &fd) < 0)
                 return fail_missing(errno, "the directory", err);
         return open_files(fd, ret, err);
+}
+
+void layer_files_lengthen(int disk_fd, uint64_t wanted, uint64_t *size) {
+        if (*size >= wanted)
+                return;
+        if (ftruncate(disk_fd, (off_t)wanted) < 0) {
+                log_line(LOG_WARNING,
+                         "a layer stays at %ju bytes, though %ju would be better: %s; see "
+                         "FILES in wlagent-volumed(8)",
+                         (uintmax_t)*size, (uintmax_t)wanted, strerrordesc_np(errno));
+                return;
+        }
+        *size = wanted;
+}
+
+int layer_files_lengthen_durably(int disk_fd, uint64_t wanted, uint64_t *size,
+                                 struct wla_error *err) {
+        uint64_t longer = *size;
+
+        layer_files_lengthen(disk_fd, wanted, &longer);
+        if (longer != *size && fsync(disk_fd) < 0)
+                return wla_fail_errno(err, errno, "making the length of a layer durable");
+        *size = longer;
+        return 0;
 }
 
 void layer_files_close(struct layer_files *files) {

@@ -59,6 +59,15 @@ struct layer_files {
 int layer_files_open(const struct layer_store *store, const struct uuid *vm, const char *target,
                      struct layer_files *ret, struct wla_error *err) _must_check_;
 
+/* Makes the disk of a layer as long as wanted, and never shorter; *size is its length.  Where the file system
+ * cannot have so long a file it stays as long as it is, and the log says so: it is a layer all the same.
+ * Whenever this is cut off, the next attempt does it. */
+void layer_files_lengthen(int disk_fd, uint64_t wanted, uint64_t *size);
+
+/* For a layer with data of a guest, which must not be on the disk before the length is. */
+int layer_files_lengthen_durably(int disk_fd, uint64_t wanted, uint64_t *size,
+                                 struct wla_error *err) _must_check_;
+
 void layer_files_close(struct layer_files *files);
 
 /* Renamed away first, so that it is gone whatever happens next. */

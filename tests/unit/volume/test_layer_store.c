@@ -3,8 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,6 +25,19 @@ struct place {
         struct layer_store store;
         struct wla_error err;
 };
+
+/* Of the whole program, by the linker. */
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+
+static bool fail_fsync;
+
+int __wrap_fsync(int fd) {
+        if (!fail_fsync)
+                return __real_fsync(fd);
+        errno = EIO;
+        return -1;
+}
 
 static struct uuid uuid_of(const char *text) {
         struct wla_error err = {0};
@@ -379,8 +395,67 @@ START_TEST(a_record_knows_its_file) {
 }
 END_TEST
 
+START_TEST(a_layer_becomes_longer_and_never_shorter) {
+        struct place place;
+        struct layer_draft draft = LAYER_DRAFT_NONE;
+        const struct uuid vm = uuid_of(VM_A);
+        const struct rlimit limit = {.rlim_cur = 65536, .rlim_max = RLIM_INFINITY};
+        const struct sigaction ignore = {.sa_handler = SIG_IGN};
+        const struct rlimit none = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+        uint64_t size = 8192;
+        struct stat status;
+
+        place_make(&place);
+        ck_assert_int_eq(layer_draft_new(&place.store, &vm, "vda", size, true, &draft, &place.err),
+                         0);
+        ck_assert_int_eq(pwrite(draft.disk_fd, "content", 7, 8185), 7);
+        for (int i = 0; i < 2; i++) {
+                layer_files_lengthen(draft.disk_fd, 20480, &size);
+                ck_assert_uint_eq(size, 20480);
+        }
+        layer_files_lengthen(draft.disk_fd, 4096, &size);
+        ck_assert_uint_eq(size, 20480);
+        ck_assert_int_eq(fstat(draft.disk_fd, &status), 0);
+        ck_assert_int_eq(status.st_size, 20480);
+        char text[8] = "";
+        ck_assert_int_eq(pread(draft.disk_fd, text, 7, 8185), 7);
+        ck_assert_str_eq(text, "content");
+
+        /* No file system here has files that are too short for this; a limit is the same to who asks. */
+        ck_assert_int_eq(sigaction(SIGXFSZ, &ignore, NULL), 0);
+        ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        layer_files_lengthen(draft.disk_fd, 131072, &size);
+        ck_assert_uint_eq(size, 20480);
+        ck_assert_int_eq(layer_files_lengthen_durably(draft.disk_fd, 131072, &size, &place.err), 0);
+        ck_assert_uint_eq(size, 20480);
+        ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
+        layer_draft_close(&draft);
+        place_remove(&place);
+}
+END_TEST
+
+/* The length has to be on the disk before a guest's data are. */
+START_TEST(a_length_that_is_not_durable) {
+        uint64_t size = 4096;
+        struct wla_error err = {0};
+        int fd = memfd_create("disk", MFD_CLOEXEC);
+
+        fail_fsync = true;
+        ck_assert_int_eq(layer_files_lengthen_durably(fd, 4096, &size, &err), 0);
+        ck_assert_int_eq(layer_files_lengthen_durably(fd, 8192, &size, &err), -1);
+        ck_assert_int_eq(err.code, WLA_E_SYSTEM);
+        ck_assert_uint_eq(size, 4096);
+        /* What is being made has no data yet. */
+        layer_files_lengthen(fd, 8192, &size);
+        ck_assert_uint_eq(size, 8192);
+        fail_fsync = false;
+        (void)close(fd);
+}
+END_TEST
+
 SUITE_MAIN("volume/layer_store", the_directory_is_closed_to_others,
            a_layer_is_there_when_it_is_kept, what_a_former_attempt_left_is_replaced,
            what_was_cut_off_is_tidied_up, a_removed_layer_is_gone, half_a_layer_is_an_error,
            all_layers_are_listed_and_nothing_else, an_ephemeral_layer_has_no_name,
-           one_session_works_on_a_disk, a_record_knows_its_file)
+           one_session_works_on_a_disk, a_record_knows_its_file,
+           a_layer_becomes_longer_and_never_shorter, a_length_that_is_not_durable)
