@@ -109,6 +109,7 @@ static int judge_line(const struct domain_facts *facts, struct protected_disk *l
                 return wla_fail_hint(err, WLA_E_INPUT, hint_protect,
                                      "disk %s: in mode direct there is no image below it",
                                      line->target);
+        line->keeps_places = disk->keeps_places;
         return judge_format(disk, line, err);
 }
 

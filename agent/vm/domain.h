@@ -67,6 +67,7 @@ struct protected_disk {
         enum disk_mode mode;
         enum image_content format;      /* <driver type=>: what libvirt expects in the volume */
         bool any_format;                /* nobody expects anything: format says nothing */
+        bool keeps_places;              /* <driver discard_no_unref='on'>: image/layer_room.h */
         char image[VOLUMED_PATH_SIZE];  /* absolute, without "." and ".." components */
         char header[VOLUMED_PATH_SIZE]; /* "": beside the image or in it */
         bool has_key_id;

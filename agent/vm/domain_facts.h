@@ -14,6 +14,7 @@ struct domain_disk {
         char device[VOLUME_NAME_SIZE]; /* below VOLUME_DEVICE_ROOT */
         bool block;                    /* type='block' */
         char format[16];               /* <driver type=>; "" without one, or too long */
+        bool keeps_places;             /* <driver discard_no_unref='on'> */
         bool image_below;              /* its backing chain names an image of ours */
         struct uuid below;             /* then its header */
 };

@@ -272,10 +272,12 @@ static void take_disk(struct reading *reading, const char *name, const char *val
         }
 }
 
-static void take_format(struct reading *reading, const char *name, const char *value) {
+static void take_driver(struct reading *reading, const char *name, const char *value) {
         char *format = reading->disk.ours.format;
         size_t size = strlen(value);
 
+        if (strcmp(name, "discard_no_unref") == 0)
+                reading->disk.ours.keeps_places = strcmp(value, "on") == 0;
         if (strcmp(name, "type") != 0)
                 return;
         if (size < sizeof(reading->disk.ours.format))
@@ -321,7 +323,7 @@ static int take_attribute(struct reading *reading, enum place place, const char 
         if (place == DISK)
                 take_disk(reading, name, value);
         if (place == DRIVER)
-                take_format(reading, name, value);
+                take_driver(reading, name, value);
         if (place == ENCRYPTION || place == SECRET)
                 take_encryption(reading, place, name, value);
         return 0;

@@ -11,6 +11,10 @@
 #define CONTEXT_MAX 200u
 #define MESSAGE_MAX 300u
 
+/* 1000000 * major + 1000 * minor + release */
+#define LIBVIRT_KEEPS 9005000u
+#define QEMU_KEEPS    8002000u
+
 static const char hint_start[] = "start libvirt: 'systemctl start virtqemud.socket', or "
                                  "libvirtd.socket where there is one daemon for all";
 static const char hint_denied[] = "run this as root, or as a user whom libvirt lets manage domains";
@@ -129,6 +133,16 @@ int connection_definition(virDomainPtr domain, bool secrets, struct buf *to,
         explicit_bzero(xml, size);
         free(xml);
         return result;
+}
+
+bool connection_keeps_places(virConnectPtr connection) {
+        const char *driver = virConnectGetType(connection);
+        unsigned long libvirt = 0;
+        unsigned long qemu = 0;
+
+        return driver && strcmp(driver, "QEMU") == 0 &&
+               virConnectGetLibVersion(connection, &libvirt) == 0 && libvirt >= LIBVIRT_KEEPS &&
+               virConnectGetVersion(connection, &qemu) == 0 && qemu >= QEMU_KEEPS;
 }
 
 int connection_domains(virConnectPtr connection, struct domain_list *ret, struct wla_error *err) {

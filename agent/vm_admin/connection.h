@@ -34,6 +34,11 @@ int connection_domain(virConnectPtr connection, const char *name, virDomainPtr *
 int connection_definition(virDomainPtr domain, bool secrets, struct buf *to,
                           struct wla_error *err) _must_check_;
 
+/* Whether a disk's <driver> can have discard_no_unref='on'.  libvirt 9.5 takes it, QEMU 8.1 knows it, and 8.2
+ * means zeros by it, too, that are written with leave to discard.  QEMU's version is the default emulator's:
+ * libvirt tells none of another that a domain has. */
+bool connection_keeps_places(virConnectPtr connection);
+
 /* Every domain, running or not. */
 struct domain_list {
         virDomainPtr *domains;

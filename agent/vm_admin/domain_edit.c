@@ -125,28 +125,43 @@ static int check_suitable(const xmlNode *disk, const char *target, struct wla_er
         return 0;
 }
 
-/* What the disk was given besides its format stays: queues, I/O threads, what to do on errors. */
-static int write_driver(xmlNode *disk, enum image_content format, struct wla_error *err) {
-        xmlNode *driver = definition_child(disk, NULL, "driver");
+/* A volume does not grow, and QEMU frees no place in it only when it is told so.  Where it cannot be told, it
+ * does not hear what a guest discards.  Nobody discards in a disk that is only read, and libvirt refuses to be
+ * told there. */
+static int write_discard(const xmlNode *node, xmlNode *driver, const struct protected_disk *disk,
+                         struct wla_error *err) {
+        bool frees = disk->format == IMAGE_CONTENT_QCOW2 &&
+                     !definition_child(node, NULL, "readonly");
+        bool keeps = frees && disk->keeps_places;
+        const char *discard = frees && !keeps ? "ignore" : "unmap";
 
-        if (!driver && definition_add(disk, NULL, "driver", &driver, err) < 0)
+        if (definition_set(driver, "discard_no_unref", keeps ? "on" : NULL, err) < 0)
+                return -1;
+        if (attribute_is(driver, "discard", "ignore"))
+                return 0;
+        return definition_set(driver, "discard", discard, err);
+}
+
+/* What the disk was given besides its format stays: queues, I/O threads, what to do on errors. */
+static int write_driver(xmlNode *node, const struct protected_disk *disk, struct wla_error *err) {
+        xmlNode *driver = definition_child(node, NULL, "driver");
+
+        if (!driver && definition_add(node, NULL, "driver", &driver, err) < 0)
                 return -1;
 
         /* Belongs to qcow2 alone. */
         xmlNode *cache = definition_child(driver, NULL, "metadata_cache");
-        if (cache && format != IMAGE_CONTENT_QCOW2)
+        if (cache && disk->format != IMAGE_CONTENT_QCOW2)
                 definition_remove(cache);
 
         /* Without a second copy of the plaintext in the page cache, and fit for migration. */
         if (!attribute_is(driver, "cache", "directsync") &&
             definition_set(driver, "cache", "none", err) < 0)
                 return -1;
-        if (!attribute_is(driver, "discard", "ignore") &&
-            definition_set(driver, "discard", "unmap", err) < 0)
+        if (write_discard(node, driver, disk, err) < 0 ||
+            definition_set(driver, "name", "qemu", err) < 0)
                 return -1;
-        if (definition_set(driver, "name", "qemu", err) < 0)
-                return -1;
-        return definition_set(driver, "type", image_content_name(format), err);
+        return definition_set(driver, "type", image_content_name(disk->format), err);
 }
 
 static void remove_child(xmlNode *parent, const char *name) {
@@ -206,8 +221,7 @@ static int edit_protect(struct definition *definition, const struct protected_di
         if (!is_our_device(node) && former_disk_keep(node, line, err) < 0)
                 return -1;
 
-        if (definition_set(node, "type", "block", err) < 0 ||
-            write_driver(node, disk->format, err) < 0 ||
+        if (definition_set(node, "type", "block", err) < 0 || write_driver(node, disk, err) < 0 ||
             write_source(definition, node, disk->target, err) < 0)
                 return -1;
         return end_chain(node, disk->mode, err);

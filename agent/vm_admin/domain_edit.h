@@ -7,6 +7,10 @@
  * before each start; nothing tells libvirt of the image below a layer, whose header names it, so that
  * the definition needs no change when an ephemeral disk gets another image.
  *
+ * A qcow2 has discard_no_unref='on' when disk->keeps_places says that libvirt and QEMU know it, and else
+ * discard='ignore' (image/layer_room.h).  One that is only read has neither: libvirt refuses the first there
+ * (virDomainDiskDefValidate).
+ *
  * Threads: pure.
  * Failure: WLA_E_NOT_FOUND no such disk, WLA_E_INPUT a disk that cannot be protected, WLA_E_BUSY without
  *          memory.  The definition is of no use any more then.

@@ -189,8 +189,10 @@ static void warn_of_volumed(const struct domain_change *change, const struct con
 
 static int edit(struct domain_change *change, struct protected_disk *disk, bool secret,
                 struct wla_error *err) {
-        if (!secret)
+        if (!secret) {
+                disk->keeps_places = connection_keeps_places(change->connection);
                 return domain_edit_protect(&change->definition, disk, err);
+        }
         if (domain_edit_give_secret(&change->definition, disk, err) < 0)
                 return -1;
         return libvirt_secret_check(change->connection, &disk->secret, err);

@@ -188,7 +188,7 @@ START_TEST(protect_and_unprotect_are_each_others_reverse) {
         ck_assert_in("<wlagent:disk target=\"vda\" mode=\"layer\" image=\"/tmp/wlagent-test",
                      after);
         ck_assert_in("<disk type='block' device='disk'>\n"
-                     "      <driver name='qemu' type='qcow2' cache='none' discard='unmap'/>\n"
+                     "      <driver name='qemu' type='qcow2' cache='none' discard='ignore'/>\n"
                      "      <source dev='" VOLUME "'/>\n"
                      "      <target dev='vda' bus='virtio'/>\n",
                      after);

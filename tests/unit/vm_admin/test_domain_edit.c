@@ -130,6 +130,7 @@ static void assert_parsed(const struct text *text, const struct protected_disk *
         ck_assert_str_eq(domain.disks[0].target, disk->target);
         ck_assert_int_eq(domain.disks[0].mode, disk->mode);
         ck_assert_int_eq(domain.disks[0].format, disk->format);
+        ck_assert_int_eq(domain.disks[0].keeps_places, disk->keeps_places);
         ck_assert_str_eq(domain.disks[0].image, disk->image);
         ck_assert_str_eq(domain.disks[0].header, disk->header);
         ck_assert_int_eq(domain.disks[0].has_key_id, disk->has_key_id);
@@ -144,7 +145,7 @@ START_TEST(protects_a_disk_as_wlagentd_reads_it) {
         assert_parsed(&after, &layer);
         ck_assert_has(&after, "<source dev=\"" VOLUME "\"/>");
         ck_assert_has(&after, "cache=\"none\"");
-        ck_assert_has(&after, "discard=\"unmap\"");
+        ck_assert_has(&after, "discard=\"ignore\"");
         ck_assert_has(&after, "queues=\"4\"");
         ck_assert_has(&after, "<boot order=\"1\"/>");
         ck_assert_has(&after, "<serial>x</serial>");
