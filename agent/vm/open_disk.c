@@ -61,11 +61,18 @@ static enum image_content content_below(const struct launch_disk *disk) {
         return disk->format == VOLUMED_FORMAT_OURS ? disk->header.image.content : IMAGE_CONTENT_RAW;
 }
 
+static uint64_t size_below(const struct launch_disk *disk) {
+        return disk->format == VOLUMED_FORMAT_OURS ? disk->header.image.virtual_size
+                                                   : disk->size - disk->header.data_offset;
+}
+
 static int open_layer(const struct launch_disk *disk, const struct launch_place *place,
                       struct wla_error *err) {
         const struct volumed_request request = {
                 .operation = VOLUMED_OPEN_LAYER,
                 .layer.backing_content = (uint8_t)content_below(disk),
+                .layer.keeps_places = disk->line.keeps_places,
+                .layer.virtual_size = size_below(disk),
         };
         _cleanup_secret_ struct wla_secret *key = NULL;
 
@@ -80,15 +87,14 @@ static int create_layer(const struct launch_disk *disk, const struct launch_plac
                 .operation = VOLUMED_CREATE_LAYER,
                 .layer.ephemeral = disk->line.mode == DISK_EPHEMERAL,
                 .layer.backing_content = (uint8_t)content_below(disk),
+                .layer.keeps_places = disk->line.keeps_places,
+                .layer.virtual_size = size_below(disk),
         };
         struct layer_token token = {.vm = *place->vm, .image = disk->header.uuid};
         _cleanup_secret_ struct wla_secret *key = NULL;
 
         memcpy(token.target, disk->line.target, sizeof(token.target));
         memcpy(request.layer.image, disk->header.uuid.text, sizeof(request.layer.image));
-        request.layer.virtual_size = disk->format == VOLUMED_FORMAT_OURS
-                                             ? disk->header.image.virtual_size
-                                             : disk->size - disk->header.data_offset;
         if (volume_key_generate(&key, err) < 0)
                 return -1;
         if (disk->line.mode == DISK_LAYER && layer_key_wrap(disk->image_key, key, &token, err) < 0)

@@ -38,7 +38,7 @@
  * the image that was asked for.  LIST_CONVERSIONS has the key id there.
  *
  * OPEN_LAYER looks at what QEMU has left in the layer: below it may be the image that its header names, of
- * that content, or nothing.
+ * that content, or nothing.  It makes the layer longer where it was made by an older version.
  *
  * An ISecL-VMC image is converted once (image/isecl_convert.h); from then on INSPECT_IMAGE finds the
  * conversion and answers as for an image of ours.  Before and after, and for such images only, it tells the
@@ -60,9 +60,9 @@
 #include "volume/image_digest.h"
 #include "volume/volume_name.h"
 
-/* "WLA4" on little-endian machines. Another number with each change of a message or of what a program does for it:
+/* "WLA5" on little-endian machines. Another number with each change of a message or of what a program does for it:
  * wlagentd and wlagent-volumed of two versions then refuse each other, and say that both are to be restarted. */
-#define VOLUMED_MAGIC     UINT32_C(0x34414c57)
+#define VOLUMED_MAGIC     UINT32_C(0x35414c57)
 #define VOLUMED_PATH_SIZE 1024u
 #define VOLUMED_TEXT_SIZE 768u
 #define VOLUMED_KEY_MAX   64u
@@ -72,7 +72,7 @@ enum volumed_operation {
         VOLUMED_INSPECT_LAYER = 2, /* vm, target */
         VOLUMED_OPEN_IMAGE = 3,    /* key */
         VOLUMED_OPEN_DIRECT = 4,   /* vm, target, key */
-        VOLUMED_OPEN_LAYER = 5,    /* layer.backing_content, key */
+        VOLUMED_OPEN_LAYER = 5,    /* layer: backing_content, keeps_places, virtual_size; key */
         VOLUMED_CREATE_LAYER = 6,  /* layer fields, key */
         VOLUMED_LIST = 7,
         VOLUMED_LIST_LAYERS = 8,
@@ -109,7 +109,8 @@ struct volumed_request {
                 char image[UUID_TEXT_SIZE]; /* header UUID of the image below */
                 uint8_t ephemeral;       /* the key is nowhere; the layer goes with its mapping */
                 uint8_t backing_content; /* enum image_content of the image below */
-                uint64_t virtual_size;   /* of the disk, bytes */
+                uint8_t keeps_places;    /* QEMU is told to free no cluster (image/layer_room.h) */
+                uint64_t virtual_size;   /* of the image's disk, bytes */
                 struct wrapped_volume_key wrapped; /* zero when ephemeral */
         } layer;
         struct {

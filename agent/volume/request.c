@@ -13,7 +13,7 @@ enum field {
         FIELD_KEY_ID = 1 << 6,
         FIELD_HEADER = 1 << 7, /* may be empty */
         FIELD_SECRET = 1 << 8,
-        FIELD_BELOW = 1 << 9, /* of the layer's fields only what is below it */
+        FIELD_BELOW = 1 << 9, /* of the layer's fields only what is below it, and how QEMU writes */
 };
 
 #define IN(state) (1u << (state))
@@ -137,8 +137,12 @@ static int read_below(const struct volumed_request *wire, struct volume_request 
                       struct wla_error *err) {
         if (wire->layer.backing_content >= _IMAGE_CONTENT_MAX)
                 return wla_fail(err, WLA_E_INPUT, "the kind of the image below is unknown");
+        if (wire->layer.keeps_places > 1)
+                return wla_fail(err, WLA_E_INPUT, "how the layer is written to is unknown");
         request->layer.backing_content = (enum image_content)wire->layer.backing_content;
-        return 0;
+        request->layer.keeps_places = wire->layer.keeps_places == 1;
+        request->layer.virtual_size = wire->layer.virtual_size;
+        return check_disk_size(wire->layer.virtual_size, err);
 }
 
 static int read_layer(const struct volumed_request *wire, struct volume_request *request,
@@ -149,12 +153,10 @@ static int read_layer(const struct volumed_request *wire, struct volume_request 
                 return -1;
         if (wire->layer.ephemeral > 1)
                 return wla_fail(err, WLA_E_INPUT, "the kind of the layer is unknown");
-        if (read_below(wire, request, err) < 0 ||
-            check_disk_size(wire->layer.virtual_size, err) < 0)
+        if (read_below(wire, request, err) < 0)
                 return -1;
 
         layer->ephemeral = wire->layer.ephemeral == 1;
-        layer->virtual_size = wire->layer.virtual_size;
         layer->wrapped = wire->layer.wrapped;
         if (layer->ephemeral != is_zero(&layer->wrapped, sizeof(layer->wrapped)))
                 return wla_fail(err, WLA_E_INPUT,
@@ -202,8 +204,9 @@ static bool nova_is_zero(const struct volumed_request *wire) {
 static bool layer_is_zero(const struct volumed_request *wire, unsigned fields) {
         return is_zero(wire->layer.image, sizeof(wire->layer.image)) &&
                wire->layer.ephemeral == 0 &&
-               (fields & FIELD_BELOW || wire->layer.backing_content == 0) &&
-               wire->layer.virtual_size == 0 &&
+               (fields & FIELD_BELOW ||
+                (wire->layer.backing_content == 0 && wire->layer.keeps_places == 0 &&
+                 wire->layer.virtual_size == 0)) &&
                is_zero(&wire->layer.wrapped, sizeof(wire->layer.wrapped));
 }
 

@@ -16,6 +16,7 @@ struct layer_request {
         struct uuid image;
         bool ephemeral;
         enum image_content backing_content;
+        bool keeps_places;
         uint64_t virtual_size;
         struct wrapped_volume_key wrapped; /* zero when ephemeral */
 };

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "image/header_writer.h"
+#include "image/layer_room.h"
 #include "image/qcow2_backing.h"
 #include "image/qcow2_writer.h"
 #include "volume/session.h"
@@ -123,10 +124,29 @@ static int read_head(const struct mapping *mapping, uint8_t *head, size_t size,
         return 0;
 }
 
+/* From now on QEMU may use what version 3 has: image/layer_room.h. */
+static int upgrade(const struct mapping *mapping, const struct qcow2_backing *below, uint8_t *head,
+                   struct wla_error *err) {
+        const struct qcow2_backing_file backing = {
+                .name = below->name[0] ? below->name : NULL,
+                .format = below->format,
+        };
+        _cleanup_close_ int fd = -1;
+
+        if (qcow2_upgrade(head, &backing, err) < 0 || image_file_reopen(mapping->fd, &fd, err) < 0)
+                return -1;
+        ssize_t written = pwrite(fd, head, QCOW2_UPGRADE_SIZE, 0);
+        if (written >= 0 && written != (ssize_t)QCOW2_UPGRADE_SIZE)
+                return wla_fail(err, WLA_E_SYSTEM, "its head was not written whole");
+        if (written < 0 || fsync(fd) < 0)
+                return wla_fail_errno(err, errno, "writing its head");
+        return 0;
+}
+
 /* QEMU has written the layer.  A guest that has taken QEMU over may name any file of the host there, and
  * libvirt would give it to the VM at this start.  Nothing below it is what blockpull leaves. */
 static int check_content(const struct session *session, const struct mapping *mapping,
-                         enum image_content content, struct wla_error *err) {
+                         const struct layer_request *layer, struct wla_error *err) {
         _cleanup_free_ uint8_t *head = malloc(QCOW2_BACKING_SPAN);
         struct qcow2_backing below;
         char image[BACKING_SIZE];
@@ -141,25 +161,28 @@ static int check_content(const struct session *session, const struct mapping *ma
                 return -1;
         }
         name_image(&session->header.layer.image, image);
-        if (below.name[0] == '\0' || (strcmp(below.name, image) == 0 && below.format == content))
-                return 0;
-        return wla_fail_hint(err, WLA_E_DENIED, hint_below, "it names %.200s below it, %s",
-                             below.name,
-                             strcmp(below.name, image) == 0 ? "in another format than its image has"
-                                                            : "which is not its image");
+        if (below.name[0] != '\0' &&
+            (strcmp(below.name, image) != 0 || below.format != layer->backing_content))
+                return wla_fail_hint(
+                        err, WLA_E_DENIED, hint_below, "it names %.200s below it, %s", below.name,
+                        strcmp(below.name, image) == 0 ? "in another format than its image has"
+                                                       : "which is not its image");
+        return layer->keeps_places && below.version == 2 ? upgrade(mapping, &below, head, err) : 0;
 }
 
 int session_open_layer(struct session *session, struct session_step *step, struct wla_error *err) {
+        const struct layer_request *layer = &step->request->layer;
         _cleanup_mapping_ struct mapping mapping = MAPPING_NONE;
         _cleanup_crypt_volume_ struct crypt_volume *volume = NULL;
 
-        if (crypt_volume_open(&session->sealed, &session->header, &volume, err) < 0)
+        if (crypt_volume_open(&session->sealed, &session->header, &volume, err) < 0 ||
+            session_give_room(session, step->key, layer->virtual_size, err) < 0)
                 return fail_layer(session, err);
 
         const struct mapping_plan plan = plan_of(session, volume);
         /* From the mapping on nobody else writes to it. */
         if (mapping_make(&plan, step->key, &mapping, err) < 0 ||
-            check_content(session, &mapping, step->request->layer.backing_content, err) < 0)
+            check_content(session, &mapping, layer, err) < 0)
                 return fail_layer(session, err);
         session_hold(session, &plan, &mapping, step);
         return 0;
@@ -191,15 +214,6 @@ static int prepare_header(struct session *session, const struct session_step *st
         return check_owner(session, err);
 }
 
-static int disk_size(uint64_t virtual_size, uint64_t *ret, struct wla_error *err) {
-        uint64_t size;
-
-        if (qcow2_full_size(virtual_size, &size, err) < 0)
-                return -1;
-        *ret = (size + IMAGE_SECTOR_SIZE - 1) / IMAGE_SECTOR_SIZE * IMAGE_SECTOR_SIZE;
-        return 0;
-}
-
 /* The disk of the guest begins as the image below it. */
 static int write_content(const struct mapping *mapping, const struct layer_request *layer,
                          struct wla_error *err) {
@@ -207,6 +221,7 @@ static int write_content(const struct mapping *mapping, const struct layer_reque
         const struct qcow2_backing_file backing = {
                 .name = path,
                 .format = layer->backing_content,
+                .version2 = !layer->keeps_places,
         };
         _cleanup_close_ int fd = -1;
 
@@ -229,16 +244,20 @@ static int create(struct session *session, struct session_step *step, struct lay
         _cleanup_buf_ struct buf header = BUF_WITH_LIMIT(LUKS2_HEADER_MAX);
         _cleanup_crypt_volume_ struct crypt_volume *volume = NULL;
         _cleanup_mapping_ struct mapping mapping = MAPPING_NONE;
+        struct layer_room room;
 
         if (prepare_header(session, step, &header, err) < 0 ||
             crypt_volume_open(&session->sealed, &session->header, &volume, err) < 0 ||
-            disk_size(layer->virtual_size, &session->layer.size, err) < 0 ||
-            layer_draft_new(&session->store, &session->vm, session->target, session->layer.size,
+            layer_room_for(layer->virtual_size, &room, err) < 0 ||
+            layer_draft_new(&session->store, &session->vm, session->target, room.least,
                             layer->ephemeral, draft, err) < 0)
                 return -1;
 
+        session->layer.size = room.least;
         session->layer.disk_fd = draft->disk_fd;
         draft->disk_fd = -1;
+        /* Made durable with the rest, of a layer that is kept. */
+        layer_files_lengthen(session->layer.disk_fd, room.ample, &session->layer.size);
         const struct mapping_plan plan = plan_of(session, volume);
         if (mapping_make(&plan, step->key, &mapping, err) < 0 ||
             write_content(&mapping, layer, err) < 0 ||

@@ -66,10 +66,7 @@ static void answer(const struct volumed_request *wire) {
                 outcome = wla_fail(&err, WLA_E_INPUT, "operation %u is not permitted now",
                                    request.operation);
         if (outcome == 0) {
-                double_note(double_operation_names[request.operation],
-                            request.path[0]          ? request.path
-                            : request.secret.text[0] ? request.secret.text
-                                                     : request.vm.text);
+                double_note(double_operation_names[request.operation], double_object(&request));
                 outcome = double_inject(double_operation_names[request.operation], &err);
         }
         int header_before = double_session.header_fd;

@@ -163,3 +163,17 @@ int double_digest(const char *path, const char *directory, struct volumed_reply 
         image_digest_close(&digest);
         return outcome;
 }
+
+const char *double_object(const struct volume_request *request) {
+        static char text[64];
+
+        if (request->path[0])
+                return request->path;
+        if (request->secret.text[0])
+                return request->secret.text;
+        if (request->operation != VOLUMED_OPEN_LAYER && request->operation != VOLUMED_CREATE_LAYER)
+                return request->vm.text;
+        (void)snprintf(text, sizeof(text), "%ju %s", (uintmax_t)request->layer.virtual_size,
+                       request->layer.keeps_places ? "keeps" : "frees");
+        return text;
+}

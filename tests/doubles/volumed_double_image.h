@@ -42,3 +42,8 @@ int double_rebase(const struct volume_request *request, struct wla_error *err) _
 /* As session_digest.c: of the file at path, with its record in directory. */
 int double_digest(const char *path, const char *directory, struct volumed_reply *reply,
                   struct wla_error *err) _must_check_;
+
+/* What the file "order" tells of a request behind its operation: a path, a secret, a VM, or how large the
+ * disk of a layer is and whether QEMU frees clusters there.  Valid until the next call, and no longer than
+ * the request. */
+const char *double_object(const struct volume_request *request);

@@ -68,6 +68,25 @@ class Lifecycle(VmTest):
             self.ends(domain)
             self.assertEqual(self.volumed.layers(), [domain.mapping()])
 
+    def test_how_a_layer_is_written_to(self):
+        """What a layer has to be for that is volumed's business, which it needs to be told."""
+        size = str(os.path.getsize(self.image.path))
+        domain = Domain({"vda": (self.image, "layer")})
+        for driver, expected in (("", ("CREATE_LAYER", size, "frees")),
+                                 ("discard_no_unref='on'", ("OPEN_LAYER", size, "keeps")),
+                                 ("discard_no_unref='off'", ("OPEN_LAYER", size, "frees"))):
+            self.volumed.forget_order()
+            domain.driver = driver
+            self.run_through(domain)
+            self.assertEqual(self.volumed.layer_requests(), [expected])
+            self.ends(domain)
+        domain = Domain({"vda": (self.image, "ephemeral")})
+        domain.driver = "discard_no_unref='on'"
+        self.volumed.forget_order()
+        self.run_through(domain)
+        self.assertEqual(self.volumed.layer_requests(), [("CREATE_LAYER", size, "keeps")])
+        self.ends(domain)
+
     def test_an_ephemeral_layer_is_made_anew(self):
         domain = Domain({"vda": (self.image, "ephemeral")})
         for _ in range(2):

@@ -18,7 +18,7 @@ from running import BUILD, open_to_all, poll
 VOLUMED = os.path.join(BUILD, "agent", "volume", "wlagent-volumed")
 CLIENT = open_to_all(os.path.join(BUILD, "tests", "vm", "volume-client"))
 SESSIONS_MAX = 240
-MAGIC = 0x34414C57
+MAGIC = 0x35414C57
 REQUEST_SIZE = 2984  # struct volumed_request
 BUSY = 5  # enum wla_code
 

@@ -110,6 +110,12 @@ class Volumed:
             return [line.rstrip("\n").split(" ")[0] for line in lines]
         return []
 
+    def layer_requests(self):
+        """[("CREATE_LAYER", SIZE, "frees" or "keeps"), ...]"""
+        with open(os.path.join(self.directory, "order"), encoding="utf-8") as lines:
+            asked = [tuple(line.split()) for line in lines]
+        return [words for words in asked if words[0] in ("CREATE_LAYER", "OPEN_LAYER")]
+
     def forget_order(self):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self.directory, "order"))
@@ -164,6 +170,7 @@ class Domain:
         self.name = name
         self.disks = disks
         self.attributes = attributes
+        self.driver = ""  # more attributes of <driver>
 
     def mapping(self, target="vda"):
         return f"wlagent-{self.uuid}-{target}"
@@ -174,7 +181,7 @@ class Domain:
                         for target, (image, mode) in self.disks.items())
         disks = "".join(
             f"<disk type='block' device='disk'><driver name='qemu' "
-            f"type='{'raw' if mode == 'direct' else 'qcow2'}'/><source dev='/dev/mapper/{self.mapping(target)}'/>"
+            f"type='{'raw' if mode == 'direct' else 'qcow2'}' {self.driver}/><source dev='/dev/mapper/{self.mapping(target)}'/>"
             f"<target dev='{target}' bus='virtio'/></disk>" for target, (_, mode) in self.disks.items())
         metadata = f'<metadata><w:protected xmlns:w="urn:wlagent:domain:1">{lines}</w:protected></metadata>'
         return (f"<domain type='kvm'><name>{self.name}</name><uuid>{self.uuid}</uuid>"

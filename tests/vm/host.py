@@ -10,6 +10,7 @@ import contextlib
 import functools
 import glob
 import os
+import random
 import re
 import shutil
 import signal
@@ -60,6 +61,21 @@ def run(*command, stdin=None, check=True, timeout=120):
 
 def output(*command, **options):
     return run(*command, **options).stdout
+
+
+def hostile_commands(size):
+    """Of qemu-io, for a guest that discards: holes wherever something is freed, and then writes that are longer than
+    any of them.  At the end everything reads as 16."""
+    clusters = size >> 16
+    chance = random.Random(1)
+    commands = [f"write -P 1 {cluster << 16} 64k" for cluster in chance.sample(range(clusters), clusters)]
+    for length in 2, 4, 16:
+        how = "write -z -u" if length == 4 else "discard"
+        commands += [f"{how} {cluster << 16} 64k" for cluster in range(clusters) if cluster % length]
+        commands += [f"write -P {length} {at} {length << 16}" for at in range(0, size, length << 16)]
+        commands += [f"{how} {cluster << 16} 64k" for cluster in chance.sample(range(clusters), clusters // 2)]
+        commands += [f"write -P {length} {at} {length << 17}" for at in range(0, size, length << 17)]
+    return commands + [f"read -P 16 0 {size}"]
 
 
 def make_places_for_plaintext():

@@ -78,6 +78,46 @@ class VmCommands(host.VmTest):
         self.boots_with(guest, "kept encrypted direct")
         self.stops(guest)
 
+    @staticmethod
+    def keeps_places():
+        """Whether libvirt and QEMU know discard_no_unref."""
+        with host.libvirt_connection() as connection:
+            return connection.getLibVersion() >= 9005000 and connection.getVersion() >= 8002000
+
+    def compat(self, guest):
+        """The version of qcow2 in the layer of a guest that runs."""
+        told = host.output("qemu-img", "info", "-U", "--output=json", "-f", "qcow2", guest.volume())
+        return json.loads(told)["format-specific"]["data"]["compat"]
+
+    def told_to_keep(self, guest):
+        """QEMU, by libvirt."""
+        with open(f"/proc/{guest.pid}/cmdline", encoding="utf-8") as file:
+            return '"discard-no-unref":true' in file.read()
+
+    def test_protected_once_more(self):
+        """A layer of a domain that has been protected by a former version."""
+        image = self.image("encrypted former")
+        guest = self.guest("former").protected_disk(image).define()
+        self.boots_with(guest, "encrypted former")
+        self.assertEqual((self.compat(guest), self.told_to_keep(guest)), ("0.10", False))
+        self.stops(guest)
+        self.output("vm", "protect", "--disk", "vda", "--image", image, "former")
+        self.boots_with(guest, "kept encrypted former")
+        keeps = self.keeps_places()
+        self.assertEqual((self.compat(guest), self.told_to_keep(guest)), ("1.1" if keeps else "0.10", keeps))
+        self.stops(guest)
+        self.boots_with(guest, "kept encrypted former")
+        self.stops(guest)
+
+    def test_a_disk_that_is_only_read(self):
+        guest = self.guest("reads").disk(host.write_disk(os.path.join(self.directory, "reads.raw"), "plain reads"),
+                                         readonly=True).define()
+        image = self.image("encrypted reads")
+        for mode in "layer", "ephemeral", "layer":
+            self.output("vm", "protect", "--disk", "vda", "--image", image, "--mode", mode, "reads")
+            self.assertIn("<readonly/>", self.definition(guest))
+            self.assertNotIn("discard_no_unref", self.definition(guest))
+
     def test_a_saved_guest(self):
         guest = self.plain_guest("saved")
         image = self.image("encrypted saved")

@@ -5,6 +5,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -29,6 +30,8 @@ IMAGE = "0f6b3a52-c0b9-4a7f-9a0e-5b1f7c2d8e01"
 VM = "5a6b3a52-c0b9-4a7f-9a0e-5b1f7c2d8e02"
 SECTOR = 4096
 NO_DEVICE_MAPPER = "/etc/modprobe.d/no-device-mapper.conf"
+# Of a layer of 16 MiB: header, refcounts and their table, L1, L2, the disk.
+LEAST = (1 + 2 + 1 + 1 + 256) << 16
 
 
 def unload_device_mapper():
@@ -546,8 +549,9 @@ class Layers(VolumesTest):
         self.assertIn("No errors were found", output("qemu-img", "check", "-f", "qcow2", device(self.disk)))
         self.assertEqual(os.listdir(os.path.join(LAYERS, VM)), ["vda"])
         self.assertLess(os.stat(os.path.join(self.directory_of_layer, "disk")).st_blocks * 512, 4 << 20)
-        # All of the guest's disk fits, and what qcow2 needs besides.
-        self.assertGreater(os.path.getsize(os.path.join(self.directory_of_layer, "disk")), 16 << 20)
+        # All of the guest's disk fits, and what qcow2 needs besides: image/layer_room.h.
+        self.assertEqual(os.path.getsize(os.path.join(self.directory_of_layer, "disk")), 2 * LEAST)
+        self.assertEqual(information["format-specific"]["data"]["compat"], "0.10")
 
         self.assertIn("wrote 65536/65536", self.qemu_io("write -P 0x77 1M 64k", "flush"))
         self.assertIn("read 4096/4096", self.qemu_io("read 0 4096"))
@@ -584,6 +588,74 @@ class Layers(VolumesTest):
             disk.write(cipher.encryptor().update(bytes(header)))
             os.fsync(disk.fileno())
 
+    def hostile(self, **options):
+        """How many of a guest's writes found no room."""
+        image = json.dumps({"driver": "qcow2", "discard": "unmap", **options, "file": {
+            "driver": "host_device", "discard": "unmap", "filename": device(self.disk)}})
+        commands = host.hostile_commands(16 << 20) + ["flush", ""]
+        said = run("qemu-io", "-d", "unmap", f"json:{image}", stdin="\n".join(commands), check=False)
+        text = said.stdout + said.stderr
+        self.assertIn(f"read {16 << 20}/{16 << 20}", text)
+        self.assertNotIn("Pattern verification failed", text)
+        return text.count("No space left")
+
+    def test_a_guest_that_discards_finds_room(self):
+        base = self.session("image", self.image, "open", self.key)
+        base.opened()
+        session = self.create()
+        session.opened()
+        self.assertEqual(self.hostile(), 0)
+        session.close()
+        self.gone(self.disk)
+        with self.subTest("as a domain does that has discard_no_unref"):
+            again = self.session("layer", VM, "vda", "open-keeping", self.layer_key)
+            again.opened()
+            information = json.loads(output("qemu-img", "info", "--output=json", "-f", "qcow2", device(self.disk)))
+            self.assertEqual(information["format-specific"]["data"]["compat"], "1.1")
+            self.assertEqual(information["backing-filename"], device(self.name))
+            self.assertIn("No errors were found", output("qemu-img", "check", "-f", "qcow2", device(self.disk)))
+            self.assertIn(f"read {16 << 20}/{16 << 20}", self.qemu_io("read -P 16 0 16M"))
+            version = re.search(r"version (\d+)\.(\d+)", output("qemu-io", "--version"))
+            if (int(version[1]), int(version[2])) >= (8, 2):
+                self.assertEqual(self.hostile(**{"discard-no-unref": True}), 0)
+            again.close()
+            self.gone(self.disk)
+
+    def test_a_layer_of_an_older_version_gets_room(self):
+        path = os.path.join(self.directory_of_layer, "disk")
+        base = self.session("image", self.image, "open", self.key)
+        base.opened()
+        session = self.create("kept-keeping")
+        session.opened()
+        self.qemu_io("write -P 0x77 1M 3M", "discard 2M 1M", "flush")
+        session.close()
+        self.gone(self.disk)
+        os.truncate(path, LEAST)
+        with self.subTest("not for another key"):
+            self.assertRegex(self.reopen(key=self.key).refused(), "^denied: ")
+            self.assertEqual(os.path.getsize(path), LEAST)
+        for attempt in "lengthens it", "finds it so":
+            with self.subTest(attempt):
+                again = self.reopen()
+                again.opened()
+                self.assertEqual(os.path.getsize(path), 2 * LEAST)
+                self.assertEqual(int(output("blockdev", "--getsize64", device(self.disk))), 2 * LEAST)
+                self.assertIn("read 1048576/1048576", self.qemu_io("read -P 0x77 1M 1M", "read -P 0 2M 1M"))
+                again.close()
+                self.gone(self.disk)
+        self.check_opened_layer()
+        with self.subTest("one that was cut off stays as it is"):
+            os.truncate(path, LEAST - SECTOR)
+            self.assertRegex(self.reopen().refused(), f"^invalid-input: .*its file has {LEAST - SECTOR} bytes")
+            self.assertEqual(os.path.getsize(path), LEAST - SECTOR)
+
+    def check_opened_layer(self):
+        again = self.reopen()
+        again.opened()
+        self.assertIn("No errors were found", output("qemu-img", "check", "-f", "qcow2", device(self.disk)))
+        again.close()
+        self.gone(self.disk)
+
     def test_a_layer_that_leads_to_another_file(self):
         """libvirt would give the VM what the layer says is below it."""
         def names(path):
@@ -599,10 +671,11 @@ class Layers(VolumesTest):
         def raw(header):
             struct.pack_into(">I8s", header, 116, 3, b"raw")
 
+        # Where things are in version 3.
         def external_data(header):
             header[79] |= 4
 
-        session = self.create()
+        session = self.create("kept-keeping")
         session.opened()
         session.close()
         self.gone(self.disk)
@@ -625,6 +698,8 @@ class Layers(VolumesTest):
             self.gone(self.disk)
         with self.subTest("shortened"):
             os.truncate(os.path.join(self.directory_of_layer, "disk"), 2 * SECTOR)
+            self.assertRegex(self.reopen().refused(), "^invalid-input: .*its file has 8192 bytes")
+            self.rewrite(lambda header: struct.pack_into(">I", header, 0, 0))
             self.assertRegex(self.reopen().refused(), "^invalid-input: .*too short for a layer")
             self.gone(self.disk)
 
@@ -761,6 +836,71 @@ class Layers(VolumesTest):
 
     def test_failing_while_a_layer_is_made(self):
         self.stop_making(["fail"])
+
+    def made(self):
+        session = self.create()
+        session.opened()
+        session.close()
+        self.gone(self.disk)
+
+    def made_anew(self):
+        self.whole_or_absent()
+        self.made()
+
+    def stop_removing(self, ways):
+        self.made()
+        self.sweep(ways, 14, "remove", VM, "vda", after=self.made_anew)
+
+    def test_killed_while_a_layer_is_removed(self):
+        self.stop_removing(killing.ways("wlagent-volumed"))
+
+    def test_failing_while_a_layer_is_removed(self):
+        self.stop_removing(["fail"])
+
+    def older_layer(self):
+        """As a former version made it, after a guest has written to it. Returns its path, and that of a copy."""
+        base = self.session("image", self.image, "open", self.key)
+        base.opened()
+        session = self.create()
+        session.opened()
+        self.qemu_io("write -P 0x77 1M 64k", "flush")
+        session.close()
+        self.gone(self.disk)
+        base.close()
+        self.gone(self.name)
+        path = os.path.join(self.directory_of_layer, "disk")
+        saved = os.path.join(self.directory, "saved")
+        os.truncate(path, LEAST)
+        run("cp", "--sparse=always", path, saved)
+        return path, saved
+
+    def stop_opening_older(self, ways):
+        """It is lengthened and becomes one of version 3: at the next opening at the latest, and nothing is lost."""
+        path, saved = self.older_layer()
+
+        def whole():
+            base = self.session("image", self.image, "open", self.key)
+            base.opened()
+            again = self.session("layer", VM, "vda", "open-keeping", self.layer_key)
+            again.opened()
+            self.assertEqual(os.path.getsize(path), 2 * LEAST)
+            information = json.loads(output("qemu-img", "info", "--output=json", "-f", "qcow2", device(self.disk)))
+            self.assertEqual(information["format-specific"]["data"]["compat"], "1.1")
+            self.assertIn("No errors were found", output("qemu-img", "check", "-f", "qcow2", device(self.disk)))
+            self.assertIn("read 65536/65536", self.qemu_io("read -P 0x77 1M 64k"))
+            again.close()
+            self.gone(self.disk)
+            base.close()
+            self.gone(self.name)
+            run("cp", "--sparse=always", saved, path)
+
+        self.sweep(ways, 30, "layer", VM, "vda", "open-keeping", self.layer_key, after=whole)
+
+    def test_killed_while_an_older_layer_is_opened(self):
+        self.stop_opening_older(killing.ways("wlagent-volumed"))
+
+    def test_failing_while_an_older_layer_is_opened(self):
+        self.stop_opening_older(["fail"])
 
     def test_killed_while_an_image_is_opened(self):
         self.sweep(killing.ways("wlagent-volumed"), 30, "image", self.image, "open", self.key, after=self.opens)

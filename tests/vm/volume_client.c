@@ -9,11 +9,12 @@
  *
  *     image PATH [header=PATH | attach=FILE]           inspect an image
  *     layer VM TARGET                                  inspect a layer
- *     open KEYFILE                                     the image or the layer
+ *     open KEYFILE                                     the image, or the layer of 16 MiB over a raw one
+ *     open-keeping KEYFILE                             that layer, where QEMU frees no cluster
  *     direct VM TARGET KEYFILE
  *     digest                                           of the image, as far as one answer tells
  *     convert KEYFILE KEY-ID | adopt KEYFILE
- *     create IMAGE-UUID SIZE raw|qcow2 KEYFILE kept|ephemeral
+ *     create IMAGE-UUID SIZE raw|qcow2 KEYFILE kept|ephemeral|kept-keeping
  *     list | layers | conversions | close NAME | remove VM TARGET | remove-conversion NAME
  *     rebase DISK GLANCE-UUID NAME base | ... mapping raw|qcow2 SIZE
  *     set-secret UUID KEYFILE | clear-secret UUID
@@ -39,6 +40,8 @@
 #include "volume/client.h"
 
 #define CALL_USEC (60 * USEC_PER_SEC)
+
+#define LAYER_SIZE (UINT64_C(16) << 20)
 
 static struct wla_error err;
 
@@ -211,8 +214,19 @@ static void with_disk(struct state *state, enum volumed_operation operation, boo
         print_reply(&reply);
 }
 
-static void open_it(struct state *state, enum volumed_operation operation) {
-        const struct volumed_request request = {.operation = (uint16_t)operation};
+static void open_image(struct state *state) {
+        const struct volumed_request request = {.operation = VOLUMED_OPEN_IMAGE};
+        struct volumed_reply reply = call(state, &request, next(state), -1);
+
+        print_reply(&reply);
+}
+
+static void open_layer(struct state *state, bool keeping) {
+        const struct volumed_request request = {
+                .operation = VOLUMED_OPEN_LAYER,
+                .layer.virtual_size = LAYER_SIZE,
+                .layer.keeps_places = keeping,
+        };
         struct volumed_reply reply = call(state, &request, next(state), -1);
 
         print_reply(&reply);
@@ -226,7 +240,9 @@ static void create(struct state *state) {
         request.layer.backing_content = strcmp(next(state), "raw") == 0 ? IMAGE_CONTENT_RAW
                                                                         : IMAGE_CONTENT_QCOW2;
         const char *key = next(state);
-        request.layer.ephemeral = strcmp(next(state), "ephemeral") == 0;
+        const char *kind = next(state);
+        request.layer.ephemeral = strcmp(kind, "ephemeral") == 0;
+        request.layer.keeps_places = strcmp(kind, "kept-keeping") == 0;
         if (!request.layer.ephemeral)
                 memset(&request.layer.wrapped, 0x5a, sizeof(request.layer.wrapped));
         struct volumed_reply reply = call(state, &request, key, -1);
@@ -288,8 +304,12 @@ static void step(struct state *state, const char *word, bool *layer) {
         else if (strcmp(word, "layer") == 0) {
                 with_disk(state, VOLUMED_INSPECT_LAYER, false);
                 *layer = true;
-        } else if (strcmp(word, "open") == 0)
-                open_it(state, *layer ? VOLUMED_OPEN_LAYER : VOLUMED_OPEN_IMAGE);
+        } else if (strcmp(word, "open") == 0 && *layer)
+                open_layer(state, false);
+        else if (strcmp(word, "open-keeping") == 0)
+                open_layer(state, true);
+        else if (strcmp(word, "open") == 0)
+                open_image(state);
         else if (strcmp(word, "direct") == 0)
                 with_disk(state, VOLUMED_OPEN_DIRECT, true);
         else if (strcmp(word, "digest") == 0)

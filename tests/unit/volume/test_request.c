@@ -39,6 +39,7 @@ static struct volumed_request request_of(enum volumed_operation operation) {
         case VOLUMED_OPEN_LAYER:
                 wire.key_size = 64;
                 wire.layer.backing_content = IMAGE_CONTENT_QCOW2;
+                wire.layer.virtual_size = 1 << 20;
                 break;
         case VOLUMED_CREATE_LAYER:
                 wire.key_size = 64;
@@ -172,11 +173,35 @@ START_TEST(what_is_below_a_layer_is_said) {
         wire.layer.backing_content = _IMAGE_CONTENT_MAX;
         check_refused(&wire, "the kind of the image below is unknown");
         wire.layer.backing_content = IMAGE_CONTENT_QCOW2;
-        wire.layer.virtual_size = 1 << 20;
+        wire.layer.ephemeral = 1;
         check_refused(&wire, "a field is set that operation 5 does not use");
         wire = request_of(VOLUMED_OPEN_IMAGE);
         wire.layer.backing_content = IMAGE_CONTENT_QCOW2;
         check_refused(&wire, "a field is set that operation 3 does not use");
+}
+END_TEST
+
+START_TEST(how_a_layer_is_written_to_is_said) {
+        static const enum volumed_operation operations[] = {VOLUMED_OPEN_LAYER,
+                                                            VOLUMED_CREATE_LAYER};
+
+        for (size_t i = 0; i < 2; i++) {
+                struct volumed_request wire = request_of(operations[i]);
+                struct wla_error err = {0};
+                struct volume_request request;
+
+                ck_assert_int_eq(volume_request_read(&wire, &request, &err), 0);
+                ck_assert(!request.layer.keeps_places);
+                ck_assert_uint_eq(request.layer.virtual_size, 1 << 20);
+                wire.layer.keeps_places = 1;
+                ck_assert_int_eq(volume_request_read(&wire, &request, &err), 0);
+                ck_assert(request.layer.keeps_places);
+                wire.layer.keeps_places = 2;
+                check_refused(&wire, "how the layer is written to is unknown");
+                wire.layer.keeps_places = 0;
+                wire.layer.virtual_size = 511;
+                check_refused(&wire, "the size of the disk is out of range");
+        }
 }
 END_TEST
 
@@ -315,6 +340,7 @@ START_TEST(every_unused_byte_is_zero) {
                 {offsetof(struct volumed_request, layer.image), "layer.image"},
                 {offsetof(struct volumed_request, layer.ephemeral), "layer.ephemeral"},
                 {offsetof(struct volumed_request, layer.backing_content), "layer.backing_content"},
+                {offsetof(struct volumed_request, layer.keeps_places), "layer.keeps_places"},
                 {offsetof(struct volumed_request, layer.virtual_size), "layer.virtual_size"},
                 {offsetof(struct volumed_request, layer.wrapped), "layer.wrapped"},
                 {offsetof(struct volumed_request, nova.image), "nova.image"},
@@ -340,6 +366,9 @@ START_TEST(every_unused_byte_is_zero) {
                         if (operation == VOLUMED_CREATE_LAYER && strstr(fields[i].field, "layer"))
                                 continue;
                         if (operation == VOLUMED_REBASE && strstr(fields[i].field, "nova"))
+                                continue;
+                        if (operation == VOLUMED_OPEN_LAYER &&
+                            offsetof(struct volumed_request, layer.keeps_places) == fields[i].at)
                                 continue;
                         *byte = 1;
                         check_refused(&wire, NULL);
@@ -384,7 +413,7 @@ START_TEST(the_permit_table_is_that_of_the_protocol) {
 END_TEST
 
 SUITE_MAIN("volume/request", every_operation_is_read, a_header_may_be_named, a_layer_is_described,
-           what_is_below_a_layer_is_said, a_nova_disk_is_described, a_key_id_is_canonical,
-           a_secret_is_named, what_is_no_request_is_refused, paths_are_absolute_and_short,
-           every_unused_byte_is_zero, keys_come_where_they_belong,
-           the_permit_table_is_that_of_the_protocol)
+           what_is_below_a_layer_is_said, how_a_layer_is_written_to_is_said,
+           a_nova_disk_is_described, a_key_id_is_canonical, a_secret_is_named,
+           what_is_no_request_is_refused, paths_are_absolute_and_short, every_unused_byte_is_zero,
+           keys_come_where_they_belong, the_permit_table_is_that_of_the_protocol)

@@ -242,6 +242,8 @@ START_TEST(what_is_not_permitted_ends_the_session) {
                 start(&fixture);
                 struct volumed_request request = request_for(&fixture, operations[i], NULL);
                 request.key_size = VOLUME_KEY_SIZE;
+                if (operations[i] == VOLUMED_OPEN_LAYER)
+                        request.layer.virtual_size = 512;
                 ck_assert_int_eq(ask(&fixture, &request, -1), WLA_E_INPUT);
                 ck_assert_ptr_nonnull(strstr(fixture.reply.text, "is not permitted here"));
                 check_ended(&fixture);
@@ -313,6 +315,7 @@ START_TEST(layers_are_looked_for_and_listed) {
         /* There is none to be opened. */
         request = request_for(&fixture, VOLUMED_OPEN_LAYER, NULL);
         request.key_size = VOLUME_KEY_SIZE;
+        request.layer.virtual_size = 512;
         ck_assert_int_eq(ask(&fixture, &request, -1), WLA_E_INPUT);
         stop(&fixture);
 }
