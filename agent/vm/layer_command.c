@@ -12,8 +12,6 @@
 #include "vm/service_call.h"
 #include "wlagent/control.h"
 
-static const char hint_open[] = "shut the VM down first";
-
 struct remove_call {
         struct errand errand; /* first: it is what comes back */
         struct service_call call;
@@ -102,10 +100,9 @@ static int remove_begin(const struct service_context *context, struct remove_cal
         if (read_name(context->request->payload, call, err) < 0)
                 return wla_wrap(err, "what is to be removed");
         /* It may be about to open the layer; volumed itself refuses only what is mapped. */
-        const struct volume_name vm = {.kind = VOLUME_DISK, .uuid = call->name.uuid};
-        if (call->name.kind == VOLUME_DISK && lifecycle_knows(lifecycle, &vm))
-                return wla_fail_hint(err, WLA_E_BUSY, hint_open,
-                                     "VM %s starts, runs, or has a disk open", vm.uuid.text);
+        if (call->name.kind == VOLUME_DISK &&
+            lifecycle_check_ended(lifecycle, &call->name.uuid, err) < 0)
+                return -1;
 
         if (call->orphan && orphans_remove_begin(vm_service_orphans(call->service), call->text,
                                                  call->review_usec, clock_now_usec(), err) < 0)

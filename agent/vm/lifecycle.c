@@ -22,6 +22,11 @@
 #define FOUND_PAUSE (100 * USEC_PER_MSEC)
 
 static const char hint_again[] = "start the VM again";
+static const char hint_starting[] = "shut the VM down first, when it has started";
+static const char hint_running[] = "shut the VM down first; if it has ended just now, try again in "
+                                   "a moment";
+static const char hint_stopping[] = "try again in a moment";
+static const char hint_by_hand[] = "'wlagent volume close' closes it";
 
 static int check_event(int outcome, const char *what, struct wla_error *err) {
         if (outcome >= 0)
@@ -369,6 +374,32 @@ bool lifecycle_knows(const struct lifecycle *lifecycle, const struct volume_name
 
         return vm && (vm->state != VM_EXPECTED || vm->launch) &&
                (name->target[0] == '\0' || vm_find_disk(vm, name->target));
+}
+
+static bool is_open_by_hand(const struct vm *vm) {
+        for (size_t i = 0; i < vm->disk_count; i++)
+                if (!vm->disks[i]->by_hand)
+                        return false;
+        return !vm->launch || vm->launch_by_hand;
+}
+
+int lifecycle_check_ended(struct lifecycle *lifecycle, const struct uuid *uuid,
+                          struct wla_error *err) {
+        const struct volume_name name = {.kind = VOLUME_DISK, .uuid = *uuid};
+        const struct vm *vm = lifecycle_find(lifecycle, uuid);
+
+        if (!lifecycle_knows(lifecycle, &name))
+                return 0;
+        lifecycle_look_again(lifecycle);
+        if (vm->state == VM_STOPPING && !vm->launch)
+                return wla_fail_hint(err, WLA_E_BUSY, hint_stopping, "VM %s is just ending",
+                                     uuid->text);
+        if (vm->state == VM_RUNNING)
+                return wla_fail_hint(err, WLA_E_BUSY, hint_running, "VM %s runs", uuid->text);
+        if (is_open_by_hand(vm))
+                return wla_fail_hint(err, WLA_E_BUSY, hint_by_hand,
+                                     "a disk of VM %s is open by hand", uuid->text);
+        return wla_fail_hint(err, WLA_E_BUSY, hint_starting, "VM %s is starting", uuid->text);
 }
 
 size_t lifecycle_count(const struct lifecycle *lifecycle) {

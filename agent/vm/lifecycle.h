@@ -122,6 +122,12 @@ void lifecycle_layer_removed(struct lifecycle *lifecycle, const struct volume_na
 /* Whether this VM, and with a target also this disk of it, starts, runs, or is open by hand. */
 bool lifecycle_knows(const struct lifecycle *lifecycle, const struct volume_name *name);
 
+/* WLA_E_BUSY when it does, with what it does.  Of the end of a VM libvirt tells after QEMU has ended, and the hook no longer
+ * than two seconds (hooks/qemu.c): so volumed is asked, which knows what is open, and a next try finds what has become of
+ * it. */
+int lifecycle_check_ended(struct lifecycle *lifecycle, const struct uuid *vm,
+                          struct wla_error *err) _must_check_;
+
 /* VMs that are known, whatever they do. */
 size_t lifecycle_count(const struct lifecycle *lifecycle);
 

@@ -49,7 +49,7 @@ class VmCommands(host.VmTest):
         self.assertIn(os.path.basename(guest.volume()), self.output("volume", "list"))
         refused = self.agent("volume", "remove", "--force", os.path.basename(guest.volume()), check=False)
         self.assertEqual(refused.returncode, 1)
-        self.assertIn(b"starts, runs", refused.stderr)
+        self.assertIn(f"VM {guest.uuid} runs (shut the VM down first".encode(), refused.stderr)
         self.assertIn("when it starts next", self.output("vm", "protect", "--disk", "vda", "--image", image, "--mode",
                                                          "ephemeral", "web"))
         self.output("vm", "protect", "--disk", "vda", "--image", image, "web")
