@@ -18,6 +18,11 @@
 
 #define UNDO_TIME (2 * USEC_PER_SEC)
 
+static const char hint_replaced[] =
+        "start the VM again; if that is refused too, look who writes to "
+        "that file and to its header";
+static const char hint_removed[] = "start the VM again: the image is converted anew";
+
 static int check_name(const struct volumed_reply *reply, const char *expected,
                       struct wla_error *err) {
         if (strcmp(reply->name, expected) == 0)
@@ -183,15 +188,23 @@ static bool same_wrapping(const struct wrapped_volume_key *a, const struct wrapp
 }
 
 static int fail_replaced(const struct launch_disk *disk, struct wla_error *err) {
-        return wla_fail(err, WLA_E_DENIED, "disk %s: the image was replaced meanwhile",
-                        disk->line.target);
+        return wla_fail_hint(err, WLA_E_DENIED, hint_replaced,
+                             "disk %s: the image %s was replaced meanwhile", disk->line.target,
+                             disk->line.image);
+}
+
+/* What is in hand is the key of the conversion only. */
+static int fail_removed(const struct launch_disk *disk, struct wla_error *err) {
+        return wla_fail_hint(err, WLA_E_UNAVAILABLE, hint_removed,
+                             "disk %s: the conversion of the image %s was removed meanwhile",
+                             disk->line.target, disk->line.image);
 }
 
 /* The key in hand is for the header that was inspected first, and what was noted of this launch for its image. */
 static int inspect_again(struct launch_disk *disk, const struct launch_place *place,
                          struct wla_error *err) {
         const struct luks2_header before = disk->header;
-        bool converted = disk->format == VOLUMED_FORMAT_ISECL;
+        bool to_convert = disk->format == VOLUMED_FORMAT_ISECL;
 
         launch_disk_end_sessions(disk);
         if (launch_disk_inspect(disk, place, err) < 0)
@@ -199,8 +212,10 @@ static int inspect_again(struct launch_disk *disk, const struct launch_place *pl
         if (!uuid_equal(&before.uuid, &disk->header.uuid))
                 return fail_replaced(disk, err);
         /* Somebody else has converted it, and what is in hand is the key of it all. */
-        if (converted && disk->format == VOLUMED_FORMAT_OURS)
+        if (to_convert && disk->format == VOLUMED_FORMAT_OURS)
                 return launch_disk_exchange_key(disk, err);
+        if (!to_convert && disk->format == VOLUMED_FORMAT_ISECL)
+                return fail_removed(disk, err);
         if (!same_wrapping(&before.image.wrapped, &disk->header.image.wrapped))
                 return fail_replaced(disk, err);
         return 0;

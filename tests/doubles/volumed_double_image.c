@@ -66,10 +66,16 @@ int double_find_header(const char *path, struct wla_error *err) {
         return wla_fail(err, WLA_E_INPUT, "the image has no header");
 }
 
+/* A directory takes no place but an empty one's, so what is there goes first. */
 static void put(const char *directory, const char *name, const char *to) {
         char from[4096];
+        char old[4096];
 
         (void)snprintf(from, sizeof(from), "%s/%s", directory, name);
+        (void)snprintf(old, sizeof(old), "%s/%s.old", directory, name);
+        if (access(from, F_OK) < 0)
+                return;
+        (void)rename(to, old);
         (void)rename(from, to);
 }
 

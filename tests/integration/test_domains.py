@@ -333,6 +333,8 @@ class Faults(VmTest):
         self.allowed("release", domain)
         self.nothing_is_left(domain)
 
+    REPLACED = "disk vda: the image /.* was replaced meanwhile \\(start the VM again; .* look who writes"
+
     def test_another_image_under_the_same_key_meanwhile(self):
         """One of Intel's that has been converted, and one of our own."""
         intel, other = self.isecl_image("intel"), self.isecl_image("other")
@@ -344,7 +346,7 @@ class Faults(VmTest):
             shutil.copy(other.path, waiting)
             self.volumed.forget_order()
             self.volumed.fault("CONVERT_IMAGE", "replaced", 1)
-            self.refused_start("prepare", domain, "denied", "disk vda: the image was replaced meanwhile")
+            self.refused_start("prepare", domain, "denied", self.REPLACED)
             self.assertFalse(os.path.exists(waiting))
             self.assertNotIn("OPEN_IMAGE", self.volumed.order())
             self.nothing_is_left(domain)
@@ -353,7 +355,7 @@ class Faults(VmTest):
         os.rename(self.image.path + ".header", intel.path + ".header")
         os.rename(self.image.path, waiting)
         self.volumed.fault("CONVERT_IMAGE", "replaced", 1)
-        self.refused_start("prepare", domain, "denied", "disk vda: the image was replaced meanwhile")
+        self.refused_start("prepare", domain, "denied", self.REPLACED)
         self.nothing_is_left(domain)
         self.assertEqual(self.volumed.layers(), [])
 
@@ -369,6 +371,22 @@ class Faults(VmTest):
         self.assertEqual([name for name in self.volumed.order() if name not in ("END", "FAULT")],
                          ["INSPECT_IMAGE", "INSPECT_LAYER", "CONVERT_IMAGE", "INSPECT_IMAGE", "INSPECT_LAYER",
                           "OPEN_IMAGE", "CREATE_LAYER"])
+        self.allowed("release", domain)
+        self.nothing_is_left(domain)
+
+    def test_a_conversion_that_is_removed_meanwhile(self):
+        image = self.isecl_image("intel")
+        self.is_converted(image)
+        conversions = self.volumed.names("converted")
+        os.mkdir(os.path.join(self.volumed.directory, "converted.next"))
+        domain = self.isecl_domain(image)
+        self.volumed.fault("OPEN_IMAGE", "replaced", 1)
+        self.refused_start("prepare", domain, "unavailable",
+                           "disk vda: the conversion of the image /.* was removed meanwhile .*start the VM again")
+        self.nothing_is_left(domain)
+        self.assertEqual((self.volumed.layers(), self.volumed.names("converted")), ([], []))
+        self.allowed("prepare", domain)
+        self.assertEqual(self.volumed.names("converted"), conversions)
         self.allowed("release", domain)
         self.nothing_is_left(domain)
 
