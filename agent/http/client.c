@@ -21,7 +21,7 @@ struct http_client {
         pthread_t thread;
 
         pthread_mutex_t lock;
-        pthread_cond_t change; /* a transfer has finished, or a caller has left */
+        pthread_cond_t left; /* a caller has, while the client stops */
         struct transfer *transfers;
         size_t callers;
         bool stopping;
@@ -52,7 +52,7 @@ static void finish(struct http_client *client, struct transfer *transfer, CURLco
         }
         transfer->result = result;
         transfer->state = TRANSFER_FINISHED;
-        (void)pthread_cond_broadcast(&client->change);
+        (void)pthread_cond_signal(&transfer->finished);
 }
 
 static void begin_new(struct http_client *client) {
@@ -145,7 +145,7 @@ static void destroy(struct http_client *client) {
         (void)library.curl_multi_cleanup(client->multi);
         connections_free(client->options.connections);
         X509_STORE_free(client->options.store);
-        (void)pthread_cond_destroy(&client->change);
+        (void)pthread_cond_destroy(&client->left);
         (void)pthread_mutex_destroy(&client->lock);
         free(client);
 }
@@ -173,7 +173,7 @@ int http_client_new(const struct http_settings *settings, struct http_client **r
         client->options.tls12 = settings->tls12;
         client->options.connections = connections_new();
         (void)pthread_mutex_init(&client->lock, NULL);
-        condition_init(&client->change);
+        condition_init(&client->left);
 
         if (!client->options.connections || !make_multi(&client->multi))
                 (void)wla_fail(err, WLA_E_BUSY, "out of memory");
@@ -198,7 +198,7 @@ struct http_client *http_client_free(struct http_client *client) {
 
         (void)pthread_mutex_lock(&client->lock);
         while (client->callers > 0)
-                (void)pthread_cond_wait(&client->change, &client->lock);
+                (void)pthread_cond_wait(&client->left, &client->lock);
         (void)pthread_mutex_unlock(&client->lock);
         destroy(client);
         return NULL;
@@ -214,7 +214,7 @@ static bool time_is_up(const struct http_request *request, const struct transfer
 static bool wait_for_end(struct http_client *client, struct transfer *transfer,
                          const struct http_request *request) {
         while (transfer->state != TRANSFER_FINISHED && !time_is_up(request, transfer))
-                condition_wait(&client->change, &client->lock, request->deadline);
+                condition_wait(&transfer->finished, &client->lock, request->deadline);
         if (transfer->state == TRANSFER_FINISHED)
                 return true;
 
@@ -234,7 +234,8 @@ static bool run(struct http_client *client, struct transfer *transfer,
         (void)library.curl_multi_wakeup(client->multi);
         bool finished = wait_for_end(client, transfer, request);
         client->callers--;
-        (void)pthread_cond_broadcast(&client->change);
+        if (client->stopping)
+                (void)pthread_cond_broadcast(&client->left);
         (void)pthread_mutex_unlock(&client->lock);
         return finished;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "http/curl_library.h"
+#include "loop/condition.h"
 
 #define CONNECT_TIMEOUT_MSEC 5000L
 #define HTTP_NO_CONTENT      204 /* RFC 9110 section 15.3.5 */
@@ -177,6 +178,7 @@ int transfer_new(const struct http_request *request, const struct transfer_optio
 
         if (!transfer)
                 return wla_fail(err, WLA_E_BUSY, "out of memory");
+        condition_init(&transfer->finished);
         transfer->body = BUF_WITH_LIMIT(request->answer_max);
         transfer->trust.store = options->store;
         transfer->begun_usec = clock_now_usec();
@@ -203,6 +205,7 @@ struct transfer *transfer_free(struct transfer *transfer) {
         library.curl_slist_free_all(transfer->headers);
         wla_secret_free(transfer->sent);
         buf_clear(&transfer->body);
+        (void)pthread_cond_destroy(&transfer->finished);
         free(transfer);
         return NULL;
 }

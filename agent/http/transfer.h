@@ -5,6 +5,7 @@
  * may leave before it is over. */
 
 #include <curl/curl.h>
+#include <pthread.h>
 
 #include "http/connections.h"
 #include "http/trust.h"
@@ -17,7 +18,8 @@ enum transfer_state {
 };
 
 struct transfer {
-        struct transfer *next; /* the client's */
+        struct transfer *next;   /* the client's, as the next two */
+        pthread_cond_t finished; /* its caller waits for it, who alone is woken */
         enum transfer_state state;
         CURL *easy;
         CURLcode result;

@@ -20,8 +20,8 @@ enum job_state {
 
 struct lane {
         pthread_mutex_t lock;
-        pthread_cond_t work;   /* the queue is not empty, or stopping */
-        pthread_cond_t change; /* a job has finished, or a caller has left */
+        pthread_cond_t work; /* the queue is not empty, or stopping */
+        pthread_cond_t left; /* a caller has, while the lane stops */
         struct lane_job *first;
         struct lane_job *next; /* has been prepared, and is in the queue no more; NULL: none */
         size_t queued;
@@ -72,7 +72,7 @@ static void run_next(struct lane *lane) {
         lane->busy_since_usec = 0;
         if (job->state == JOB_RUNNING) {
                 job->state = JOB_FINISHED;
-                (void)pthread_cond_broadcast(&lane->change);
+                (void)pthread_cond_signal(job->finished);
                 return;
         }
 
@@ -112,7 +112,7 @@ static void *lane_thread(void *argument) {
 }
 
 static void destroy(struct lane *lane) {
-        (void)pthread_cond_destroy(&lane->change);
+        (void)pthread_cond_destroy(&lane->left);
         (void)pthread_cond_destroy(&lane->work);
         (void)pthread_mutex_destroy(&lane->lock);
         free(lane);
@@ -131,7 +131,7 @@ int lane_new(const char *name, void *resource, size_t queue_max, struct lane **r
         lane->queue_max = queue_max;
         (void)pthread_mutex_init(&lane->lock, NULL);
         condition_init(&lane->work);
-        condition_init(&lane->change);
+        condition_init(&lane->left);
 
         if (thread_start(name, lane_thread, lane, &lane->thread, err) < 0) {
                 destroy(lane);
@@ -154,7 +154,7 @@ struct lane *lane_free(struct lane *lane) {
 
         (void)pthread_mutex_lock(&lane->lock);
         while (lane->callers > 0)
-                (void)pthread_cond_wait(&lane->change, &lane->lock);
+                (void)pthread_cond_wait(&lane->left, &lane->lock);
         (void)pthread_mutex_unlock(&lane->lock);
 
         destroy(lane);
@@ -176,7 +176,7 @@ static int wait_for_job(struct lane *lane, struct lane_job **job, const struct d
         while ((*job)->state != JOB_FINISHED) {
                 if (deadline_left_usec(deadline) == 0)
                         break;
-                condition_wait(&lane->change, &lane->lock, deadline);
+                condition_wait((*job)->finished, &lane->lock, deadline);
         }
 
         enum job_state state = (enum job_state)(*job)->state;
@@ -210,11 +210,15 @@ static int enter(struct lane *lane, struct lane_job *job, struct wla_error *err)
 static void leave(struct lane *lane) {
         lane->callers--;
         if (lane->stopping)
-                (void)pthread_cond_broadcast(&lane->change);
+                (void)pthread_cond_broadcast(&lane->left);
 }
 
 int lane_call(struct lane *lane, struct lane_job **job, const struct deadline *deadline,
               struct wla_error *err) {
+        pthread_cond_t finished;
+
+        condition_init(&finished);
+        (*job)->finished = &finished;
         (void)pthread_mutex_lock(&lane->lock);
         int r = enter(lane, *job, err);
         if (r == 0) {
@@ -222,6 +226,7 @@ int lane_call(struct lane *lane, struct lane_job **job, const struct deadline *d
                 leave(lane);
         }
         (void)pthread_mutex_unlock(&lane->lock);
+        (void)pthread_cond_destroy(&finished);
 
         if (r < 0 && *job) {
                 (*job)->free(*job);

@@ -17,6 +17,8 @@
  * Failure:   WLA_E_TIMEOUT, WLA_E_BUSY when the queue is full.
  */
 
+#include <pthread.h>
+
 #include "base/clock.h"
 #include "wlagent/error.h"
 
@@ -27,9 +29,12 @@ struct lane_job {
         void (*free)(struct lane_job *job); /* wipes what the job holds */
         /* Does, without the device, what can be done before its turn; NULL: nothing. */
         void (*prepare)(struct lane_job *job, void *resource);
-        bool patient;          /* nobody waits for its result */
-        struct lane_job *next; /* the lane's */
-        int state;             /* the lane's */
+        bool patient; /* nobody waits for its result */
+
+        /* The lane's. */
+        struct lane_job *next;
+        pthread_cond_t *finished; /* its caller's, who alone is woken */
+        int state;
 };
 
 /* name: at most 15 characters, the thread's name.  resource is handed to every job. */
