@@ -28,10 +28,11 @@ struct swtpm_tcti {
         char port[8];
         int limit_msec;
         int fd;
+        int next_fd; /* for the next command, not connected; -1: none */
         int error;
-        uint8_t header[HEADER_SIZE];
-        size_t response_size; /* 0: the header is not there yet */
-        uint64_t end_usec;    /* of the command under way */
+        uint8_t response[RESPONSE_MAX];
+        size_t received;   /* of it */
+        uint64_t end_usec; /* of the command under way */
 };
 
 static struct swtpm_tcti *from_context(TSS2_TCTI_CONTEXT *context) {
@@ -40,7 +41,7 @@ static struct swtpm_tcti *from_context(TSS2_TCTI_CONTEXT *context) {
 
 static void hang_up(struct swtpm_tcti *tcti) {
         file_closep(&tcti->fd);
-        tcti->response_size = 0;
+        tcti->received = 0;
 }
 
 static TSS2_RC fail(struct swtpm_tcti *tcti, int error, TSS2_RC rc) {
@@ -67,14 +68,21 @@ static int await(struct swtpm_tcti *tcti, short events) {
 }
 
 /* A blocking connect to a unix socket waits for room in the backlog, as long as SO_SNDTIMEO says. */
-static int connect_to(struct swtpm_tcti *tcti, const struct sockaddr *address, socklen_t size) {
+static int make_socket(const struct swtpm_tcti *tcti, sa_family_t family) {
         struct timeval limit = {.tv_sec = tcti->limit_msec / 1000,
                                 .tv_usec = (tcti->limit_msec % 1000) * 1000};
+        _cleanup_close_ int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-        tcti->fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (tcti->fd < 0 ||
-            setsockopt(tcti->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0 ||
-            connect(tcti->fd, address, size) < 0) {
+        if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0)
+                return -1;
+        return TAKE_FD(fd);
+}
+
+static int connect_to(struct swtpm_tcti *tcti, const struct sockaddr *address, socklen_t size) {
+        bool made = address->sa_family == AF_UNIX && tcti->next_fd >= 0;
+
+        tcti->fd = made ? TAKE_FD(tcti->next_fd) : make_socket(tcti, address->sa_family);
+        if (tcti->fd < 0 || connect(tcti->fd, address, size) < 0) {
                 int error = errno == EAGAIN || errno == EINPROGRESS ? ETIMEDOUT : errno;
                 hang_up(tcti);
                 return -error;
@@ -124,24 +132,27 @@ static TSS2_RC transmit(TSS2_TCTI_CONTEXT *context, size_t size, const uint8_t *
                 command += sent;
                 size -= (size_t)sent;
         }
+        /* While the TPM works, and not when the next command waits for it. */
+        if (tcti->path[0] != '\0')
+                tcti->next_fd = make_socket(tcti, AF_UNIX);
         return TSS2_RC_SUCCESS;
 }
 
-static int read_exactly(struct swtpm_tcti *tcti, uint8_t *to, size_t size) {
-        while (size > 0) {
+/* What is there is taken at once; behind a response there is nothing. */
+static int receive_until(struct swtpm_tcti *tcti, size_t size) {
+        while (tcti->received < size) {
                 int r = await(tcti, POLLIN);
                 if (r < 0)
                         return r;
 
-                ssize_t got = recv(tcti->fd, to, size, MSG_DONTWAIT);
+                ssize_t got = recv(tcti->fd, tcti->response + tcti->received,
+                                   sizeof(tcti->response) - tcti->received, MSG_DONTWAIT);
                 if (got == 0)
                         return -ECONNRESET;
                 if (got < 0 && errno != EINTR && errno != EAGAIN)
                         return -errno;
-                if (got > 0) {
-                        to += got;
-                        size -= (size_t)got;
-                }
+                if (got > 0)
+                        tcti->received += (size_t)got;
         }
         return 0;
 }
@@ -150,26 +161,20 @@ static uint32_t read_be32(const uint8_t *from) {
         return (uint32_t)from[0] << 24 | (uint32_t)from[1] << 16 | (uint32_t)from[2] << 8 | from[3];
 }
 
-static int read_header(struct swtpm_tcti *tcti) {
-        if (tcti->response_size != 0)
-                return 0;
-
-        int r = read_exactly(tcti, tcti->header, HEADER_SIZE);
+static int receive_header(struct swtpm_tcti *tcti, size_t *ret_size) {
+        int r = receive_until(tcti, HEADER_SIZE);
         if (r < 0)
                 return r;
 
-        uint32_t size = read_be32(tcti->header + 2);
-        if (size < HEADER_SIZE || size > RESPONSE_MAX)
-                return -EPROTO;
-
-        tcti->response_size = size;
-        return 0;
+        *ret_size = read_be32(tcti->response + 2);
+        return *ret_size < HEADER_SIZE || *ret_size > sizeof(tcti->response) ? -EPROTO : 0;
 }
 
 /* Without a buffer it tells the size of the response, and is called again. */
 static TSS2_RC receive(TSS2_TCTI_CONTEXT *context, size_t *size, uint8_t *response,
                        int32_t timeout) {
         struct swtpm_tcti *tcti = from_context(context);
+        size_t whole = 0;
 
         (void)timeout; /* the limit set at birth is in force */
         if (!size)
@@ -177,28 +182,33 @@ static TSS2_RC receive(TSS2_TCTI_CONTEXT *context, size_t *size, uint8_t *respon
         if (tcti->fd < 0)
                 return TSS2_TCTI_RC_BAD_SEQUENCE;
 
-        int r = read_header(tcti);
+        int r = receive_header(tcti, &whole);
         if (r < 0)
                 return fail(tcti, -r, TSS2_TCTI_RC_IO_ERROR);
 
         size_t room = *size;
-        *size = tcti->response_size;
+        *size = whole;
         if (!response)
                 return TSS2_RC_SUCCESS;
-        if (room < tcti->response_size)
+        if (room < whole)
                 return TSS2_TCTI_RC_INSUFFICIENT_BUFFER;
 
-        memcpy(response, tcti->header, HEADER_SIZE);
-        r = read_exactly(tcti, response + HEADER_SIZE, tcti->response_size - HEADER_SIZE);
+        r = receive_until(tcti, whole);
         if (r < 0)
                 return fail(tcti, -r, TSS2_TCTI_RC_IO_ERROR);
 
+        memcpy(response, tcti->response, whole);
         hang_up(tcti);
         return TSS2_RC_SUCCESS;
 }
 
+static void close_all(struct swtpm_tcti *tcti) {
+        hang_up(tcti);
+        file_closep(&tcti->next_fd);
+}
+
 static void finalize(TSS2_TCTI_CONTEXT *context) {
-        hang_up(from_context(context));
+        close_all(from_context(context));
 }
 
 static TSS2_RC cancel(TSS2_TCTI_CONTEXT *context) {
@@ -279,6 +289,7 @@ int swtpm_tcti_new(const char *tcti, int limit_msec, TSS2_TCTI_CONTEXT **ret,
                            .makeSticky = make_sticky},
                 .limit_msec = limit_msec,
                 .fd = -1,
+                .next_fd = -1,
         };
 
         if (!parse(made, tcti + strlen(PREFIX))) {
@@ -294,7 +305,7 @@ int swtpm_tcti_new(const char *tcti, int limit_msec, TSS2_TCTI_CONTEXT **ret,
 
 TSS2_TCTI_CONTEXT *swtpm_tcti_free(TSS2_TCTI_CONTEXT *context) {
         if (context) {
-                hang_up(from_context(context));
+                close_all(from_context(context));
                 free(context);
         }
         return NULL;
