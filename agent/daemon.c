@@ -341,7 +341,7 @@ static int place_host_keys(struct daemon *daemon, struct wla_error *err) {
 /* Brokers that hang shall not keep those waiting whose keys are here. */
 static int make_broker_sources(struct daemon *daemon, struct wla_error *err) {
         struct key_source *sources = daemon->routes.sources;
-        unsigned workers = (unsigned)daemon->config->agent.worker_threads;
+        unsigned workers = (unsigned)daemon->config->wls.max_requests;
 
         if (!daemon->wls)
                 return 0;

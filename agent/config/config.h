@@ -72,6 +72,7 @@ struct config {
                 char *hardware_uuid; /* or "auto" */
                 char *binding_key;   /* files */
                 char *signing_key;
+                uint64_t max_requests;
                 bool allow_tls12;
                 bool verify_flavors;
                 char *flavor_trust_directory;

@@ -35,6 +35,7 @@ static void tell_wls(const struct config *first, const struct config *next) {
                 {"HardwareUUID=", differ(first->wls.hardware_uuid, next->wls.hardware_uuid)},
                 {"BindingKey=", differ(first->wls.binding_key, next->wls.binding_key)},
                 {"SigningKey=", differ(first->wls.signing_key, next->wls.signing_key)},
+                {"MaxRequests=", first->wls.max_requests != next->wls.max_requests},
                 {"AllowTLS12=", first->wls.allow_tls12 != next->wls.allow_tls12},
                 {"VerifyFlavors=", first->wls.verify_flavors != next->wls.verify_flavors},
                 {"FlavorTrustDirectory=",

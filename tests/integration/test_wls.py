@@ -71,10 +71,13 @@ class WlsOfRelease3(WlsTest):
 
 
 class WlsOpensOverHttp1(WlsOpens):
-    """As many connections as there are workers."""
+    """As many connections as requests at the same time."""
 
     http2 = False
     connections_most = 4
+
+    def section(self):
+        return {**super().section(), "MaxRequests": "4"}
 
 
 class WlsRefusals(WlsTest):

@@ -42,6 +42,8 @@ static const char *other_value(const struct config_option *option) {
         switch (option->type) {
         case CONFIG_TYPE_BOOL:
                 return strcmp(option->fallback, "yes") == 0 ? "no" : "yes";
+        case CONFIG_TYPE_NUMBER:
+                return "3";
         case CONFIG_TYPE_TEXT:
                 return "root";
         case CONFIG_TYPE_PATH:
