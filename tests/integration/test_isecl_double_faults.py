@@ -8,6 +8,7 @@ import ssl
 import time
 import unittest
 
+import running
 from isecl_case import HARDWARE, PEM, Client, DoubleTest, RawRequest, double, unb64
 
 import isecl
@@ -183,6 +184,17 @@ class Tls(DoubleTest):
         for fault, version in (("tls12", "TLSv1.2"), ("tls13", "TLSv1.3")):
             double.tls(fault=fault)
             self.assertEqual(self.connect(), version)
+
+    def test_clients_without_a_certificate(self):
+        """TLS 1.3 has them think that they are connected, and then they get no answer."""
+        double.tls(fault="wants_client")
+        for _ in range(3):
+            self.assertRaises((ssl.SSLError, ConnectionError), self.connect)
+        running.poll(lambda: double.counters()["failed_handshakes"] == 3, "the ends of the handshakes")
+        counters = double.counters()
+        self.assertEqual((counters["calls"], counters["handshakes"]), ({}, 0))
+        double.tls()
+        self.connect()
 
     def test_end_without_close_notify(self):
         double.fault(no_length=True)

@@ -5,6 +5,7 @@ flavors."""
 
 import concurrent.futures
 import datetime
+import functools
 import hashlib
 import os
 import ssl
@@ -39,6 +40,12 @@ def private_pem(key):
 
 def public_der(key):
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+@functools.lru_cache(64)
+def subject_der(certificate):
+    """Of the key that it is for. Kept, as saml.py says."""
+    return public_der(certificate.public_key())
 
 
 def rsa_key(bits):

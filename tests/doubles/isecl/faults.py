@@ -63,6 +63,11 @@ class Fault:
                 return offset, manner
         return None
 
+    def sends_whole(self):
+        """Whether the answer goes out at once, behind the delay, and the connection goes on."""
+        return not (self.cut() or self.goaway or self.slice or self.chunk or self.pause or
+                    self.body_size is not None or self.stream_reset_at is not None)
+
     def changes_key(self):
         return bool(self.other_key or self.other_host) or any(
             value is not None for value in (self.key_size, self.label, self.ciphertext_size))

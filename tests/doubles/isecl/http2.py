@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP/2 (RFC 9113) on a connection whose TLS has chosen it. One thread owns the socket; each request is worked on in
-a thread of its own, so that one that is made to wait keeps no other waiting."""
+"""HTTP/2 (RFC 9113) on a connection whose TLS has chosen it. One thread owns the socket, works on requests, and sends
+the answers when their delay is over. An answer that a fault has sent in pieces has a thread of its own, so that it keeps no
+other waiting."""
 
 import concurrent.futures
 import contextlib
+import dataclasses
+import functools
+import heapq
 import http.client
 import queue
 import select
@@ -18,6 +22,7 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+import hpack.hpack
 
 from . import faults
 from .wire import Request
@@ -25,6 +30,10 @@ from .wire import Request
 RECEIVE = 65536
 STREAMS_MAX = 250  # what Go's servers allow
 FORBIDDEN = ("connection", "transfer-encoding")  # RFC 9113, section 8.2.2
+
+# A client's token comes in full with each request, and to read its code bit by bit would take as long as all else. Kept,
+# as saml.py says.
+hpack.hpack.decode_huffman = functools.lru_cache(64)(hpack.hpack.decode_huffman)
 
 
 class Ended(Exception):
@@ -62,6 +71,7 @@ class Http2:
         self.close = close
         self.streams = {}
         self.to_do = queue.SimpleQueue()
+        self.due = []  # (CLOCK_MONOTONIC, number of the stream, answer, fault), a heap
         self.wake_up, self.woken = socket.socketpair()
         self.open = True
         self.h2 = h2.connection.H2Connection(
@@ -88,11 +98,15 @@ class Http2:
             for stream in self.streams.values():
                 stream.room.set()
 
+    def is_stalled(self):
+        return self.number <= self.server.stalled
+
     def turn(self):
-        if self.number <= self.server.stalled:
+        if self.is_stalled():
             time.sleep(0.1)
             return
-        ready = select.select([self.socket, self.woken], [], [])[0]
+        pause = max(self.due[0][0] - time.monotonic(), 0) if self.due else None
+        ready = select.select([self.socket, self.woken], [], [], pause)[0]
         if self.woken in ready:
             self.woken.recv(RECEIVE)
         while self.open and not self.to_do.empty():
@@ -103,6 +117,7 @@ class Http2:
                 future.set_exception(error)
         if self.open and self.socket in ready:
             self.receive()
+        self.send_due()
 
     def do(self, function, *arguments):
         """Has the connection's thread call it, and gives back what it returns."""
@@ -122,6 +137,7 @@ class Http2:
                     raise Ended
                 for event in self.h2.receive_data(data):
                     self.take(event)
+                    self.send_due()
                 self.send(self.h2.data_to_send())
 
     def take(self, event):
@@ -133,7 +149,7 @@ class Http2:
             stream.body += event.data
             self.h2.acknowledge_received_data(event.flow_controlled_length, number)
         elif isinstance(event, h2.events.StreamEnded) and stream:
-            threading.Thread(target=self.serve, args=(stream,), daemon=True).start()
+            self.serve(stream)
         elif isinstance(event, h2.events.StreamReset) and stream:
             self.streams.pop(number).room.set()
         elif isinstance(event, (h2.events.WindowUpdated, h2.events.RemoteSettingsChanged)):
@@ -150,9 +166,24 @@ class Http2:
                 select.select([], [self.socket], [])
 
     def serve(self, stream):
-        """In a thread of its own: a request, and its answer with the faults that it is to have."""
+        answer, fault = self.server.answer(stream.request(self.number))
+        if fault.sends_whole():
+            heapq.heappush(self.due, (time.monotonic() + fault.delay, stream.number, answer, fault))
+        else:
+            self.send_apart(stream, answer, fault)
+
+    def send_due(self):
+        while self.due and self.due[0][0] <= time.monotonic() and not self.is_stalled():
+            _, number, answer, fault = heapq.heappop(self.due)
+            with contextlib.suppress(Ended, OSError, h2.exceptions.ProtocolError):
+                self.send_whole(number, answer, fault)
+
+    def send_apart(self, stream, answer, fault):
+        threading.Thread(target=self.send_answer, args=(stream, answer, fault), daemon=True).start()
+
+    def send_answer(self, stream, answer, fault):
+        """In a thread of its own: with the faults that the answer is to have."""
         with contextlib.suppress(Ended, OSError, h2.exceptions.ProtocolError):
-            answer, fault = self.server.answer(stream.request(self.number))
             time.sleep(fault.delay)
             if fault.goaway:
                 self.do(self.say_goodbye)
@@ -171,15 +202,31 @@ class Http2:
         # For the library it is closed with that, for clients and servers it is not.
         self.h2.state_machine.state = h2.connection.ConnectionState.SERVER_OPEN
 
+    def send_whole(self, number, answer, fault):
+        """In one piece, where the client has room for it."""
+        stream = self.streams.get(number)
+        if not stream:
+            return
+        if len(answer.body) > min(self.h2.local_flow_control_window(number), self.h2.max_outbound_frame_size):
+            self.send_apart(stream, answer, dataclasses.replace(fault, delay=0))
+            return
+        self.make_headers(stream, answer, fault)
+        if answer.body:
+            self.h2.send_data(number, answer.body)
+        self.finish(stream, fault)
+
     def send_headers(self, stream, answer, fault):
         self.check(stream)
+        self.make_headers(stream, answer, fault)
+        self.send_frames(stream, fault)
+
+    def make_headers(self, stream, answer, fault):
         values = {"Date": time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime()), **answer.headers}
         length = len(answer.body) if fault.body_size is None else fault.body_size
         if not fault.no_length and answer.status != 204:
             values.setdefault("Content-Length", length if fault.content_length is None else fault.content_length)
         self.h2.send_headers(stream.number, [(":status", str(answer.status))] + [
             (name.lower(), str(value)) for name, value in values.items() if name.lower() not in FORBIDDEN])
-        self.send_frames(stream, fault)
 
     def send_part(self, stream, data, fault):
         """Waits where the client has no room for more."""

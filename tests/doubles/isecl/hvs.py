@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
 from . import saml, tpm, wire
-from .certificates import der, public_der
+from .certificates import der, subject_der
 from .routes import Route
 from .wire import Answer, Refusal, b64
 
@@ -53,7 +53,7 @@ def certify(state, request, kind):
     certificate = state.certificates.attested(f"{kind}_Key_Certificate", key, asked["tpm_certify_key"],
                                               asked["tpm_certify_key_signature"])
     if kind == "Binding":
-        state.certified[public_der(aik.public_key())] = certificate
+        state.certified[subject_der(aik)] = certificate
     return wire.json_answer(201, {f"{kind.lower()}_key_der_certificate": b64(der(certificate))})
 
 
@@ -93,7 +93,7 @@ def reports(state, request):
 def binding_certificate(state, host):
     """What the trust agent would read of the host: a certificate that the test set, or else the last one that
     the host's attestation key was behind."""
-    return host.binding_certificate or state.certified.get(public_der(host.aik.public_key()))
+    return host.binding_certificate or state.certified.get(subject_der(host.aik))
 
 
 def report(state, hardware_uuid):

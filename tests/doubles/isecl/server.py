@@ -2,6 +2,7 @@
 """HTTP/1.1 and HTTP/2 over TLS: one port for all services, a thread for each connection."""
 
 import contextlib
+import functools
 import http
 import http.client
 import socket
@@ -21,6 +22,7 @@ IDLE_SECONDS = 600
 SERVICES = (cms, aas, hvs, wls, kbs)
 
 
+@functools.cache
 def all_routes(release):
     return [route for service in SERVICES for route in service.routes(release)]
 
