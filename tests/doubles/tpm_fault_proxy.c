@@ -3,7 +3,8 @@
 /* Sits between a program and swtpm, passes on real bytes, and does the damage it is told to.
  *
  *   tpm_fault_proxy --listen SOCKET --tpm SOCKET [--tpm-control SOCKET] [--capture FILE]
- *                   [--least CODE:MICROSECONDS]... [--times FILE] [--fault CODE:FIRST[-LAST]:ACTION]...
+ *                   [--least CODE:MICROSECONDS]... [--times FILE] [--awake MICROSECONDS]
+ *                   [--fault CODE:FIRST[-LAST]:ACTION]...
  *
  * A fault strikes the FIRST to LAST (default FIRST) command of that command code, counted from 1 since
  * the start; code 0 counts every command.  The first fault that fits a command is the one.
@@ -29,6 +30,8 @@
  * answer is sent. Taking the command from the socket and sending the answer are not the TPM's, and as this proxy does
  * both, and has to be woken for the one, they count for who asks. The file is mapped, zeros behind the lines: to
  * write to it would take time between one command and the next.
+ * --awake has it look for the next command that long behind an answer without sleeping: a chip takes a command when it
+ * comes, and no processor has to be woken for it first.
  */
 
 #include <errno.h>
@@ -99,7 +102,9 @@ struct proxy {
         size_t times_size;
         struct pace paces[PACES_MAX];
         size_t pace_count;
-        unsigned connections; /* so far */
+        uint64_t awake_usec;
+        uint64_t asleep_at_usec; /* CLOCK_MONOTONIC */
+        unsigned connections;    /* so far */
         unsigned numbers[1 + CLIENTS_MAX];
         struct fault faults[FAULTS_MAX];
         size_t fault_count;
@@ -367,8 +372,11 @@ static int ask_at_pace(struct proxy *proxy, unsigned connection, struct message 
         int r = ask_tpm(proxy, message);
 
         keep_pace(proxy, code, begun_usec);
+
+        uint64_t done_usec = now_usec();
+        proxy->asleep_at_usec = done_usec + proxy->awake_usec;
         if (proxy->times)
-                note_times(proxy, code, connection, begun_usec, now_usec());
+                note_times(proxy, code, connection, begun_usec, done_usec);
         return r;
 }
 
@@ -491,8 +499,10 @@ static void parse_arguments(struct proxy *proxy, int argc, char *argv[]) {
                 {"fault", required_argument, NULL, 'f'},
                 {"least", required_argument, NULL, 'p'},
                 {"times", required_argument, NULL, 's'},
+                {"awake", required_argument, NULL, 'a'},
                 {NULL, 0, NULL, 0},
         };
+        const char *rest;
         int option;
 
         while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -506,6 +516,8 @@ static void parse_arguments(struct proxy *proxy, int argc, char *argv[]) {
                         proxy->capture = fopen(optarg, "we");
                 else if (option == 's')
                         open_times(proxy, optarg);
+                else if (option == 'a')
+                        proxy->awake_usec = parse_number(optarg, '\0', &rest, optarg);
                 else if (option == 'p' && proxy->pace_count < PACES_MAX)
                         proxy->paces[proxy->pace_count++] = parse_pace(optarg);
                 else if (option == 'f' && proxy->fault_count < FAULTS_MAX)
@@ -525,7 +537,9 @@ int main(int argc, char *argv[]) {
         parse_arguments(&proxy, argc, argv);
         listen_on(&proxy);
         for (;;) {
-                if (poll(proxy.fds, proxy.fd_count, -1) < 0 && errno != EINTR)
+                int patience = now_usec() < proxy.asleep_at_usec ? 0 : -1;
+
+                if (poll(proxy.fds, proxy.fd_count, patience) < 0 && errno != EINTR)
                         die("poll");
                 serve_clients(&proxy);
                 if (proxy.fds[0].revents != 0)

@@ -89,11 +89,13 @@ class FaultProxy:
     def tcti(self):
         return f"swtpm:path={self.socket}"
 
-    def start(self, *faults, least=(), times=None):
-        """least: what commands cost at least, as "0x159:26000"; times: the file of what they did cost."""
+    def start(self, *faults, least=(), times=None, awake=0):
+        """least: what commands cost at least, as "0x159:26000"; times: the file of what they did cost; awake:
+        microseconds for which it looks for another command without sleeping."""
         self.stop()
         words = [word for fault in faults for word in ("--fault", fault)]
         words += [word for pace in least for word in ("--least", pace)] + (["--times", times] if times else [])
+        words += ["--awake", str(awake)] if awake else []
         self.process = subprocess.Popen(
             [os.path.join(BUILD, "tests", "doubles", "tpm_fault_proxy"), "--listen", self.socket, "--tpm",
              self.tpm.socket, "--tpm-control", self.tpm.socket + ".ctrl", *words], stdin=subprocess.DEVNULL)

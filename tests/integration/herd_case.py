@@ -132,6 +132,7 @@ class HerdCase(wls_case.WlsTest):
 
     broker_delay = 0.002
     tpm_usec = 2700
+    tpm_awake_usec = 0
 
     def setUp(self):
         self.relay = relay_to_broker()
@@ -146,7 +147,7 @@ class HerdCase(wls_case.WlsTest):
     def start(self, **options):
         self.times = os.path.join(self.directory, "tpm-times")
         self.proxy = harness.FaultProxy(self.tpm)
-        self.proxy.start(least=[f"{RSA_DECRYPT:#x}:{self.tpm_usec}"], times=self.times)
+        self.proxy.start(least=[f"{RSA_DECRYPT:#x}:{self.tpm_usec}"], times=self.times, awake=self.tpm_awake_usec)
         self.addCleanup(self.proxy.stop)
         self.agent.write_config(TPM={"Device": self.proxy.tcti})
         super().start(**options)
