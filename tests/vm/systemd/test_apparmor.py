@@ -3,9 +3,11 @@
 
 import os
 import shutil
+import subprocess
 import uuid
 
 import host
+import test_hook
 import test_nova
 import units
 from host import output, run, virsh
@@ -70,6 +72,31 @@ class AppArmor(units.ProtectedTest):
                         "--image", image).strip()
         virsh("attach-disk", guest.name, device, "vdd", "--sourcetype", "block", "--driver", "qemu", "--subdriver",
               "qcow2", "--cache", "none")
+
+    def test_the_hook_of_a_vm_that_was_sent_here(self):
+        """It looks which disks QEMU has open, in libvirtd's profile; this says that the VM came from another host."""
+        guest = self.protected(TEXT, "layer")
+        guest.start()
+        self.confined(guest)
+        run("systemctl", "stop", *units.SOCKETS, *units.SERVICES)
+
+        def started(volume):
+            peer = test_hook.Peer("/run/workload-agent/control.sock", test_hook.says(test_hook.reply(0, volume.encode())))
+            try:
+                done = subprocess.run(["aa-exec", "-p", "libvirtd", "--", host.HOOK_INSTALLED, guest.name, "started",
+                                       "begin", "-"], input=test_hook.MARKED[0], capture_output=True, check=False)
+            finally:
+                peer.close()
+                os.unlink("/run/workload-agent/control.sock")
+            return done.returncode, done.stderr.decode()
+
+        layer, image = (name for name in sorted(host.Host.mappings(), key=lambda name: "image" in name))
+        self.assertEqual(started(layer), (0, ""))
+        code, line = started(image)
+        self.assertEqual(code, 1)
+        self.assertIn(f"the layer {image} is not copied to this host", line)
+        guest.destroy()
+        self.gone()
 
     def test_refused(self):
         guest = self.protected(TEXT, "layer")
