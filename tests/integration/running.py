@@ -41,6 +41,7 @@ WLAGENT_LIBEXEC = os.path.dirname(open_to_all(os.path.join(BUILD, "agent", "vm_a
 READY_SECONDS = 30
 POLL_SECONDS = 0.002  # at first
 POLL_SECONDS_MAX = 0.05
+POLL_SECONDS_LONG = 0.5  # where asking takes longer than that
 
 
 def poll(condition, what, seconds=READY_SECONDS):
@@ -49,12 +50,14 @@ def poll(condition, what, seconds=READY_SECONDS):
     end = time.monotonic() + seconds
     pause = POLL_SECONDS
     while True:
+        asked = time.monotonic()
         value = condition()
         if value:
             return value
-        if time.monotonic() > end:
+        now = time.monotonic()
+        if now > end:
             raise AssertionError(f"waited {seconds} s for: {what() if callable(what) else what}")
-        time.sleep(pause)
+        time.sleep(max(pause, min(now - asked, POLL_SECONDS_LONG)))  # leaves as much to what is waited for as asking took
         pause = min(2 * pause, POLL_SECONDS_MAX)
 
 

@@ -138,17 +138,23 @@ class Volumed:
         self.process = None
 
     def start(self):
+        """It listens then, and what it begins with is under way: it has made the process that tidies up."""
         with open(self.log, "ab") as log:
+            begin = log.tell()
             self.process = subprocess.Popen([VOLUMED, "--config", self.config], stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log)
-        poll(self.ready, "wlagent-volumed to listen")
+        poll(lambda: self.ready(begin), "wlagent-volumed to be ready")
         return self
 
-    def ready(self):
-        if self.process.poll() is not None:
-            with open(self.log, encoding="utf-8", errors="replace") as log:
-                raise AssertionError(f"wlagent-volumed ended with {self.process.returncode}:\n{log.read()}")
-        return listens(self.socket)
+    def ready(self, begin):
+        """By what it has logged from there on."""
+        ended = self.process.poll() is not None
+        with open(self.log, encoding="utf-8", errors="replace") as log:
+            log.seek(begin)
+            text = log.read()
+        if ended:
+            raise AssertionError(f"wlagent-volumed ended with {self.process.returncode}:\n{text}")
+        return " is ready\n" in text
 
     def stop(self, number=signal.SIGTERM):
         """Returns the exit code."""
@@ -160,20 +166,59 @@ class Volumed:
         return code
 
 
+def pids(name):
+    """Of the processes of that name, which is at most 15 bytes long; zombies do not count."""
+    found = []
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+            pid, rest = file.read().split(" (", 1)
+            command, rest = rest.rsplit(") ", 1)
+            if command == name and rest[0] not in "ZX":
+                found.append(int(pid))
+    return found
+
+
 class Libvirt:
-    @staticmethod
-    def start():
-        run(os.path.join(TOP, "tests", "vm", "guest", "start-libvirt"))
+    """libvirtd, asked and watched by this process: virsh and pidof cost more than what they are asked for."""
+
+    PID = "/run/libvirtd.pid"
 
     @staticmethod
-    def stop(number=signal.SIGTERM):
+    def start():
+        """As guest/start-libvirt does; returns when libvirtd answers, and is done with the VMs that run already."""
+        run(os.path.join(TOP, "tests", "vm", "guest", "start-libvirt"), "--no-wait")
+        poll(Libvirt.answers, "libvirtd to answer", 60)
+
+    @staticmethod
+    def answers():
+        try:
+            with libvirt_connection() as connection:
+                for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+                    with contextlib.suppress(libvirt.libvirtError):  # the VM may have ended
+                        domain.memoryStats()  # waits for its turn
+                return True
+        except libvirt.libvirtError:
+            return False
+
+    @classmethod
+    def pid(cls):
+        """Of the one that runs, or None; its file outlives one that was killed."""
+        try:
+            with open(cls.PID, encoding="ascii") as file:
+                pid = int(file.read())
+            return pid if os.path.basename(os.readlink(f"/proc/{pid}/exe")) == "libvirtd" else None
+        except (OSError, ValueError):
+            return None
+
+    @classmethod
+    def stop(cls, number=signal.SIGTERM):
         """QEMU and virtlogd stay."""
-        found = run("pidof", "libvirtd", check=False).stdout.split()
-        for pid in found:
-            os.kill(int(pid), number)
-        poll(lambda: run("pidof", "libvirtd", check=False).returncode, "libvirtd to end")
-        if os.path.exists("/run/libvirtd.pid"):
-            os.unlink("/run/libvirtd.pid")
+        pid = cls.pid()
+        if pid:
+            os.kill(pid, number)
+        poll(lambda: not cls.pid(), "libvirtd to end")
+        if os.path.exists(cls.PID):
+            os.unlink(cls.PID)
 
     def restart(self, number=signal.SIGTERM):
         self.stop(number)
@@ -405,14 +450,19 @@ class Guest:
         except FileNotFoundError:
             return None
 
-    def start(self, check=True):
-        """When that may fail: returns the finished virsh start."""
+    def start(self, check=True, virsh_says=False):
+        """When that may fail: returns the finished virsh start, or what it would be with libvirt's text alone."""
         if os.path.exists(self.console):
             os.truncate(self.console, 0)
-        if not check:
+        if virsh_says:
             return virsh("start", self.name, check=False)
-        self.ask(lambda domain: domain.create(), check)
-        return None
+        try:
+            self.ask(lambda domain: domain.create())
+        except libvirt.libvirtError as error:
+            if check:
+                raise
+            return subprocess.CompletedProcess(["start", self.name], 1, "", str(error))
+        return subprocess.CompletedProcess(["start", self.name], 0, "", "")
 
     def ask(self, question, check=True):
         """What the answer is, of libvirt's domain; or, without check, None when it is an error."""

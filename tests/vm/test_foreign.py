@@ -32,7 +32,7 @@ class Foreign(host.VmTest):
         return self.guest(name).protected_disk(image, mode, key).define()
 
     def refused(self, guest):
-        done = guest.start(check=False)
+        done = guest.start(virsh_says=True)
         self.assertNotEqual(done.returncode, 0, done.stdout)
         self.assertEqual(self.host.leftovers(), [])
         return done.stderr

@@ -30,7 +30,7 @@ class GuestsTest(host.VmTest):
 
     def refused(self, guest, pattern):
         """Returns what virsh says."""
-        done = guest.start(check=False)
+        done = guest.start(virsh_says=True)
         self.assertNotEqual(done.returncode, 0)
         self.assertRegex(done.stderr, pattern)
         self.assertEqual(guest.state(), "shut off")

@@ -19,7 +19,7 @@ class LaunchTest(host.VmTest):
         self.left_nothing()
 
     def refused(self, guest, pattern):
-        done = guest.start(check=False)
+        done = guest.start(virsh_says=True)
         self.assertNotEqual(done.returncode, 0)
         self.assertRegex(done.stderr, pattern)
         self.gone(guest)
@@ -103,7 +103,7 @@ class Refusals(LaunchTest):
             self.host.volumed.start()
         self.host.agent.stop()
         try:
-            self.assertRegex(guest.start(check=False).stderr, "wlagentd is not running|wlagentd cannot be asked")
+            self.assertRegex(guest.start(virsh_says=True).stderr, "wlagentd is not running|wlagentd cannot be asked")
             self.left_nothing()
         finally:
             self.host.agent.start()

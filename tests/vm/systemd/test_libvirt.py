@@ -38,7 +38,7 @@ class Libvirt(units.UnitTest):
         run("systemctl", "stop", *units.SOCKETS, *units.SERVICES)
 
     def refused(self, guest, pattern):
-        done = guest.start(check=False)
+        done = guest.start(virsh_says=True)
         self.assertNotEqual(done.returncode, 0)
         self.assertRegex(done.stderr, pattern)
         self.assertEqual(guest.state(), "shut off")

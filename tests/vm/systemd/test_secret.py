@@ -7,7 +7,7 @@ import uuid
 
 import host
 import units
-from host import Guest, output, run
+from host import Guest, run
 from running import poll
 
 TEXT_KEY = b"pK2mVq8XcZr5Yt1NwGh7LdJs9BfUe3Ra"  # QEMU takes text only
@@ -33,7 +33,8 @@ class Secret(units.ProtectedTest):
         self.addCleanup(guest.destroy, check=False)
         run("wlagent", "vm", "protect", "luks", "--disk", "vda", "--secret", "--key", "local:///luks")
         self.boots(guest, "disk 0: luks\ndisk 0: written\nup\n")
-        poll(lambda: secret not in output("virsh", "-c", "secret:///system", "secret-list"), "the secret to be gone")
+        with host.libvirt_connection() as connection:
+            poll(lambda: secret not in connection.listSecrets(), "the secret to be gone")
         guest.destroy()
         guest.start()
         guest.destroy()
