@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import unittest
 
+import clock_ahead
 import running
 from isecl_case import HARDWARE, double
 
@@ -95,6 +96,14 @@ class SetupCase(unittest.TestCase):
             self.assertIn(b"No space left on device", done.stderr)
             check()
         raise AssertionError("it never ends")
+
+    def gives_up(self, task, route):
+        """What it says when the service does not answer within a minute."""
+        double.fault(route=route, delay=1000)
+        self.addCleanup(double.clear_faults)
+        return clock_ahead.gives_up(
+            self, [running.WLAGENT, "--config", self.agent.config, "setup", task, "--root", self.root], self.environment(),
+            lambda: double.counters()["calls"].get(route))
 
     def requests(self, route=None):
         return [request for request in double.requests()["requests"] if route in (None, request["route"])]

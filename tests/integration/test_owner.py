@@ -4,9 +4,12 @@ for ocicrypt's cmd transport. The services are the double of tests/doubles/isecl
 
 import json
 import os
+import unittest
 import uuid
 
+import clock_ahead
 import harness
+import running
 from isecl_case import double, unb64
 from owner_case import OwnerTest, opened_packet
 
@@ -312,6 +315,19 @@ class Answers(WrapTest):
             self.refused(self.answer("kbs.create_key", **fault), "KBS may have made a key all the same")
             self.assertEqual(self.calls("kbs.create_key"), 1)
         self.refused(self.answer("kbs.create_key", body_size=100000), "KBS may have made a key.*too long")
+
+    @unittest.skipIf(running.has_address_sanitizer(), "needs a module for LD_PRELOAD")
+    def test_services_that_do_not_answer(self):
+        with open(self.write("request", harness.wrap_request(OPTIONS, f"key-id:{double.add_key()['id']}", provider="isecl")),
+                  encoding="ascii") as request:
+            for words, route, service in ((["kbs", "create"], "aas.token", "AAS"), (["kbs", "create"], "kbs.create_key", "KBS"),
+                                          (["keyprovider", "--kbs"], "kbs.envelope", "KBS")):
+                double.clear_faults()
+                double.reset_counters()
+                double.fault(route=route, delay=1000)
+                said = clock_ahead.gives_up(self, [harness.WLAGENT, *words], self.environment(),
+                                            lambda route=route: self.calls(route), stdin=request)
+                self.assertRegex(said, f"^wlagent: .*{service} https://.*: no answer in time")
 
     def test_a_key_that_cannot_be_fetched_is_named(self):
         for fault in ({"status": 500}, {"status": 404, "body": "404 page not found\n"}, {"reset_at": 0},

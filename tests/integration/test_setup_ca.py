@@ -145,6 +145,11 @@ class Downloaded(SetupCase):
             double.fault(route=ROUTE, **fault)
             self.refused(f"CMS .*: {pattern}")
 
+    @unittest.skipIf(running.has_address_sanitizer(), "needs a module for LD_PRELOAD")
+    def test_one_that_does_not_answer(self):
+        self.assertRegex(self.gives_up(TASK, ROUTE), "^wlagent: download-ca-cert: CMS https://.*: no answer in time")
+        self.assertEqual(self.stored(), [])
+
     def test_certificates_that_are_none(self):
         good = pem(certificate("good"))
         damaged = good.replace("MII", "AAA", 1)

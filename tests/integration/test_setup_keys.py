@@ -573,6 +573,13 @@ class Registration(KeysCase):
         self.assertEqual(self.certificate("binding").public_key().public_numbers().n.to_bytes(256, "big"),
                          self.key("binding").public[-256:])
 
+    @unittest.skipIf(running.has_address_sanitizer(), "needs a module for LD_PRELOAD")
+    def test_an_hvs_that_does_not_answer(self):
+        for kind in KINDS:
+            self.assertRegex(self.gives_up(f"register-{kind}-key", self.route(kind)),
+                             f"^wlagent: register-{kind}-key: .*HVS https://.*: no answer in time")
+            self.assertFalse(os.path.exists(self.path(kind, ".pem")))
+
     def test_addresses(self):
         for url in (double.urls["hvs"] + "/", double.urls["hvs"].replace("/hvs/v2", "/mtwilson/v2")):
             self.says("register-signing-key", "--force", HVS_URL=url)
