@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """libvirt's hook: what it asks, what it makes of each answer and of none, and that it ends in time."""
 
+import concurrent.futures
 import contextlib
 import os
 import re
@@ -313,31 +314,41 @@ class Time(HookTest):
         function(*arguments, **options)
         return time.monotonic() - start
 
+    def without_answer(self, operation, xml=PLAIN):
+        """In a directory of its own, so that several wait at the same time: how it ended, and how long it took."""
+        with tempfile.TemporaryDirectory(prefix="wlagent-hook.") as directory:
+            peer = Peer(os.path.join(directory, "control.sock"), waits_for_hang_up)
+            start = time.monotonic()
+            done = self.run_hook(operation, xml, cwd=directory)
+            took = time.monotonic() - start
+            peer.close()
+            return done, took
+
     def test_an_agent_that_never_answers(self):
-        for operation in TOLD:
-            self.peer(waits_for_hang_up)
-            self.assertLess(self.timed(self.passes, operation, MARKED[0]), SHORT)
-        self.peer(waits_for_hang_up)
-        self.assertLess(self.timed(self.passes, "started"), SHORT)
-        self.peer(waits_for_hang_up)
-        self.assertLess(self.timed(self.passes, "prepare"), SHORT)
-        self.peer(waits_for_hang_up)
-        took = self.timed(self.fails, "wlagentd does not answer", "prepare", MARKED[0])
-        self.assertGreater(took, 20)
-        self.assertLess(took, 21 + SHORT)
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            short = [pool.submit(self.without_answer, operation, MARKED[0]) for operation in TOLD]
+            short += [pool.submit(self.without_answer, operation) for operation in ("started", "prepare")]
+            refused = pool.submit(self.without_answer, "prepare", MARKED[0])
+            # It may say that nobody copies a layer.
+            waits = pool.submit(self.without_answer, "started", MARKED[0])
+        for done, took in (run.result() for run in short):
+            self.assertEqual(done.returncode, 0)
+            self.assertLess(took, SHORT)
+        for run, code, text in ((refused, 1, b"wlagentd does not answer"), (waits, 0, b"")):
+            done, took = run.result()
+            self.assertEqual(done.returncode, code)
+            self.assertIn(text, done.stderr)
+            self.assertGreater(took, 20)
+            self.assertLess(took, 21 + SHORT)
 
     def test_started_waits_for_an_agent_that_is_slow(self):
-        """It may say that nobody copies a layer."""
+        """Longer than for one that is not protected."""
         def act(connection):
-            time.sleep(5)
+            time.sleep(3)
             says(reply(DENIED, b"late"))(connection)
 
         self.peer(act)
         self.fails("^wlagent: late$", "started", MARKED[0])
-        self.peer(waits_for_hang_up)
-        took = self.timed(self.passes, "started", MARKED[0])
-        self.assertGreater(took, 20)
-        self.assertLess(took, 21 + SHORT)
 
     def test_an_agent_that_never_reads(self):
         with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as waiting:
@@ -362,17 +373,21 @@ class Time(HookTest):
         self.peer(act)
         self.assertLess(self.timed(self.passes, "prepare"), SHORT)
 
+    def without_end(self, operation, code):
+        start = time.monotonic()
+        with subprocess.Popen([HOOK, "plain", operation, "begin", "-"], stdin=subprocess.PIPE,
+                              stderr=subprocess.PIPE, cwd=self.directory) as hook:
+            hook.stdin.write(PLAIN)
+            hook.stdin.flush()
+            self.assertEqual(hook.wait(40), code)
+            self.assertLess(time.monotonic() - start, SHORT)
+            self.assertEqual(bool(hook.stderr.read()), code == 1)
+            hook.stdin.close()
+
     def test_a_definition_without_end(self):
-        for operation, code in (("prepare", 1), ("stopped", 0), ("reconnect", 0)):
-            start = time.monotonic()
-            with subprocess.Popen([HOOK, "plain", operation, "begin", "-"], stdin=subprocess.PIPE,
-                                  stderr=subprocess.PIPE, cwd=self.directory) as hook:
-                hook.stdin.write(PLAIN)
-                hook.stdin.flush()
-                self.assertEqual(hook.wait(40), code)
-                self.assertLess(time.monotonic() - start, SHORT)
-                self.assertEqual(bool(hook.stderr.read()), code == 1)
-                hook.stdin.close()
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            for run in [pool.submit(self.without_end, *what) for what in (("prepare", 1), ("stopped", 0), ("reconnect", 0))]:
+                run.result()
 
 
 class Definition(HookTest):

@@ -308,20 +308,22 @@ class WlsFaults(WlsTest):
     def test_services_that_hang(self):
         """They cost the pull its time limit, and neither other keys nor the next pull anything."""
         self.agent.import_key("image", bytes(32))
-        key = self.key()
+        hanging = []
         for knobs in ({"delay": 1000}, {"slice": 1, "pause": 1}):
-            with self.subTest(**knobs):
-                double.fault(route="wls.keys", times=1, **knobs)
-                hanging = self.in_background(lambda: self.client.unwrap(self.packet(key), timeout=40))
-                harness.running.poll(lambda: self.calls() > 0, "the call to hang")
-                self.assertEqual(self.client.unwrap(harness.wrap_packet("local:///image", bytes(32), OPTIONS)), OPTIONS)
-                self.opens(self.key())
-                self.assertFalse(hanging.done())
-                with self.assertRaises(harness.grpc.RpcError) as caught:
-                    hanging.result()
-                self.assertEqual(caught.exception.code(), StatusCode.DEADLINE_EXCEEDED)
-                double.clear_faults()
-                double.reset_counters()
+            double.fault(route="wls.keys", times=1, **knobs)
+            key = self.key()
+            hanging.append(self.in_background(lambda key=key: self.client.unwrap(self.packet(key), timeout=40)))
+            harness.running.poll(lambda: self.calls() == len(hanging), "the call to hang")
+        self.assertEqual(self.client.unwrap(harness.wrap_packet("local:///image", bytes(32), OPTIONS)), OPTIONS)
+        self.opens(self.key())
+        for one in hanging:
+            self.assertFalse(one.done())
+        for one in hanging:
+            with self.assertRaises(harness.grpc.RpcError) as caught:
+                one.result()
+            self.assertEqual(caught.exception.code(), StatusCode.DEADLINE_EXCEEDED)
+        double.clear_faults()
+        double.reset_counters()
         double.tls(fault="no_handshake", http2=self.http2)
         self.restart()
         self.refused(lambda: self.client.unwrap(self.packet(key), timeout=40), StatusCode.UNAVAILABLE, "AAS ")

@@ -32,6 +32,35 @@ static struct {
 
 static const uint8_t wrapped[RSA_WRAPPED_SIZE] = {1, 2, 3};
 
+/* Time that has passed for the agent alone. */
+static _Atomic uint64_t ahead_usec;
+
+uint64_t __real_clock_now_usec(void);
+uint64_t __wrap_clock_now_usec(void);
+
+uint64_t __wrap_clock_now_usec(void) {
+        return __real_clock_now_usec() + ahead_usec;
+}
+
+/* What the pause before the second try of a call was drawn from; shorter pauses are those of a gate. */
+#define PAUSE_LEAST_USEC (200 * USEC_PER_MSEC)
+#define PAUSE_MOST_USEC  (600 * USEC_PER_MSEC)
+
+static struct {
+        uint64_t usec; /* to be drawn */
+        unsigned count;
+} pauses;
+
+uint64_t __real_jitter_usec(uint64_t least_usec, uint64_t most_usec);
+uint64_t __wrap_jitter_usec(uint64_t least_usec, uint64_t most_usec);
+
+uint64_t __wrap_jitter_usec(uint64_t least_usec, uint64_t most_usec) {
+        if (least_usec != PAUSE_LEAST_USEC || most_usec != PAUSE_MOST_USEC || pauses.usec == 0)
+                return __real_jitter_usec(least_usec, most_usec);
+        pauses.count++;
+        return pauses.usec;
+}
+
 static bool send_answer(SSL *tls, unsigned status, const char *body) {
         char answer[2048];
         int size = snprintf(answer, sizeof(answer),
@@ -281,6 +310,31 @@ START_TEST(a_refused_login_is_not_repeated) {
 }
 END_TEST
 
+/* AAS bans for 15 minutes, and a user who has had five wrong passwords in five. */
+START_TEST(a_refused_login_is_tried_again_when_it_may_be) {
+        static const struct {
+                unsigned status;
+                uint64_t stop_sec;
+        } rows[] = {{401, 600}, {429, 900}};
+        struct road road = open_road();
+        struct wla_error err;
+
+        plan.login_status = rows[_i].status;
+        ck_assert_int_eq(fetch(&road, &err), -1);
+        ahead_usec = (rows[_i].stop_sec - 60) * USEC_PER_SEC;
+        ck_assert_int_eq(fetch(&road, &err), -1);
+        ck_assert_int_eq(err.code, WLA_E_DENIED);
+        ck_assert_uint_eq(plan.logins, 1);
+        plan.login_status = 200;
+        ck_assert_int_eq(fetch(&road, &err), -1);
+        ck_assert_uint_eq(plan.logins, 1);
+        ahead_usec = (rows[_i].stop_sec + 1) * USEC_PER_SEC;
+        ck_assert_msg(fetch(&road, &err) == 0, "%s", wla_error_text(&err));
+        ck_assert_uint_eq(plan.logins, 2);
+        close_road(&road);
+}
+END_TEST
+
 START_TEST(a_login_that_failed_otherwise_is) {
         struct road road = open_road();
         struct wla_error err;
@@ -316,6 +370,22 @@ START_TEST(a_token_is_renewed_ahead_of_its_end) {
 }
 END_TEST
 
+/* Of two hours, as AAS makes them: neither long before, nor only when it is refused. */
+START_TEST(a_token_of_two_hours_is_used_for_nearly_as_long) {
+        struct road road = open_road();
+        struct wla_error err;
+
+        ck_assert_int_eq(fetch(&road, &err), 0);
+        ahead_usec = (7200 - 180) * USEC_PER_SEC;
+        ck_assert_int_eq(fetch(&road, &err), 0);
+        ck_assert_uint_eq(plan.logins, 1);
+        ahead_usec = (7200 - 55) * USEC_PER_SEC;
+        ck_assert_int_eq(fetch(&road, &err), 0);
+        ck_assert_uint_eq(plan.logins, 2);
+        close_road(&road);
+}
+END_TEST
+
 /* An AAS that hands the refused token out again is asked for one, not for many. */
 START_TEST(the_same_token_again) {
         struct road road = open_road();
@@ -344,6 +414,34 @@ START_TEST(what_was_down_is_tried_once_more) {
         ck_assert_int_eq(fetch(&road, &err), -1);
         ck_assert_int_eq(err.code, WLA_E_UNAVAILABLE);
         ck_assert_uint_eq(plan.keys, 2);
+        close_road(&road);
+}
+END_TEST
+
+/* Hosts that failed together do not come back together. */
+START_TEST(the_pause_before_that_is_a_random_one) {
+        struct road road = open_road();
+        struct wla_error err;
+
+        pauses.usec = 700 * USEC_PER_MSEC;
+        for (unsigned i = 1; i <= 2; i++) {
+                uint64_t begun_usec = clock_now_usec();
+
+                plan.keys = 0;
+                plan.key_status[0] = 500;
+                ck_assert_int_eq(fetch(&road, &err), 0);
+                ck_assert_uint_eq(plan.keys, 2);
+                ck_assert_uint_eq(pauses.count, i);
+                ck_assert_uint_ge(clock_now_usec() - begun_usec, pauses.usec);
+        }
+        /* None before a new token, and none where there is no other try. */
+        plan.keys = 0;
+        plan.key_status[0] = 401;
+        ck_assert_int_eq(fetch(&road, &err), 0);
+        plan.keys = 0;
+        plan.key_status[0] = 404;
+        ck_assert_int_eq(fetch(&road, &err), -1);
+        ck_assert_uint_eq(pauses.count, 2);
         close_road(&road);
 }
 END_TEST
@@ -402,10 +500,13 @@ int main(void) {
         tcase_add_test(tcase, one_new_token_after_401);
         tcase_add_test(tcase, missing_rights_are_no_reason_for_a_new_token);
         tcase_add_loop_test(tcase, a_refused_login_is_not_repeated, 0, 2);
+        tcase_add_loop_test(tcase, a_refused_login_is_tried_again_when_it_may_be, 0, 2);
         tcase_add_test(tcase, a_login_that_failed_otherwise_is);
         tcase_add_test(tcase, a_token_is_renewed_ahead_of_its_end);
+        tcase_add_test(tcase, a_token_of_two_hours_is_used_for_nearly_as_long);
         tcase_add_test(tcase, the_same_token_again);
         tcase_add_test(tcase, what_was_down_is_tried_once_more);
+        tcase_add_test(tcase, the_pause_before_that_is_a_random_one);
         tcase_add_test(tcase, what_was_not_answered_is_no_answer);
         tcase_add_test(tcase, many_at_once_log_in_once);
         suite_add_tcase(suite, tcase);
