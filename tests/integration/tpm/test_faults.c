@@ -421,6 +421,10 @@ void add_fault_tests(TCase *tcase) {
         tcase_add_test(tcase, what_has_gone_by_itself_makes_room_too);
         tcase_add_test(tcase, a_lost_flush_ends_the_connection);
         tcase_add_test(tcase, a_hanging_tpm_is_left_and_found_again);
+}
+
+/* One fault after the other, at one command after the other. */
+void add_fault_sweep_tests(TCase *tcase) {
         tcase_add_test(tcase, no_garbled_answer_makes_a_wrong_key);
         tcase_add_test(tcase, any_code_at_any_command_is_survived);
         tcase_add_test(tcase, random_faults_end_in_a_key_or_an_error);

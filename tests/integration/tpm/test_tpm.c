@@ -9,12 +9,19 @@ static const struct {
         const char *name;
         void (*add_tests)(TCase *tcase);
 } cases[] = {
-        {"setup", add_setup_tests},     {"unbind", add_unbind_tests},
-        {"pcr", add_pcr_tests},         {"faults", add_fault_tests},
-        {"wire", add_wire_tests},       {"transport", add_transport_tests},
-        {"opener", add_opener_tests},   {"host_keys", add_host_key_tests},
-        {"session", add_session_tests}, {"interposer", add_interposer_tests},
+        {"setup", add_setup_tests},
+        {"unbind", add_unbind_tests},
+        {"pcr", add_pcr_tests},
+        {"faults", add_fault_tests},
+        {"fault_sweeps", add_fault_sweep_tests},
+        {"wire", add_wire_tests},
+        {"transport", add_transport_tests},
+        {"opener", add_opener_tests},
+        {"host_keys", add_host_key_tests},
+        {"session", add_session_tests},
+        {"interposer", add_interposer_tests},
         {"ahead", add_ahead_tests},
+        {"ahead_faults", add_ahead_fault_tests},
 };
 
 int main(void) {
