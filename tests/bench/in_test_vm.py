@@ -25,10 +25,12 @@ import host
 from host import output, run
 from luks_header import key_derivation
 from running import BUILD, poll
+from slope import there_and_back
 
 MIB = 1 << 20
 GIB = 1 << 30
-SIZES_GIB = (1, 10, 100)
+SIZES_GIB = (1, 10, 100, 1000)
+SIZE_ROUNDS = 4      # as many as of each start, so many times
 IMAGE_MIB = 64       # of the image that the predecessor decrypts, and we open
 FLAVOR_GB = 1        # of the disk above it
 PROGRAMS = os.path.join(BUILD, "tests", "bench")
@@ -67,6 +69,17 @@ def median(values):
     return round(statistics.median(values), 2)
 
 
+def calm():
+    """Nothing goes on any more of what was measured last."""
+    run("udevadm", "settle")
+
+
+def last_launch(machine):
+    """{field: microseconds} of the launch that wlagentd has logged last."""
+    event = re.findall(r"are open .*", machine.agent.log_text())[-1]
+    return {name: int(usec) for name, usec in re.findall(r"WLA_([A-Z]+)_USEC=(\d+)", event)}
+
+
 class Domain:
     """A domain with one protected disk, as libvirt tells its hook of it."""
 
@@ -85,6 +98,7 @@ class Domain:
     def release(self):
         self.hook("release", "end")
         poll(lambda: not host.Host.leftovers(), "the mapping to go", 20)
+        calm()
 
 
 def high_water_kib(pid):
@@ -100,22 +114,27 @@ def memory_kib(machine):
 
 
 def by_size(machine, kek, rounds):
-    """{GiB: {"prepare_ms": .., "memory_kib": ..}} of images that take no space on the disk."""
+    """Of images that take no space on the disk: {"sizes": {GiB: {"prepare_ms": .., "memory_kib": ..}},
+    "rounds": [{GiB: ms}]}. The times of the rounds are wlagentd's own, from the request to the answer: what starts the
+    hook does not know how large the image is."""
     domains = {}
     for size in SIZES_GIB:
         image = os.path.join(host.IMAGES, f"sparse-{size}")
         subprocess.run([os.path.join(PROGRAMS, "sparse_image"), image, str(size * GIB), KEY_ID], input=kek, check=True)
         domains[size] = Domain(image, "direct")
-    times = {size: [] for size in SIZES_GIB}
+    prepares = {size: [] for size in SIZES_GIB}
+    launches = []
     memory = {}
-    for number in range(rounds + 1):
-        for size, domain in domains.items():
-            taken = domain.prepare()
-            if number:
-                times[size].append(taken)
+    for _ in range(rounds * SIZE_ROUNDS + 1):
+        times = {size: [] for size in SIZES_GIB}
+        for size in there_and_back(SIZES_GIB):
+            prepares[size].append(domains[size].prepare())
+            times[size].append(last_launch(machine)["DURATION"] / 1000)
             memory[size] = memory_kib(machine)
-            domain.release()
-    return {size: {"prepare_ms": median(times[size]), "memory_kib": memory[size]} for size in SIZES_GIB}
+            domains[size].release()
+        launches.append({size: statistics.mean(times[size]) for size in SIZES_GIB})
+    return {"sizes": {size: {"prepare_ms": median(prepares[size][2:]), "memory_kib": memory[size]} for size in SIZES_GIB},
+            "rounds": launches[1:]}
 
 
 STAGES = ("inspect", "key", "open")
@@ -129,11 +148,10 @@ def stages(machine, image, rounds):
         for number in range(rounds + 1):
             domain = Domain(image, mode)
             taken = domain.prepare()
-            event = re.findall(r"are open .*", machine.agent.log_text())[-1]
+            launch = last_launch(machine)
             domain.release()
             if number:
-                sample = {stage: int(re.search(rf"WLA_{stage.upper()}_USEC=(\d+)", event).group(1)) / 1000
-                          for stage in STAGES}
+                sample = {stage: launch[stage.upper()] / 1000 for stage in STAGES}
                 sample["reply and hook"] = taken - sum(sample.values())
                 sample["all"] = taken
                 samples.append(sample)
@@ -173,6 +191,7 @@ def cryptsetup_open(luks, rounds):
         for _ in range(count):
             times.append(milliseconds("cryptsetup", "open", "--key-file", key, "--header", header, data, "bench"))
             run("cryptsetup", "close", "bench")
+            calm()
         found[name] = {"open_ms": median(times), "key_derivation": key_derivation(header)}
     return found
 
