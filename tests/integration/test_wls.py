@@ -5,7 +5,9 @@ Intel's agent could have made."""
 
 import concurrent.futures
 import os
+import pwd
 import shutil
+import unittest
 
 from grpc import StatusCode
 
@@ -401,3 +403,28 @@ class WlsStart(WlsTest):
         with open(os.path.join(self.host.credentials, "aas-password"), "wb"):
             pass
         self.refuses("the credential aas-password has to have 1 to 1024 bytes")
+
+    @unittest.skipIf(os.geteuid(), "only root gives files to others")
+    def test_certificates_that_it_may_not_read(self):
+        """Neither the directory nor a single file of it: fewer certificates would be another host's trust."""
+        self.agent.stop()
+        nobody = pwd.getpwnam("nobody")
+        trust = self.section()["TrustDirectory"]
+        for root, directories, files in os.walk(self.directory):
+            for name in directories + files + [""]:
+                os.chown(os.path.join(root, name), nobody.pw_uid, nobody.pw_gid)
+        self.agent.user = "nobody"
+        file = os.path.join(trust, "site.pem")
+        shutil.copy(os.path.join(trust, "root.pem"), file)
+        os.chown(file, 0, 0)
+        os.chmod(file, 0o600)
+        self.refuses("TrustDirectory=.*site.pem: .*Permission denied")
+        os.chmod(file, 0o644)
+        os.chown(trust, 0, 0)
+        for mode in (0o700, 0o711, 0o744):
+            with self.subTest(mode=oct(mode)):
+                os.chmod(trust, mode)
+                self.refuses("TrustDirectory=.*Permission denied")
+        os.chmod(trust, 0o755)
+        self.start()
+        self.opens(self.key())

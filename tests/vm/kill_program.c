@@ -92,31 +92,32 @@ static int step(void) {
         return reached;
 }
 
-/* Of a file that it makes. */
-static int step_of_open(int flags) {
-        return (flags & (O_CREAT | __O_TMPFILE)) != 0 && step();
+/* Of a file that it makes, which is what has a mode. */
+static int open_at(int fd, const char *name, int flags, va_list args) {
+        int makes = (flags & (O_CREAT | __O_TMPFILE)) != 0;
+        mode_t mode = makes ? va_arg(args, mode_t) : 0;
+
+        if (makes && step())
+                return -1;
+        return NEXT(openat64)(fd, name, flags, mode);
 }
 
 EXPORT int open64(const char *name, int flags, ...) {
         va_list args;
 
         va_start(args, flags);
-        mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(args, mode_t) : 0;
+        int fd = open_at(AT_FDCWD, name, flags, args);
         va_end(args);
-        if (step_of_open(flags))
-                return -1;
-        return NEXT(open64)(name, flags, mode);
+        return fd;
 }
 
-EXPORT int openat64(int fd, const char *name, int flags, ...) {
+EXPORT int openat64(int at, const char *name, int flags, ...) {
         va_list args;
 
         va_start(args, flags);
-        mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(args, mode_t) : 0;
+        int fd = open_at(at, name, flags, args);
         va_end(args);
-        if (step_of_open(flags))
-                return -1;
-        return NEXT(openat64)(fd, name, flags, mode);
+        return fd;
 }
 
 EXPORT int ioctl(int fd, unsigned long request, ...) {

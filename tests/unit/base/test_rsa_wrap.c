@@ -64,6 +64,24 @@ START_TEST(the_private_key_opens_it_with_five_bytes_of_label) {
 }
 END_TEST
 
+/* lHash of RFC 8017 section 7.1.1, as a TPM and KBS of Intel SecL 4.2 compute it. */
+START_TEST(the_label_has_its_hash) {
+        static const uint8_t hash[32] = {
+                0x3b, 0x2d, 0xfd, 0xac, 0xdc, 0x5c, 0xf1, 0x00, 0x96, 0x10, 0xc6,
+                0x45, 0xe8, 0x17, 0x8c, 0x20, 0xc8, 0x59, 0x0b, 0x02, 0xe9, 0xaa,
+                0x50, 0xd0, 0x14, 0x4a, 0x05, 0x01, 0xbd, 0x37, 0x49, 0xc2,
+        };
+        uint8_t found[32];
+        size_t size = 0;
+
+        ck_assert_int_eq(EVP_Q_digest(NULL, "SHA256", NULL, RSA_WRAP_LABEL, RSA_WRAP_LABEL_SIZE,
+                                      found, &size),
+                         1);
+        ck_assert_uint_eq(size, sizeof(hash));
+        ck_assert_mem_eq(found, hash, sizeof(hash));
+}
+END_TEST
+
 START_TEST(other_keys_are_refused) {
         _cleanup_secret_ struct wla_secret *secret = NULL;
         _cleanup_buf_ struct buf wrapped = BUF_WITH_LIMIT(1024);
@@ -129,5 +147,5 @@ START_TEST(a_modulus_gives_the_same_pem_and_fingerprint) {
 }
 END_TEST
 
-SUITE_MAIN("rsa_wrap", the_private_key_opens_it_with_five_bytes_of_label, other_keys_are_refused,
-           a_modulus_gives_the_same_pem_and_fingerprint)
+SUITE_MAIN("rsa_wrap", the_label_has_its_hash, the_private_key_opens_it_with_five_bytes_of_label,
+           other_keys_are_refused, a_modulus_gives_the_same_pem_and_fingerprint)
