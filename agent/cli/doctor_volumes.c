@@ -24,6 +24,8 @@ static const char remedy_start[] =
         "systemctl enable --now wlagent-volumed.socket; systemctl status wlagent-volumed";
 static const char remedy_module[] = "use a kernel with CONFIG_DM_CRYPT and CONFIG_BLK_DEV_LOOP; on "
                                     "Debian linux-image-amd64";
+static const char remedy_loading[] = "boot the host with it loaded (modules-load.d(5)), before "
+                                     "kernel.modules_disabled is set";
 static const char remedy_control[] = "modprobe dm_mod";
 static const char remedy_layers[] = "systemd-tmpfiles --create wlagent.conf";
 static const char remedy_layer_mode[] = "chown root: and chmod 0700 that directory";
@@ -95,6 +97,15 @@ static bool is_listed(const struct doctor *doctor, const char *list, const char 
                memmem(text.data, text.size, file, strlen(file));
 }
 
+/* sysctl kernel.modules_disabled: until the next boot, whatever modprobe finds. */
+static bool loads_modules(const struct doctor *doctor) {
+        char disabled[8];
+
+        libvirt_host_file(doctor->root, "/proc/sys/kernel/modules_disabled", disabled,
+                          sizeof(disabled));
+        return disabled[0] != '1';
+}
+
 static void check_driver(struct doctor *doctor, const struct libvirt_host *host, const char *module,
                          const char *file) {
         char path[64];
@@ -102,12 +113,16 @@ static void check_driver(struct doctor *doctor, const struct libvirt_host *host,
         (void)snprintf(path, sizeof(path), "/sys/module/%s", module);
         if (libvirt_host_exists(doctor->root, path) || is_listed(doctor, "modules.builtin", file))
                 doctor_report(doctor, FINDING_OK, "kernel", NULL, "%s is there", module);
-        else if (is_listed(doctor, "modules.dep", file))
-                doctor_report(doctor, FINDING_OK, "kernel", NULL,
-                              "%s is a module that is loaded when it is needed", module);
-        else
+        else if (!is_listed(doctor, "modules.dep", file))
                 doctor_report(doctor, weight(host), "kernel", remedy_module,
                               "this kernel has no %s", module);
+        else if (!loads_modules(doctor))
+                doctor_report(doctor, weight(host), "kernel", remedy_loading,
+                              "%s is not loaded, and this kernel loads no modules any more",
+                              module);
+        else
+                doctor_report(doctor, FINDING_OK, "kernel", NULL,
+                              "%s is a module that is loaded when it is needed", module);
 }
 
 static void check_control(struct doctor *doctor, const struct libvirt_host *host) {

@@ -15,6 +15,9 @@
 static const char hint_key[] =
         "the key id names another key than the one that it was encrypted with";
 
+static const char hint_module[] =
+        "'modprobe dm_crypt' loads it, or says why not; systemd does so at boot (modules-load.d)";
+
 struct crypt_volume {
         struct crypt_device *device;
         const struct luks2_header *header;
@@ -88,6 +91,17 @@ int crypt_volume_check_key(struct crypt_volume *volume, const struct wla_secret 
         return r < 0 ? fail_key(volume, r, err) : 0;
 }
 
+/* libcryptsetup says of a table that the kernel refuses what it says of a name that is just going away: that there is no
+ * such device.  Without the target no wait helps. */
+static int fail_activation(const struct crypt_volume *volume, int outcome, struct wla_error *err) {
+        if (outcome == -EPERM)
+                return fail_key(volume, outcome, err);
+        if (!dm_target_exists("crypt"))
+                return wla_fail_hint(err, WLA_E_SYSTEM, hint_module,
+                                     "this kernel has no dm-crypt, or cannot load it");
+        return fail(volume, outcome, "open the volume", err);
+}
+
 /* Whatever way the activation took: nothing stays in the keyring of this thread. */
 static void empty_keyring(void) {
         long keyring = syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_THREAD_KEYRING, 0);
@@ -115,11 +129,9 @@ int crypt_volume_activate(struct crypt_volume *volume, const struct wla_secret *
                                                  (const char *)key.data, key.size, flags);
         empty_keyring();
         dm_message_keep(NULL, 0);
-        if (r == -EPERM)
-                return fail_key(volume, r, err);
         if (volume->log.text[0] == '\0')
                 memcpy(volume->log.text, below, sizeof(below));
-        return r < 0 ? fail(volume, r, "open the volume", err) : 0;
+        return r < 0 ? fail_activation(volume, r, err) : 0;
 }
 
 struct crypt_volume *crypt_volume_free(struct crypt_volume *volume) {

@@ -10,7 +10,7 @@
  * Ownership: crypt_volume_free().  The header has to outlive it.
  * Threads:   one at a time, in a process without others; libcryptsetup has global state.
  * Failure:   WLA_E_DENIED for a key that does not open the header, WLA_E_BUSY when a device has that name
- *            already, WLA_E_SYSTEM with libcryptsetup's own text.
+ *            already or is just going away, WLA_E_SYSTEM without dm-crypt, or with libcryptsetup's own text.
  * Source:    libcryptsetup 2.6.
  */
 

@@ -142,6 +142,16 @@ int dm_device_find(const char *name, struct dm_device *ret, struct wla_error *er
         return 0;
 }
 
+/* Kernels from 5.3 answer with EINVAL for a target that they cannot have, and older ones have no LOOP_CONFIGURE. */
+bool dm_target_exists(const char *target) {
+        _cleanup_task_ struct dm_task *task = NULL;
+        struct wla_error ignored = {0};
+
+        if (task_new(DM_DEVICE_GET_TARGET_VERSION, target, &task, &ignored) < 0)
+                return true;
+        return dm_task_run(task) || dm_task_get_errno(task) != EINVAL;
+}
+
 static int fail_remove(const char *name, int errno_value, struct wla_error *err) {
         if (errno_value == EBUSY)
                 return wla_fail(err, WLA_E_BUSY, "%s is in use", name);

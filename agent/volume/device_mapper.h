@@ -34,6 +34,9 @@ int dm_device_find(const char *name, struct dm_device *ret, struct wla_error *er
  * link away. */
 int dm_device_remove(const char *name, bool at_last_close, struct wla_error *err) _must_check_;
 
+/* Whether the kernel has the target, or loads its module now; true when that cannot be told. */
+bool dm_target_exists(const char *target);
+
 /* What libdevmapper has found out about the kernel so far: it asks once, and believes for ever that there is no
  * device-mapper when that was so. */
 void dm_forget(void);

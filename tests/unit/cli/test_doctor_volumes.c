@@ -144,6 +144,14 @@ START_TEST(drivers) {
         run();
         ck_assert(fixture_found("ok", "kernel", "dm_crypt is a module"));
         ck_assert(fixture_found("ok", "kernel", "loop is there"));
+
+        fixture_put("/proc/sys/kernel/modules_disabled", 0644, "1\n");
+        run();
+        ck_assert(fixture_found("failure", "kernel", "dm_crypt is not loaded, and this kernel"));
+        ck_assert(fixture_found("ok", "kernel", "loop is there"));
+        fixture_make_directory("/sys/module/dm_crypt");
+        run();
+        ck_assert(fixture_found("ok", "kernel", "dm_crypt is there"));
         fixture_tear_down();
 }
 END_TEST
