@@ -28,6 +28,9 @@ struct gate_job {
 /* Jobs that were tried. */
 static _Atomic unsigned unbinds;
 
+/* While it is locked no job ends, whatever the TPM does. */
+static pthread_mutex_t end_of_jobs = PTHREAD_MUTEX_INITIALIZER;
+
 int __real_tpm_unbind(struct tpm *tpm, struct wla_bytes wrapped, const char *fingerprint,
                       const struct deadline *deadline, struct wla_secret **ret,
                       struct wla_error *err);
@@ -39,7 +42,10 @@ int __wrap_tpm_unbind(struct tpm *tpm, struct wla_bytes wrapped, const char *fin
                       const struct deadline *deadline, struct wla_secret **ret,
                       struct wla_error *err) {
         atomic_fetch_add(&unbinds, 1);
-        return __real_tpm_unbind(tpm, wrapped, fingerprint, deadline, ret, err);
+        int outcome = __real_tpm_unbind(tpm, wrapped, fingerprint, deadline, ret, err);
+        (void)pthread_mutex_lock(&end_of_jobs);
+        (void)pthread_mutex_unlock(&end_of_jobs);
+        return outcome;
 }
 
 struct shared_wait {
@@ -134,6 +140,8 @@ START_TEST(errors_come_back_whole) {
 }
 END_TEST
 
+/* The job ends only when its caller has gone: one who waited for it would wait until the test's time is over, and no clock
+ * has to tell. */
 START_TEST(a_caller_does_not_wait_for_a_tpm_that_hangs) {
         struct setting setting;
         struct wla_secret *opened = NULL;
@@ -144,14 +152,14 @@ START_TEST(a_caller_does_not_wait_for_a_tpm_that_hangs) {
         setting.host.tpm->answer_limit_msec = 2000;
         open_lane(&setting);
 
-        uint64_t start_usec = clock_now_usec();
+        (void)pthread_mutex_lock(&end_of_jobs);
         ck_assert_int_eq(open_within(&setting, 100 * USEC_PER_MSEC, &opened, &err), -1);
         ck_assert_int_eq(err.code, WLA_E_TIMEOUT);
-        ck_assert_uint_lt(clock_now_usec() - start_usec, 1500 * USEC_PER_MSEC);
+        (void)pthread_mutex_unlock(&end_of_jobs);
 
         /* The lane gets over it by itself; the abandoned job is wiped. */
         opened = NULL;
-        ck_assert_int_eq(open_within(&setting, 20 * USEC_PER_SEC, &opened, &err), 0);
+        ck_assert_int_eq(open_within(&setting, 60 * USEC_PER_SEC, &opened, &err), 0);
         opened = wla_secret_free(opened);
         end(&setting);
 }
