@@ -168,7 +168,7 @@ def main():
     parser.add_argument("--logs")
     parser.add_argument("--queue", nargs=2, metavar=("QUEUE", "TAKEN"))
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--seconds", type=int, default=180)
+    parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("directory")
     parser.add_argument("--name")
     parser.add_argument("patterns", nargs="*", metavar="PATTERN")
