@@ -458,7 +458,7 @@ START_TEST(the_protocol_is_ticked_when_its_time_comes) {
                 fds[i] = serve(&fixture, &scripts[i], NULL, &connections[i]);
         while (scripts[1].freed == 0)
                 ck_assert_int_gt(sd_event_run(fixture.event, 10 * USEC_PER_SEC), 0);
-        ck_assert_uint_le(clock_now_usec() - begin_usec, 5 * USEC_PER_SEC);
+        ck_assert_uint_le(clock_now_usec() - begin_usec, 30 * USEC_PER_SEC);
         ck_assert_int_eq(scripts[1].ticks, 1);
         ck_assert_int_eq(scripts[0].ticks + scripts[2].ticks, 0);
         ck_assert(is_closed(fds[1]));

@@ -16,7 +16,11 @@
 #define LIMIT_USEC (50 * USEC_PER_MSEC)
 #define LATE_USEC  (60 * USEC_PER_SEC)
 
-/* A session that is in a step for ever, or only for longer than the step is watched. */
+/* Of what has to be done before them, on a busy machine too. */
+#define LONG_LIMIT_USEC (3 * USEC_PER_SEC)
+#define LONG_LATE_USEC  (7 * USEC_PER_SEC / 2)
+
+/* A session that is in a step for ever, or is watched no more when the time of the step ends. */
 static pid_t start(int fds[2], enum volumed_operation operation, bool stopped) {
         struct wla_error err = {0};
 
@@ -24,14 +28,14 @@ static pid_t start(int fds[2], enum volumed_operation operation, bool stopped) {
         pid_t pid = fork();
         if (pid == 0) {
                 (void)close(fds[0]);
-                if (watchdog_start(fds[1], operation, LIMIT_USEC,
-                                   stopped ? 2 * LIMIT_USEC : LATE_USEC, &err) < 0)
+                if (watchdog_start(fds[1], operation, stopped ? LONG_LIMIT_USEC : LIMIT_USEC,
+                                   stopped ? LONG_LATE_USEC : LATE_USEC, &err) < 0)
                         _exit(1);
                 if (!stopped)
                         for (;;)
                                 (void)pause();
                 watchdog_stop();
-                (void)usleep(3 * LIMIT_USEC);
+                (void)usleep(LONG_LATE_USEC + USEC_PER_SEC / 2);
                 _exit(0);
         }
         ck_assert_int_gt(pid, 0);
@@ -125,8 +129,8 @@ START_TEST(what_no_handler_interrupts_is_killed) {
         if (pid == 0) {
                 struct wla_error err = {0};
 
-                if (watchdog_start(-1, VOLUMED_INSPECT_IMAGE, LIMIT_USEC, 2 * LIMIT_USEC, &err) ==
-                    0)
+                if (watchdog_start(-1, VOLUMED_INSPECT_IMAGE, LONG_LIMIT_USEC, LONG_LATE_USEC,
+                                   &err) == 0)
                         wait_killable();
                 _exit(1);
         }
