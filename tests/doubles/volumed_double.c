@@ -10,7 +10,8 @@
  *   DIRECTORY/qemu/NAME           made by a test: somebody else has the mapping open
  *   DIRECTORY/converted           conversions of ISecL-VMC images
  *   DIRECTORY/order               a line for each request, and one for each lease that ends
- *   DIRECTORY/fault               made by a test: "OPERATION hang|die|busy|refuse [COUNT]"; late, and
+ *   DIRECTORY/fault               made by a test, a line for each operation: "OPERATION
+ *                                 hang|die|busy|refuse [COUNT]"; late, and
  *                                 lost: as hang and die, when it is done; slow: a digest that is never done;
  *                                 replaced: busy, after double_replace()
  *

@@ -38,7 +38,7 @@ WLAGENTD = open_to_all(os.path.join(BUILD, "agent", "wlagentd"))
 WLAGENT = open_to_all(os.path.join(BUILD, "agent", "cli", "wlagent"))
 WLAGENT_LIBEXEC = os.path.dirname(open_to_all(os.path.join(BUILD, "agent", "vm_admin", "wlagent-vm")))
 
-READY_SECONDS = 30
+READY_SECONDS = 90  # on a busy machine; what is there sooner is seen sooner
 POLL_SECONDS = 0.002  # at first
 POLL_SECONDS_MAX = 0.05
 POLL_SECONDS_LONG = 0.5  # where asking takes longer than that
@@ -66,8 +66,8 @@ def has_address_sanitizer():
         return b"__asan_init" in program.read()
 
 
-def connects(path):
-    with socket.socket(socket.AF_UNIX) as probe:
+def connects(path, kind=socket.SOCK_STREAM):
+    with socket.socket(socket.AF_UNIX, kind) as probe:
         try:
             probe.connect(path)
         except OSError:
@@ -111,7 +111,7 @@ class Agent:
     def run(self, *arguments, stdin=b"", check=True, **options):
         """Runs wlagent; returns the finished process with text output."""
         done = subprocess.run([WLAGENT, "--config", self.config, *arguments], input=stdin,
-                              capture_output=True, timeout=60, check=False, **options)
+                              capture_output=True, timeout=120, check=False, **options)
         if check and done.returncode:
             raise AssertionError(f"wlagent {' '.join(arguments)}: exit code {done.returncode}: "
                                  f"{done.stderr.decode(errors='replace')}")

@@ -109,6 +109,7 @@ class Residue(harness.AgentTest):
         self.agent.write_config(Keys={"CacheSeconds": 3600}, Agent={"LogLevel": "debug"})
         self.agent.start()
         self.use()
+        self.agent.wait_for_keys(cached=1, opening=0)  # what is to be wiped behind a reply is by then
         found = self.found_in_memory()
         self.assertIn("key", {what for what, _, _, _ in found})
         self.assertEqual({hit for hit in found if not hit[3]}, set(), "found outside of the secure heap")
@@ -154,7 +155,7 @@ class Residue(harness.AgentTest):
         client.send(whole[:-20])
         client.send(b"")
         harness.poll(lambda: self.agent.status()["keyprovider"]["connections"] == 1, "the connection")
-        self.assertIn("private key", {what for what, _, _, _ in self.found_in_memory()})
+        harness.poll(lambda: "private key" in {what for what, _, _, _ in self.found_in_memory()}, "it to be read")
         client.close()
         harness.poll(lambda: self.agent.status()["keyprovider"]["connections"] == 0, "the end of the connection")
         self.assertEqual(self.found_in_memory(), set())

@@ -8,6 +8,7 @@ import os
 import re
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
 import unittest
@@ -118,7 +119,8 @@ class Session(VmCommands):
             with subprocess.Popen([program, "--config", config], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                   stderr=subprocess.DEVNULL) as volumed:
                 try:
-                    running.poll(lambda: os.path.exists(self.path("volumed.sock")), "wlagent-volumed to listen")
+                    running.poll(lambda: running.connects(self.path("volumed.sock"), socket.SOCK_SEQPACKET),
+                                 "wlagent-volumed to listen")
                     return self.protect(uri=uri).stderr
                 finally:
                     volumed.terminate()

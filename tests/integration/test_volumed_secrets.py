@@ -41,7 +41,8 @@ if mode == "refuse":
 else:
     end.send(struct.pack("=I768s", 0, b""))
     assert end.recv(1) == b""
-time.sleep(1 if mode == "slow" else 0)
+while mode == "slow" and os.path.exists(os.path.join(here, "mode")):
+    time.sleep(0.01)
 note("end", secret)
 """
 
@@ -167,9 +168,14 @@ class Secrets(unittest.TestCase):
         client = self.set()
         self.assertRegex(self.refused(), f"^busy: another start uses libvirt's secret {SECRET}")
         client.kill()
+        client.wait()
         self.assertRegex(self.refused(), "^busy: ")
+        self.assertEqual(self.words(), ["set"])
+        os.unlink(os.path.join(self.libexec, "mode"))  # lets it end
         self.is_told("set", "end")
-        self.set()
+        self.set_mode("refuse")
+        said = poll(lambda: [text for text in [self.refused()] if not text.startswith("busy")], "it to let go")[0]
+        self.assertRegex(said, "^denied: ")
 
     def test_clearing_by_command(self):
         client = self.client("clear-secret", SECRET)

@@ -66,16 +66,8 @@ class Volumed:
         self.process = subprocess.Popen(
             [os.path.join(harness.BUILD, "tests", "doubles", "volumed_double"), "--listen", self.socket,
              "--directory", self.directory], stdin=subprocess.DEVNULL)
-        harness.poll(self.listens, "volumed_double to listen")
+        harness.poll(lambda: harness.connects(self.socket, socket.SOCK_SEQPACKET), "volumed_double to listen")
         return self
-
-    def listens(self):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
-            try:
-                probe.connect(self.socket)
-            except OSError:
-                return False
-        return True
 
     def stop(self):
         """As a crash: its sessions end with it."""
@@ -121,13 +113,16 @@ class Volumed:
             os.unlink(os.path.join(self.directory, "order"))
 
     def fault(self, operation=None, action="hang", count=""):
-        path = os.path.join(self.directory, "fault")
-        if operation is None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+        if operation is not None:
+            self.faults((operation, action, count))
             return
-        with open(path, "w", encoding="utf-8") as out:
-            out.write(f"{operation} {action} {count}\n")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.directory, "fault"))
+
+    def faults(self, *faults):
+        """Several at once: (operation, action) or (operation, action, count) of each; one an operation."""
+        with open(os.path.join(self.directory, "fault"), "w", encoding="utf-8") as out:
+            out.write("".join(" ".join(map(str, fault)) + "\n" for fault in faults))
 
     def kill_sessions(self):
         for name in self.leases():
