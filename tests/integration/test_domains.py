@@ -16,6 +16,8 @@ import foreign_formats
 import harness
 from vms import Answer, Asking, Domain, Image, VmTest, domain_request, request
 
+SHORT = 6  # seconds: of a start that is to be cut off, after what comes before on a busy machine
+
 
 class Lifecycle(VmTest):
     def test_a_vm_from_prepare_to_release(self):
@@ -288,7 +290,7 @@ class Faults(VmTest):
         for operation in ("INSPECT_IMAGE", "INSPECT_LAYER", "OPEN_IMAGE", "CREATE_LAYER"):
             domain = Domain({"vda": (self.image, "layer")})
             self.volumed.fault(operation, "hang")
-            self.limit_launches(2)
+            self.limit_launches(SHORT)
             started = time.monotonic()
             self.refused_start("prepare", domain, "timeout", "wlagent-volumed has not answered")
             self.assertLess(time.monotonic() - started, 20)
@@ -392,7 +394,7 @@ class Faults(VmTest):
 
     def test_a_mapping_that_stays(self):
         domain = Domain({"vda": (self.image, "layer")})
-        self.limit_launches(2)
+        self.limit_launches(SHORT)
         with self.volumed.qemu(domain.mapping()):
             self.refused_start("prepare", domain, "busy", "disk vda")
         self.nothing_is_left(domain)
@@ -433,7 +435,7 @@ class Faults(VmTest):
             one.hang_up()
 
     def test_a_tpm_that_hangs(self):
-        self.limit_launches(2)
+        self.limit_launches(SHORT)
         self.tpm.freeze()
         domain = Domain({"vda": (self.image, "layer")})
         self.refused_start("prepare", domain, "timeout", "disk vda: its key")
@@ -443,7 +445,7 @@ class Faults(VmTest):
         self.allowed("prepare", domain)
 
     def test_stopping_in_the_middle(self):
-        self.limit_launches(5)
+        self.limit_launches(SHORT)
         self.volumed.fault("OPEN_IMAGE", "hang")
         asking = self.ask("prepare", Domain({"vda": (self.image, "layer")}))
         harness.poll(lambda: "FAULT" in self.volumed.order(), "volumed to hang")
@@ -452,9 +454,18 @@ class Faults(VmTest):
 
 
 class Leases(VmTest):
-    LIBVIRT = {"LeaseSeconds": 5, "MigrateLeaseSeconds": 5}
+    """They are as long as ever, where the test does not wait for their end."""
+
+    SHORTEST, LONG = 5, 60
+
+    def limit_leases(self, seconds):
+        self.agent.write_config(Libvirt={"LeaseSeconds": seconds, "MigrateLeaseSeconds": seconds})
+        before = self.agent.log_text().count("read again")
+        self.agent.process.send_signal(signal.SIGHUP)
+        harness.poll(lambda: self.agent.log_text().count("read again") > before, "the reload")
 
     def test_a_start_that_goes_nowhere(self):
+        self.limit_leases(self.SHORTEST)
         domain = Domain({"vda": (self.image, "layer")})
         self.allowed("prepare", domain)
         harness.poll(lambda: not self.volumed.held(), "the lease to end")
@@ -464,6 +475,7 @@ class Leases(VmTest):
 
     def test_a_start_that_takes_longer(self):
         """QEMU has the disks by then; the VM is not lost."""
+        self.limit_leases(self.SHORTEST)
         domain = Domain({"vda": (self.image, "layer")})
         self.allowed("prepare", domain)
         with self.volumed.qemu(domain.mapping()):
@@ -565,8 +577,10 @@ class Leases(VmTest):
 
     def comes_late(self, domain):
         """What was made for it is empty, and nobody may start with that unseen."""
+        self.limit_leases(self.SHORTEST)
         self.allowed("migrate", domain)
         harness.poll(lambda: self.vm(domain)["state"] == "expected", "the lease to end")
+        self.limit_leases(self.LONG)
         harness.poll(lambda: not self.volumed.held(), "leases to end")
         self.refused_start("prepare", domain, "denied", "was to come from another host.*volume remove")
         # libvirt cleans up after a start that was refused.

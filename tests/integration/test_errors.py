@@ -25,7 +25,7 @@ class ErrorTest(harness.AgentTest):
     def setUp(self):
         super().setUp()
         self.agent.import_key("image", KEY)
-        self.agent.write_config(Keys={"CacheSeconds": 0}, KeyProvider={"CallTimeoutSeconds": 3})
+        self.agent.write_config(Keys={"CacheSeconds": 0})
         self.agent.start()
         self.client = self.agent.client()
         self.addCleanup(self.client.close)
@@ -195,6 +195,9 @@ class OtherStatuses(ErrorTest):
         self.assertEqual(self.client.unwrap(packet()), OPTIONS)
 
     def test_deadline_exceeded(self):
+        self.agent.stop()
+        self.agent.write_config(KeyProvider={"CallTimeoutSeconds": 3})
+        self.agent.start()
         self.tpm.freeze()
         self.refused(lambda: self.client.unwrap(packet()), StatusCode.DEADLINE_EXCEEDED, "^wlagent: .*TPM|tpm")
         self.tpm.thaw()

@@ -2,7 +2,6 @@
 """Many keys of a broker at once, and a broker that is away, hangs, or comes back meanwhile. How fast it is,
 `tests/bench/run herd` measures; nothing here depends on the speed of the machine."""
 
-import concurrent.futures
 import contextlib
 import statistics
 import time
@@ -64,9 +63,15 @@ class Herd(herd_case.HerdCase):
 
     def test_broker_away_for_a_while(self):
         self.warm_up()
+        double.clear_faults()
+        double.fault(route="wls.keys", times=20, delay=self.broker_delay)
+        double.fault(route="wls.keys", delay=1000)  # so that some have no answer, however late this thread is
         burst = self.burst(self.make_packets(60))
-        burst.collect(60, until=10)
+        burst.collect(60, until=20)
+        gone = time.monotonic()
         self.relay.change(relay.RESETS)
+        double.clear_faults()
+        double.fault(route="wls.keys", delay=self.broker_delay)
         burst.collect(5)
         looks, opened = self.relay.accepted, len(burst.answers)
         back = time.monotonic()
@@ -77,16 +82,30 @@ class Herd(herd_case.HerdCase):
         self.assertEqual((len(calls), max(calls.values())), (60, min(2, max(calls.values()))))
         # The requests that were lost had shared one connection; after that one looks, at least a quarter of a second
         # apart.
-        self.assertLess(looks, 4 + 5 / 0.25)
+        self.assertLess(looks, 4 + (back - gone) / 0.25)
         self.assertRegex(self.agent.log_text(), r"WLS \S+ is out of reach: ")
         self.assertRegex(self.agent.log_text(), r"WLS \S+ is within reach again")
 
-        # Two seconds, and what as many keys take on this machine, busy as it may be, with a broker that was never away.
+        # Not the time limit of 120 seconds, but ten, and what as many keys take on this machine, busy as it may be, with a
+        # broker that was never away.
         took = self.beside_the_tpm(back, max(answer.end for answer in answers))
         others = self.burst(self.make_packets(60 - opened))
         ends = [answer.end for answer in others.collect(110)]
         as_ever = self.beside_the_tpm(others.begun, max(ends))
-        self.assertLess(took, 2 + 2 * as_ever, (opened, as_ever))
+        self.assertLess(took, 10 + 2 * as_ever, (opened, as_ever))
+
+    def test_local_keys_open_meanwhile(self):
+        self.agent.import_key("image", bytes(32))
+        self.relay.change(relay.HANGS)
+        burst = self.burst(self.make_packets(20))
+        harness.poll(lambda: self.agent.status()["keys"]["waiting"] == 20, "all of them to wait")
+        for _ in range(3):
+            packet = harness.wrap_packet("local:///image", bytes(32), herd_case.wls_case.OPTIONS)
+            self.assertEqual(self.client.unwrap(packet), herd_case.wls_case.OPTIONS)
+        burst.collect(0.1)
+        self.assertEqual(burst.answers, {})
+        self.relay.change(relay.PASSES)
+        self.assert_all_opened(burst.collect(110))
 
 
 class AtATime(herd_case.HerdCase):
@@ -138,24 +157,11 @@ class Away(herd_case.HerdCase):
         self.opens(self.key())
         self.assertEqual(self.calls("aas.token"), 1)
 
-    def test_local_keys_open_meanwhile(self):
-        self.agent.import_key("image", bytes(32))
-        self.relay.change(relay.HANGS)
-        burst = self.burst(self.make_packets(20))
-        with concurrent.futures.ThreadPoolExecutor() as threads:
-            answers = threads.submit(burst.collect, 60)
-            for _ in range(3):
-                packet = harness.wrap_packet("local:///image", bytes(32), herd_case.wls_case.OPTIONS)
-                self.assertEqual(self.client.unwrap(packet), herd_case.wls_case.OPTIONS)
-            opened = time.monotonic()
-            self.assert_in_time(answers.result(), burst.begun)
-        self.assertLess(opened, min(answer.end for answer in answers.result()))
-
 
 class Hangs(herd_case.HerdCase):
     """Whatever hangs costs a pull its time limit, and the next pull nothing."""
 
-    timeout = 5
+    timeout = 8
     tpm_usec = 0
 
     def hangs_and_then_works(self, undo):
@@ -201,7 +207,7 @@ class HangsOverHttp1(Hangs):
 class Launches(FlavorTest):
     """VMs, whose start waits in libvirt's hook."""
 
-    launch_seconds = 5
+    launch_seconds = 10
 
     def setUp(self):
         self.relay = herd_case.relay_to_broker()

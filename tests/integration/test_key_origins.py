@@ -100,7 +100,7 @@ def bind_over(path, text, directory):
 
 @unittest.skipUnless(os.environ.get(INSIDE), "runs in the network that Outside makes")
 class KeyOrigins(WlsTest):
-    timeout = 5
+    timeout = 10
 
     @classmethod
     def setUpClass(cls):

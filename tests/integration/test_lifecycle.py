@@ -328,7 +328,7 @@ class Clients(LifecycleTest):
         self.assertLessEqual(self.agent.counts().tpm - before, 6)  # the workers that had begun, and the last
 
     def test_one_that_hangs(self):
-        self.agent.write_config(KeyProvider={"IdleTimeoutSeconds": 1, "CallTimeoutSeconds": 1})
+        self.agent.write_config(KeyProvider={"IdleTimeoutSeconds": 5, "CallTimeoutSeconds": 5})
         self.agent.start()
         silent = RawClient(self.agent.socket, greet=False)
         half = RawClient(self.agent.socket)

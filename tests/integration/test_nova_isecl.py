@@ -156,7 +156,7 @@ class NovaIsecl(FlavorTest):
         self.register(stranger.glance)
         self.refused("not-found", "WLS has no flavor for the image(?!, or)", stranger)
 
-        self.describe(stranger.glance, digest=digest_of("/etc/hostname"))
+        self.describe(stranger.glance, digest=digest_of(__file__))
         # Its key is the right one, so it has been converted; it is not opened.
         text = self.refused_all("denied", f"is not the one that flavor {self.flavor['id']} is for", stranger)
         self.assertIn(stranger.base, text)
@@ -235,11 +235,11 @@ class NovaIsecl(FlavorTest):
     def test_the_agent_is_killed_meanwhile(self):
         self.volumed.fault("CONVERT_IMAGE", "late", 1)
         start = self.ask("prepare", self.instance)
-        harness.poll(self.converted, "the conversion")
+        harness.poll(lambda: len(self.converted()) == 2, "the conversion")
         self.agent.stop(9)
         start.hang_up()
         self.start()
-        harness.poll(lambda: self.vm(self.instance) is None, "the instance to be forgotten", 15)
+        harness.poll(lambda: self.vm(self.instance) is None, "the instance to be forgotten")
         self.assertEqual(self.instance.backing(), self.instance.base)
         self.assertNotIn("CONVERT_IMAGE", self.starts())
 
@@ -264,10 +264,13 @@ class NovaIsecl(FlavorTest):
 
     def test_a_conversion_that_takes_too_long(self):
         self.agent.stop()
-        self.launch_seconds = 4
+        self.launch_seconds = 8
         self.start()
         self.volumed.fault("CONVERT_IMAGE", "hang", 1)
         self.refused("timeout", "it is being converted, which takes longer than a start can wait")
+        self.agent.stop()
+        self.launch_seconds = 60
+        self.start()
         self.starts()
         self.ends()
         os.truncate(self.instance.base, (8 << 30) + 4096)

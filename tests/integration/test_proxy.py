@@ -40,7 +40,7 @@ class Proxied:
 
 
 class Agent(Proxied, wls_case.WlsTest):
-    timeout = 5
+    timeout = 10
 
     def start(self, **options):
         self.with_variables(https_proxy=self.url, **options)

@@ -17,8 +17,7 @@ class TpmTest(harness.AgentTest):
         super().setUp()
         self.proxy = harness.FaultProxy(self.tpm)
         self.addCleanup(self.proxy.stop)
-        self.agent.write_config(TPM={"Device": self.proxy.tcti}, Keys={"CacheSeconds": 0},
-                                KeyProvider={"CallTimeoutSeconds": 5})
+        self.agent.write_config(TPM={"Device": self.proxy.tcti}, Keys={"CacheSeconds": 0})
         self.client = self.agent.client()
         self.addCleanup(self.client.close)
 
@@ -110,6 +109,7 @@ class Lasting(TpmTest):
         self.assert_refused(StatusCode.UNAVAILABLE, "TPM", f"{RSA_DECRYPT}:1-99:size=70000")
 
     def test_hangs(self):
+        self.agent.write_config(KeyProvider={"CallTimeoutSeconds": 5})
         self.assert_refused(StatusCode.DEADLINE_EXCEEDED, "the tpm|the TPM", f"{RSA_DECRYPT}:1-99:hang")
 
     def test_absent_from_the_start(self):

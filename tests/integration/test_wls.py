@@ -214,7 +214,7 @@ class WlsStatus(WlsTest):
 
 class WlsFaults(WlsTest):
     options = {"AllowTLS12": "yes"}
-    timeout = 8
+    timeout = 60
     odd = ({"goaway": True}, {"no_length": True})  # over HTTP/2 the frames tell the end
 
     def never_opens(self, faults):
@@ -310,6 +310,8 @@ class WlsFaults(WlsTest):
     def test_services_that_hang(self):
         """They cost the pull its time limit, and neither other keys nor the next pull anything."""
         self.agent.import_key("image", bytes(32))
+        self.agent.write_config(KeyProvider={"CallTimeoutSeconds": 12})
+        self.restart()
         hanging = []
         for knobs in ({"delay": 1000}, {"slice": 1, "pause": 1}):
             double.fault(route="wls.keys", times=1, **knobs)
@@ -352,7 +354,7 @@ class WlsFaultsOverHttp1(WlsFaults):
 
 
 class WlsTrust(WlsTest):
-    timeout = 5
+    timeout = 10
 
     def restart(self, **variables):
         self.agent.stop()

@@ -3,6 +3,9 @@
 of the services to look at, and for what. Statuses and bodies are those of releases 3.0 to 5.1; the services are the
 double of tests/doubles/isecl."""
 
+import os
+import unittest.mock
+
 from grpc import StatusCode
 
 from isecl_case import HARDWARE, double
@@ -176,7 +179,7 @@ class Answers(WlsTest):
 
 
 class Unreachable(WlsTest):
-    timeout = 5
+    timeout = 10
 
     def restart(self, **options):
         self.agent.stop()
@@ -191,7 +194,9 @@ class Unreachable(WlsTest):
             self.restart()
             self.opens(key)
         with self.subTest("no such name"):
-            self.restart(TokenURL="https://aas.invalid/aas/v1")
+            # Where there is no resolver either, that shows within the time of a call.
+            with unittest.mock.patch.dict(os.environ, RES_OPTIONS="attempts:1 timeout:1"):
+                self.restart(TokenURL="https://aas.invalid/aas/v1")
             self.denied(key, AWAY, r": AAS https://aas.invalid:443/aas/v1 .* \(look at the name in its URL")
         with self.subTest("a proxy before it"):
             self.restart()
