@@ -110,7 +110,7 @@ class ContainerdTest(ImageTest):
 
 def serves(channel):
     try:
-        channel.unary_unary(LIST_IMAGES)(b"", timeout=1)
+        channel.unary_unary(LIST_IMAGES)(b"", timeout=20)
     except grpc.RpcError:
         return False
     return True
