@@ -155,6 +155,15 @@ class Shared(unittest.TestSuite):
             pass
 
 
+def forget_the_machine():
+    """What the shell of whoever runs them may have set: the modes of what tests make, and proxies that do not lead back
+    to this machine."""
+    os.umask(0o022)
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            del os.environ[name]
+
+
 def on_alarm(_number, _frame):
     raise TimeoutError("the test took too long")
 
@@ -163,6 +172,7 @@ def main():
     # A shell without job control has what it starts in the background ignore them, and so all that tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    forget_the_machine()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results")
     parser.add_argument("--logs")

@@ -9,6 +9,7 @@ import pwd
 import shutil
 import stat
 import subprocess
+import tempfile
 import unittest
 
 from cryptography import x509
@@ -42,7 +43,7 @@ class KeysCase(SetupCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.shared = os.path.join("/tmp", f"wlagent-test-tpm.{os.getpid()}.{cls.__name__}")
+        cls.shared = tempfile.mkdtemp(prefix="wlagent-test-tpm.")
         cls.addClassCleanup(shutil.rmtree, cls.shared, ignore_errors=True)
         cls.tpm = harness.Swtpm(cls.shared)
         intel_host.provision(cls.tpm)
