@@ -59,22 +59,34 @@ static struct flock lock_of(const char *first, const char *second, short type) {
         };
 }
 
-int layer_store_lock(struct layer_store *store, const char *first, const char *second, bool shared,
+static int lock_with(struct layer_store *store, int command, const struct flock *lock,
                      struct wla_error *err) {
-        const struct flock lock = lock_of(first, second, shared ? F_RDLCK : F_WRLCK);
-
         if (store->lock_fd < 0)
                 store->lock_fd = openat(store->fd, LOCK_FILE,
                                         O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY,
                                         S_IRUSR | S_IWUSR);
         if (store->lock_fd < 0)
                 return wla_fail_errno(err, errno, "opening the locks of the layers");
-        if (fcntl(store->lock_fd, F_OFD_SETLK, &lock) == 0)
+        if (fcntl(store->lock_fd, command, lock) == 0)
                 return 0;
         if (errno == EAGAIN || errno == EACCES)
                 return wla_fail_hint(err, WLA_E_BUSY, hint_locked,
                                      "another session works on this disk");
         return wla_fail_errno(err, errno, "locking the disk");
+}
+
+int layer_store_lock(struct layer_store *store, const char *first, const char *second, bool shared,
+                     struct wla_error *err) {
+        const struct flock lock = lock_of(first, second, shared ? F_RDLCK : F_WRLCK);
+
+        return lock_with(store, F_OFD_SETLK, &lock, err);
+}
+
+int layer_store_wait_lock(struct layer_store *store, const char *first, const char *second,
+                          struct wla_error *err) {
+        const struct flock lock = lock_of(first, second, F_WRLCK);
+
+        return lock_with(store, F_OFD_SETLKW, &lock, err);
 }
 
 void layer_store_unlock(struct layer_store *store, const char *first, const char *second) {

@@ -40,6 +40,10 @@ int layer_store_open(const char *path, struct layer_store *ret, struct wla_error
 int layer_store_lock(struct layer_store *store, const char *first, const char *second, bool shared,
                      struct wla_error *err) _must_check_;
 
+/* The same, exclusive, but waits for the others, for as long as the session may take (volume/watchdog.h). */
+int layer_store_wait_lock(struct layer_store *store, const char *first, const char *second,
+                          struct wla_error *err) _must_check_;
+
 void layer_store_unlock(struct layer_store *store, const char *first, const char *second);
 
 void layer_store_close(struct layer_store *store);

@@ -28,7 +28,8 @@ struct mapping {
 /* How long a name that is just going away is waited for. */
 #define MAPPING_WAIT_USEC UINT64_C(2000000)
 
-/* How long one that another session is just making: with udev that takes a while on a busy host. */
+/* How long one that is going away, or that was made by a session that has been killed since and udev is not done
+ * with: on a busy host that takes a while. */
 #define MAPPING_SHARE_WAIT_USEC UINT64_C(10000000)
 
 struct mapping_plan {

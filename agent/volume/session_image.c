@@ -253,6 +253,20 @@ static int judge_content(const struct session *session, const struct wla_secret 
         return 0;
 }
 
+/* One makes the mapping, and the others sleep meanwhile: a loop device of each, and their asking whether it is
+ * there, would keep udev from its work. */
+static int make_or_share(struct session *session, const struct mapping_plan *plan,
+                         const struct wla_secret *volume_key, struct mapping *ret,
+                         struct wla_error *err) {
+        const char *image = plan->name.uuid.text;
+
+        if (layer_store_wait_lock(&session->store, "mapping", image, err) < 0)
+                return -1;
+        int outcome = mapping_make_or_share(plan, volume_key, ret, err);
+        layer_store_unlock(&session->store, "mapping", image);
+        return outcome;
+}
+
 int session_open_image(struct session *session, struct session_step *step, struct wla_error *err) {
         _cleanup_mapping_ struct mapping mapping = MAPPING_NONE;
         _cleanup_opened_ struct opened opened = {0};
@@ -267,7 +281,7 @@ int session_open_image(struct session *session, struct session_step *step, struc
         struct mapping_plan plan = plan_of(session, &opened);
         plan.name.kind = VOLUME_IMAGE;
         plan.name.uuid = session->header.uuid;
-        if (mapping_make_or_share(&plan, opened.key, &mapping, err) < 0)
+        if (make_or_share(session, &plan, opened.key, &mapping, err) < 0)
                 return -1;
         session_note_use(session);
         session_hold(session, &plan, &mapping, step);

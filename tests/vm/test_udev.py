@@ -57,8 +57,10 @@ class Sessions(VolumesTest):
         self.addCleanup(configure, self)
         configure(self, LaunchTimeoutSeconds=LAUNCH_TIMEOUT)
 
-    def refused_and_undone(self, *steps):
-        self.assertRegex(self.session(*steps).refused(), REASON)
+    def refused_and_undone(self, *steps, number=1):
+        sessions = [self.session(*steps) for _ in range(number)]
+        for session in sessions:
+            self.assertRegex(session.refused(), REASON)
         poll(lambda: not self.sessions(), "all sessions to end")
         self.left_nothing()
 
@@ -75,7 +77,7 @@ class Sessions(VolumesTest):
 
     def test_udev_is_stopped(self):
         with stopped_udev():
-            self.refused_and_undone("image", self.image, "open", self.key)
+            self.refused_and_undone("image", self.image, "open", self.key, number=2)  # the second waits for the first
             self.refused_and_undone("image", self.image, "direct", VM, "vda", self.key)
         with open(self.host.volumed.log, encoding="utf-8") as log:
             text = log.read()

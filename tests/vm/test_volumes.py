@@ -29,6 +29,7 @@ WRITTEN = b"what a guest has written to its disk"
 IMAGE = "0f6b3a52-c0b9-4a7f-9a0e-5b1f7c2d8e01"
 VM = "5a6b3a52-c0b9-4a7f-9a0e-5b1f7c2d8e02"
 SECTOR = 4096
+LOOP_MADE = ": detected capacity change from 0 to "  # what the kernel says of each
 NO_DEVICE_MAPPER = "/etc/modprobe.d/no-device-mapper.conf"
 # Of a layer of 16 MiB: header, refcounts and their table, L1, L2, the disk.
 LEAST = (1 + 2 + 1 + 1 + 256) << 16
@@ -353,9 +354,12 @@ class Volumes(VolumesTest):
         self.left_nothing()
 
     def test_several_share_an_image(self):
+        """One of them makes what all of them use, and a loop device is made once."""
+        made = output("dmesg").count(LOOP_MADE)
         sessions = [self.session("image", self.image, "open", self.key) for _ in range(8)]
         numbers = {session.opened()["minor"] for session in sessions}
         self.assertEqual(len(numbers), 1)
+        self.assertEqual(output("dmesg").count(LOOP_MADE), made + 1)
         self.assertEqual(len([name for name in self.host.leftovers() if name.startswith("loop")]), 1)
         for session in sessions[1:]:
             session.close()

@@ -354,6 +354,55 @@ START_TEST(one_session_works_on_a_disk) {
 }
 END_TEST
 
+/* As a session's watchdog would end it: SIGALRM, or 0 when it has had its turn. */
+static int end_of_who_waits(const char *directory) {
+        struct layer_store store = LAYER_STORE_NONE;
+        struct wla_error err = {0};
+        int status = -1;
+
+        pid_t pid = fork();
+        if (pid == 0) {
+                (void)signal(SIGALRM, SIG_DFL); /* Check has one of its own */
+                (void)alarm(1);
+                _exit(layer_store_open(directory, &store, &err) < 0 ||
+                      layer_store_wait_lock(&store, "mapping", VM_A, &err) < 0);
+        }
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        return WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+START_TEST(who_waits_has_his_turn_when_the_other_has_ended) {
+        struct place place;
+        int ready[2];
+        char byte;
+
+        place_make(&place);
+        ck_assert_int_eq(pipe(ready), 0);
+        pid_t pid = fork();
+        if (pid == 0) {
+                layer_store_close(&place.store);
+                if (layer_store_open(place.layers, &place.store, &place.err) == 0 &&
+                    layer_store_wait_lock(&place.store, "mapping", VM_A, &place.err) == 0 &&
+                    write(ready[1], "", 1) == 1)
+                        (void)pause();
+                _exit(EXIT_FAILURE);
+        }
+        ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+        ck_assert_int_eq(end_of_who_waits(place.layers), SIGALRM);
+        ck_assert_int_eq(kill(pid, SIGKILL), 0);
+        ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+        ck_assert_int_eq(end_of_who_waits(place.layers), 0);
+
+        ck_assert_int_eq(layer_store_wait_lock(&place.store, "mapping", VM_A, &place.err), 0);
+        ck_assert_int_eq(end_of_who_waits(place.layers), SIGALRM);
+        layer_store_unlock(&place.store, "mapping", VM_A);
+        ck_assert_int_eq(end_of_who_waits(place.layers), 0);
+        (void)close(ready[0]);
+        (void)close(ready[1]);
+        place_remove(&place);
+}
+END_TEST
+
 START_TEST(a_record_knows_its_file) {
         struct uuid header = uuid_of(VM_A);
         struct uuid other = uuid_of(VM_B);
@@ -457,5 +506,6 @@ SUITE_MAIN("volume/layer_store", the_directory_is_closed_to_others,
            a_layer_is_there_when_it_is_kept, what_a_former_attempt_left_is_replaced,
            what_was_cut_off_is_tidied_up, a_removed_layer_is_gone, half_a_layer_is_an_error,
            all_layers_are_listed_and_nothing_else, an_ephemeral_layer_has_no_name,
-           one_session_works_on_a_disk, a_record_knows_its_file,
-           a_layer_becomes_longer_and_never_shorter, a_length_that_is_not_durable)
+           one_session_works_on_a_disk, who_waits_has_his_turn_when_the_other_has_ended,
+           a_record_knows_its_file, a_layer_becomes_longer_and_never_shorter,
+           a_length_that_is_not_durable)
