@@ -46,6 +46,9 @@ class Command:
         said, _ = self.process.communicate(timeout=seconds)
         return self.process.returncode, said
 
+    def ended(self):
+        return self.process.poll() is not None
+
 
 def refuse(guest, operation):
     """Has the second hook refuse where it waits now."""
@@ -61,7 +64,9 @@ def paused(guest, operation, *command):
     os.mkfifo(mark)
     under_way = Command(*command)
     try:
-        poll(lambda: os.path.exists(mark + ".reached"), f"{operation} of {guest.name}", 90)
+        poll(lambda: os.path.exists(mark + ".reached") or under_way.ended(), f"{operation} of {guest.name}", 90)
+        if not os.path.exists(mark + ".reached"):
+            raise AssertionError(f"'virsh {' '.join(command)}' ended before {operation}: {under_way.finish()}")
         yield under_way
     finally:
         end = os.open(mark, os.O_RDWR)
