@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import random
 import socket
 import subprocess
 import tarfile
@@ -143,9 +144,7 @@ class ImageTools:
     @contextlib.contextmanager
     def registry(self):
         """A docker-registry on loopback; yields host:port."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        address = f"127.0.0.1:{free_port()}"
         config = self.path("registry.yml")
         with open(config, "w", encoding="utf-8") as out:
             json.dump({"version": "0.1", "log": {"level": "error"},
@@ -155,11 +154,24 @@ class ImageTools:
             process = subprocess.Popen(self.command("docker-registry", "serve", config), stdin=subprocess.DEVNULL,
                                        stdout=log, stderr=log)
         try:
-            harness.poll(lambda: answers(address), "docker-registry")
+            harness.poll(lambda: process.poll() is not None or answers(address), "docker-registry")
+            if process.poll() is not None:
+                raise AssertionError("docker-registry has ended, see its log")
             yield address
         finally:
             process.terminate()
             process.wait()
+
+
+def free_port():
+    """None of those that the kernel gives to whoever connects meanwhile."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+        first, last = map(int, file.read().split())
+    ports = [port for port in range(10000, 65536) if not first <= port <= last] or [0]
+    while True:
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", random.choice(ports)))
+            return probe.getsockname()[1]
 
 
 def answers(address):
