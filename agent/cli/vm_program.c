@@ -14,7 +14,7 @@
 #define WORDS_MAX (7u + COMMAND_OPTIONS_MAX)
 
 static const char hint_install[] =
-        "install the package wlagent-libvirt; only 'wlagent vm' needs it";
+        "install wlagent from a build without -Dlibvirt=disabled; only 'wlagent vm' needs it";
 
 /* One word a string; they lie behind each other in text. */
 struct command_line {

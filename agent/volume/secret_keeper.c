@@ -22,8 +22,8 @@
 /* Setting and, when that fails, the answer. */
 #define SET_USEC ((SECRET_LIBVIRT_SEC + 2) * USEC_PER_SEC)
 
-static const char hint_install[] = "install the package wlagent-libvirt; only domains whose disks "
-                                   "libvirt itself encrypts need it";
+static const char hint_install[] = "install wlagent from a build without -Dlibvirt=disabled; only "
+                                   "domains whose disks libvirt itself encrypts need it";
 
 static int spawn(const char *path, int input, int lock_fd, struct wla_error *err) {
         char name[] = PROGRAM;

@@ -301,8 +301,8 @@ class WithoutTheProgram(VmCommands):
         for words in (("list",), ("unprotect", "web"), ("reconcile",)):
             done = self.vm(*words, check=False, environment=environment)
             self.assertEqual((done.returncode, done.stdout), (1, ""))
-            self.assertEqual(done.stderr, f"wlagent: {self.directory}/wlagent-vm is not installed\n"
-                                          "hint: install the package wlagent-libvirt; only 'wlagent vm' needs it\n")
+            self.assertEqual(done.stderr, f"wlagent: {self.directory}/wlagent-vm is not installed\nhint: install wlagent "
+                                          "from a build without -Dlibvirt=disabled; only 'wlagent vm' needs it\n")
 
     def test_help_and_mistakes_are_the_same(self):
         for environment in (self.environment(WLAGENT_LIBEXEC=self.directory), self.environment()):

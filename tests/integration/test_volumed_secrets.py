@@ -133,7 +133,7 @@ class Secrets(unittest.TestCase):
         poll(lambda: not self.sessions(), "the session to end")
         os.unlink(self.program)
         said = poll(lambda: [text for text in [self.refused()] if not text.startswith("busy")], "it to let go")[0]
-        self.assertRegex(said, "^unsupported: .*wlagent-secret is not installed .*wlagent-libvirt")
+        self.assertRegex(said, "^unsupported: .*wlagent-secret is not installed .*-Dlibvirt=disabled")
 
     def test_one_that_hangs_is_not_waited_for(self):
         self.set_mode("hang")
