@@ -4,7 +4,8 @@ I/O on the same file system, rounds interleaved. Each figure is the median over 
 system time of the process for each GiB. A sparse disk is held against a dense one of its data.
 
 How fast a processor encrypts differs from machine to machine. So each round also measures what OpenSSL alone takes for
-the cipher, and for cipher and seal, in memory: how much more than that wlagent takes is its own work and the kernel's."""
+the cipher, and for cipher and seal, in memory: how much more than that wlagent takes is its own work and the kernel's.
+The CPU seconds themselves have an aim and no target for the same reason."""
 
 import os
 import shutil
@@ -20,7 +21,9 @@ GIB = 1 << 30
 MIB = 1 << 20
 CIPHER_FLOOR = os.path.join(BUILD, "tests", "bench", "cipher_floor")
 QEMU_IMG_TRIES = 10
-AIMS = {"cpu": 0.35, "cpu_over_qemu_img": 11, "wall_over_copy": 0.9, "rss_mib": 32, "sparse_over_dense": 1.5}
+CPU_AIM = 0.35
+AT_LEAST = {"cpu_over_qemu_img": 11, "wall_over_copy": 0.9}
+AT_MOST = {"rss_mib": 32, "sparse_over_dense": 1.5}
 
 
 def add_arguments(parser):
@@ -163,7 +166,14 @@ def measure_all(arguments):
         ratios["cpu_over_qemu_img"] = found["qemu-img"]["cpu"] / ours["cpu"]
         ratios["wall_over_qemu_img"] = found["qemu-img"]["wall"] / ours["wall"]
     return {"gib": arguments.gib, "sparse_gib": arguments.sparse_gib, "rounds": arguments.rounds, "figures": found,
-            "ratios": ratios, "aims": AIMS}
+            "ratios": ratios, "aims": {"cpu": CPU_AIM, **AT_LEAST, **AT_MOST}}
+
+
+def verdict(ratios, name, percent=False):
+    met = ratios[name] >= AT_LEAST[name] if name in AT_LEAST else ratios[name] <= AT_MOST[name]
+    target = AT_LEAST.get(name) or AT_MOST[name]
+    return (f"({'at least' if name in AT_LEAST else 'at most'} {f'{100 * target:.0f} %' if percent else target}: "
+            f"{'met' if met else 'MISSED'})")
 
 
 def show(result):
@@ -173,12 +183,12 @@ def show(result):
         print(f"{name:24}{figures['wall']:9.2f}{figures['gib_per_second']:8.2f}{figures['cpu_per_gib']:11.3f}"
               f"{figures['rss_mib']:10.1f}")
     ratios = result["ratios"]
-    print(f"\nCPU seconds for each GiB: {ratios['cpu']:.3f} (aim: at most {AIMS['cpu']})")
+    print(f"\nCPU seconds for each GiB: {ratios['cpu']:.3f} (aim: at most {CPU_AIM})")
     print(f"CPU over that of OpenSSL alone: {ratios['cpu_over_openssl']:.2f}, without a seal "
           f"{ratios['cpu_over_openssl_no_seal']:.2f}")
     if "cpu_over_qemu_img" in ratios:
-        print(f"CPU of qemu-img: {ratios['cpu_over_qemu_img']:.1f} times as much (aim: at least {AIMS['cpu_over_qemu_img']})")
+        print(f"CPU of qemu-img: {ratios['cpu_over_qemu_img']:.1f} times as much {verdict(ratios, 'cpu_over_qemu_img')}")
         print(f"wall time of qemu-img: {ratios['wall_over_qemu_img']:.1f} times as long")
-    print(f"speed of a raw copy: {100 * ratios['wall_over_copy']:.0f} % (aim: at least {100 * AIMS['wall_over_copy']:.0f} %)")
-    print(f"peak memory: {ratios['rss_mib']:.1f} MiB (aim: at most {AIMS['rss_mib']})")
-    print(f"sparse over dense: {ratios['sparse_over_dense']:.2f} (aim: at most {AIMS['sparse_over_dense']})")
+    print(f"speed of a raw copy: {100 * ratios['wall_over_copy']:.0f} % {verdict(ratios, 'wall_over_copy', percent=True)}")
+    print(f"peak memory: {ratios['rss_mib']:.1f} MiB {verdict(ratios, 'rss_mib')}")
+    print(f"sparse over dense: {ratios['sparse_over_dense']:.2f} {verdict(ratios, 'sparse_over_dense')}")
