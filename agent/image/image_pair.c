@@ -125,8 +125,13 @@ static int replace_both(struct image_pair *pair, struct wla_error *err) {
         return 0;
 }
 
+static int sync_file(const struct pending_file *file, struct wla_error *err) {
+        return fsync(file->fd) < 0 ? wla_fail_errno(err, errno, "cannot write %s", file->path) : 0;
+}
+
+/* What cannot be stored comes out before anything is taken out of its place. */
 int image_pair_publish(struct image_pair *pair, bool replace, struct wla_error *err) {
-        if (fsync(pair->header.fd) < 0)
-                return wla_fail_errno(err, errno, "cannot write %s", pair->header.path);
+        if (sync_file(&pair->image, err) < 0 || sync_file(&pair->header, err) < 0)
+                return -1;
         return replace ? replace_both(pair, err) : publish_both(pair, err);
 }
