@@ -376,6 +376,12 @@ bool lifecycle_knows(const struct lifecycle *lifecycle, const struct volume_name
                (name->target[0] == '\0' || vm_find_disk(vm, name->target));
 }
 
+/* One without disks is still known while its disk is given back to Nova, also after a start that has failed. */
+static bool is_ending(const struct vm *vm) {
+        return !vm->launch && (vm->state == VM_STOPPING || vm->disk_count == 0);
+}
+
+/* Of a VM that has a disk or a launch. */
 static bool is_open_by_hand(const struct vm *vm) {
         for (size_t i = 0; i < vm->disk_count; i++)
                 if (!vm->disks[i]->by_hand)
@@ -391,11 +397,11 @@ int lifecycle_check_ended(struct lifecycle *lifecycle, const struct uuid *uuid,
         if (!lifecycle_knows(lifecycle, &name))
                 return 0;
         lifecycle_look_again(lifecycle);
-        if (vm->state == VM_STOPPING && !vm->launch)
-                return wla_fail_hint(err, WLA_E_BUSY, hint_stopping, "VM %s is just ending",
-                                     uuid->text);
         if (vm->state == VM_RUNNING)
                 return wla_fail_hint(err, WLA_E_BUSY, hint_running, "VM %s runs", uuid->text);
+        if (is_ending(vm))
+                return wla_fail_hint(err, WLA_E_BUSY, hint_stopping, "VM %s is just ending",
+                                     uuid->text);
         if (is_open_by_hand(vm))
                 return wla_fail_hint(err, WLA_E_BUSY, hint_by_hand,
                                      "a disk of VM %s is open by hand", uuid->text);

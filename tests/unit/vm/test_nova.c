@@ -13,6 +13,7 @@
 
 #include "image/qcow2_backing.h"
 #include "image/qcow2_writer.h"
+#include "vm/lifecycle_state.h"
 #include "vm_fixture.h"
 #include "volume/nova_path.h"
 
@@ -225,7 +226,7 @@ static void open_by_hand(struct instance *instance) {
         vm_fixture_run(&instance->fixture, &instance->answers);
 }
 
-/* The last disk of the VM goes while volumed has not answered: the VM stays as long. */
+/* The last disk of the VM goes while volumed has not answered: the VM stays as long, and is open for nobody. */
 START_TEST(a_return_outlives_the_other_disks) {
         struct volume_name name = {.kind = VOLUME_DISK, .target = "vdb"};
         struct instance instance;
@@ -246,9 +247,16 @@ START_TEST(a_return_outlives_the_other_disks) {
         ck_assert_int_eq(lifecycle_let_go(instance.fixture.lifecycle, &name, &held, &err), 0);
         ck_assert(held);
         vm_fixture_wait_for_leases(&instance.fixture, 0);
+        lifecycle_closed_by_hand(instance.fixture.lifecycle, &name);
+        ck_assert_uint_eq(lifecycle_find(instance.fixture.lifecycle, vm)->disk_count, 0);
+        ck_assert_ptr_nonnull(lifecycle_nova_return(instance.fixture.lifecycle, vm));
+        ck_assert_int_eq(lifecycle_check_ended(instance.fixture.lifecycle, vm, &err), -1);
+        ck_assert_int_eq(err.code, WLA_E_BUSY);
+        ck_assert_ptr_nonnull(strstr(wla_error_text(&err), "is just ending"));
         while (lifecycle_nova_return(instance.fixture.lifecycle, vm))
                 ck_assert_int_ge(sd_event_run(instance.fixture.event, 10000), 0);
         run_until_forgotten(&instance);
+        ck_assert_int_eq(lifecycle_check_ended(instance.fixture.lifecycle, vm, &err), 0);
         end(&instance);
 }
 END_TEST
