@@ -151,10 +151,13 @@ static int tell(const struct domain_change *change, const struct protected_disk 
         return 0;
 }
 
+static bool is_of_the_service(const struct domain_change *change) {
+        return !change->uri || strcmp(change->uri, CONNECTION_DEFAULT_URI) == 0;
+}
+
 /* By a URI that leads nowhere else: what another host runs, or by way of a socket, is not to be seen here. */
 static bool is_of_this_host(const struct domain_change *change) {
-        return !change->uri || strcmp(change->uri, CONNECTION_DEFAULT_URI) == 0 ||
-               strcmp(change->uri, "qemu:///session") == 0;
+        return is_of_the_service(change) || strcmp(change->uri, "qemu:///session") == 0;
 }
 
 /* Without the hook libvirt fails for want of the disk, and says no more than that. */
@@ -163,7 +166,7 @@ static void warn_of_hook(const struct domain_change *change, const struct config
         struct libvirt_host host;
 
         /* Who is not root may not see it, and a session is no service of the host. */
-        if (geteuid() != 0 || (change->uri && strcmp(change->uri, CONNECTION_DEFAULT_URI) != 0))
+        if (geteuid() != 0 || !is_of_the_service(change))
                 return;
         libvirt_host_read("", config->agent.state_directory, &host);
         if (!libvirt_hook_runs(&host, &fault))
