@@ -97,6 +97,9 @@ int session_create_layer(struct session *session, struct session_step *step,
 /* Makes the layer's file as long as it has to be now (image/layer_room.h), before it is mapped. */
 int session_give_room(struct session *session, const struct wla_secret *key, uint64_t virtual_size,
                       struct wla_error *err) _must_check_;
+/* The first bytes of a file or device: all of size, or all that it has. */
+int session_read_start(int fd, uint8_t *to, size_t size, size_t *ret,
+                       struct wla_error *err) _must_check_;
 int session_remove_layer(struct session *session, struct session_step *step,
                          struct wla_error *err) _must_check_;
 

@@ -25,6 +25,11 @@ static const char hint_below[] = "whoever had this VM's QEMU in hand may have wr
                                  "'qemu-img rebase' does: restore the layer from a backup, or "
                                  "give it up with 'wlagent volume remove'";
 
+static const char hint_again[] = "'dmesg' may tell more; then try again";
+
+static const char hint_damaged[] = "restore the layer from a backup, or give it up with "
+                                   "'wlagent volume remove'";
+
 static int open_store(struct session *session, const struct session_step *step,
                       struct wla_error *err) {
         const struct volume_request *request = step->request;
@@ -55,20 +60,26 @@ static int inspect(struct session *session, struct wla_error *err) {
         return check_owner(session, err);
 }
 
-static int fail_layer(const struct session *session, struct wla_error *err) {
-        return wla_wrap(err, "layer of VM %s, disk %s", session->vm.text, session->target);
+/* What fails deeper down does not know what is to be done about a layer. */
+static int fail_layer(const struct session_step *step, struct wla_error *err) {
+        if (!err->hint && (err->code == WLA_E_SYSTEM || err->code == WLA_E_BUSY))
+                err->hint = hint_again;
+        if (!err->hint && err->code == WLA_E_INPUT)
+                err->hint = hint_damaged;
+        return wla_wrap(err, "layer of VM %s, disk %s", step->request->vm.text,
+                        step->request->target);
 }
 
 int session_inspect_layer(struct session *session, struct session_step *step,
                           struct wla_error *err) {
         if (open_store(session, step, err) < 0)
-                return -1;
+                return fail_layer(step, err);
         session->vm = step->request->vm;
         memcpy(session->target, step->request->target, sizeof(session->target));
 
         if (inspect(session, err) < 0) {
                 if (err->code != WLA_E_NOT_FOUND)
-                        return fail_layer(session, err);
+                        return fail_layer(step, err);
                 *err = (struct wla_error){0};
                 session->state = SESSION_NO_LAYER;
                 return 0;
@@ -109,18 +120,12 @@ static void name_image(const struct uuid *image, char ret[BACKING_SIZE]) {
 
 static int read_head(const struct mapping *mapping, uint8_t *head, size_t size,
                      struct wla_error *err) {
-        for (size_t have = 0; have < size;) {
-                ssize_t got = pread(mapping->fd, head + have, size - have, (off_t)have);
+        size_t have;
 
-                if (got < 0 && errno == EINTR)
-                        continue;
-                if (got < 0)
-                        return wla_fail_errno(err, errno, "reading what is in it");
-                if (got == 0)
-                        return wla_fail_hint(err, WLA_E_INPUT, hint_below,
-                                             "it is too short for a layer");
-                have += (size_t)got;
-        }
+        if (session_read_start(mapping->fd, head, size, &have, err) < 0)
+                return -1;
+        if (have < size)
+                return wla_fail_hint(err, WLA_E_INPUT, hint_below, "it is too short for a layer");
         return 0;
 }
 
@@ -135,10 +140,7 @@ static int upgrade(const struct mapping *mapping, const struct qcow2_backing *be
 
         if (qcow2_upgrade(head, &backing, err) < 0 || image_file_reopen(mapping->fd, &fd, err) < 0)
                 return -1;
-        ssize_t written = pwrite(fd, head, QCOW2_UPGRADE_SIZE, 0);
-        if (written >= 0 && written != (ssize_t)QCOW2_UPGRADE_SIZE)
-                return wla_fail(err, WLA_E_SYSTEM, "its head was not written whole");
-        if (written < 0 || fsync(fd) < 0)
+        if (file_write_all(fd, (struct wla_bytes){head, QCOW2_UPGRADE_SIZE}) < 0 || fsync(fd) < 0)
                 return wla_fail_errno(err, errno, "writing its head");
         return 0;
 }
@@ -177,13 +179,13 @@ int session_open_layer(struct session *session, struct session_step *step, struc
 
         if (crypt_volume_open(&session->sealed, &session->header, &volume, err) < 0 ||
             session_give_room(session, step->key, layer->virtual_size, err) < 0)
-                return fail_layer(session, err);
+                return fail_layer(step, err);
 
         const struct mapping_plan plan = plan_of(session, volume);
         /* From the mapping on nobody else writes to it. */
         if (mapping_make(&plan, step->key, &mapping, err) < 0 ||
             check_content(session, &mapping, layer, err) < 0)
-                return fail_layer(session, err);
+                return fail_layer(step, err);
         session_hold(session, &plan, &mapping, step);
         return 0;
 }
@@ -272,7 +274,7 @@ int session_create_layer(struct session *session, struct session_step *step,
                          struct wla_error *err) {
         _cleanup_layer_draft_ struct layer_draft draft = LAYER_DRAFT_NONE;
 
-        return create(session, step, &draft, err) < 0 ? fail_layer(session, err) : 0;
+        return create(session, step, &draft, err) < 0 ? fail_layer(step, err) : 0;
 }
 
 static int refuse_mapped(const struct session_step *step, struct wla_error *err) {
@@ -295,7 +297,7 @@ int session_remove_layer(struct session *session, struct session_step *step,
 
         if (open_store(session, step, err) < 0 || refuse_mapped(step, err) < 0 ||
             layer_files_remove(&session->store, &request->vm, request->target, err) < 0)
-                return -1;
+                return fail_layer(step, err);
         /* The lock goes before the other side hears of it. */
         layer_store_close(&session->store);
         log_line(LOG_NOTICE, "removed the layer of VM %s, disk %s", request->vm.text,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "image/layer_room.h"
@@ -8,23 +9,38 @@
 #include "image/sector_cipher.h"
 #include "volume/session.h"
 
-/* false: what the key shows is no layer, which whoever maps it and reads it all tells better. */
+int session_read_start(int fd, uint8_t *to, size_t size, size_t *ret, struct wla_error *err) {
+        for (*ret = 0; *ret < size;) {
+                ssize_t got = pread(fd, to + *ret, size - *ret, (off_t)*ret);
+
+                if (got < 0 && errno == EINTR)
+                        continue;
+                if (got < 0)
+                        return wla_fail_errno(err, errno, "reading what is in it");
+                if (got == 0)
+                        break;
+                *ret += (size_t)got;
+        }
+        return 0;
+}
+
+/* false: what the key shows is no layer, which whoever maps it and reads it all tells better.  In a file that ends
+ * before is nothing, for any key. */
 static int read_first_sector(const struct session *session, const struct wla_secret *key,
                              uint8_t sector[static IMAGE_SECTOR_SIZE], bool *ret,
                              struct wla_error *err) {
         _cleanup_sector_cipher_ struct sector_cipher *cipher = NULL;
-        const struct luks2_header *header = &session->header;
+        size_t have;
 
-        ssize_t got = pread(session->layer.disk_fd, sector, header->sector_size,
-                            (off_t)header->data_offset);
-        if (got < 0)
-                return wla_fail_errno(err, errno, "reading it");
-        if ((size_t)got != header->sector_size) {
-                *ret = false;
+        if (session_read_start(session->layer.disk_fd, sector, IMAGE_SECTOR_SIZE, &have, err) < 0)
+                return -1;
+        *ret = true;
+        if (have < IMAGE_SECTOR_SIZE) {
+                memset(sector, 0, IMAGE_SECTOR_SIZE);
                 return 0;
         }
-        if (sector_cipher_new(key, header->sector_size, SECTOR_DECRYPT, &cipher, err) < 0 ||
-            sector_cipher_run(cipher, 0, sector, header->sector_size, err) < 0)
+        if (sector_cipher_new(key, IMAGE_SECTOR_SIZE, SECTOR_DECRYPT, &cipher, err) < 0 ||
+            sector_cipher_run(cipher, 0, sector, IMAGE_SECTOR_SIZE, err) < 0)
                 return -1;
         *ret = qcow2_load32(sector, QCOW2_AT_MAGIC) == QCOW2_MAGIC;
         return 0;

@@ -20,6 +20,7 @@ char *__wrap_strndup(const char *text, size_t size);
 static _Thread_local size_t countdown;
 static _Thread_local bool armed;
 static _Thread_local bool hit;
+static _Thread_local bool paused;
 
 bool fail_allocation_arm(size_t n) {
         bool again = n == 1 || hit;
@@ -34,12 +35,16 @@ void fail_allocation_disarm(void) {
         armed = false;
 }
 
+void fail_allocation_pause(bool pause) {
+        paused = pause;
+}
+
 bool fail_allocation_hit(void) {
         return hit;
 }
 
 static bool fail_this_one(void) {
-        if (!armed || --countdown > 0)
+        if (!armed || paused || --countdown > 0)
                 return false;
 
         armed = false;

@@ -23,5 +23,8 @@
 bool fail_allocation_arm(size_t n);
 void fail_allocation_disarm(void);
 
+/* What a test itself does between arm and disarm, in place of what is called: not counted. */
+void fail_allocation_pause(bool pause);
+
 /* Whether an allocation has been failed since the last arm. */
 bool fail_allocation_hit(void);
