@@ -25,7 +25,7 @@ static const struct wla_secret *flight_landed(void *userdata, struct key_flight 
                 at++;
         access->flights[at] = access->flights[--access->flight_count];
 
-        if (!*key || access->settings.cache_usec == 0 || key_flight_forgotten(flight))
+        if (!*key || access->settings.cache_usec == 0 || !key_flight_keeps(flight))
                 return *key;
 
         const struct cached_key cached = {
@@ -107,7 +107,9 @@ static int start_flight(struct key_access *access, const struct key_id *id,
 void key_access_begin(struct key_access *access, const struct key_id *id,
                       const struct key_peer *peer, const struct key_waiter *waiter,
                       struct key_ticket **ret) {
-        const struct cached_key *cached = key_cache_find(access->cache, id, clock_now_usec());
+        const struct cached_key *cached = waiter->anew ? NULL
+                                                       : key_cache_find(access->cache, id,
+                                                                        clock_now_usec());
         struct wla_error err = {0};
 
         *ret = NULL;

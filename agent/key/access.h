@@ -3,8 +3,8 @@
 
 /* The front of the key pipeline on the loop thread: cache and single flight.
  *
- * A key in the cache is handed over at once.  Otherwise the request joins the flight of that key, or
- * starts one on the worker pool; all who wait get the one result.  When the last of them has gone,
+ * A key in the cache is handed over at once, unless it is asked for anew.  Otherwise the request joins the
+ * flight of that key, or starts one on the worker pool; all who wait get the one result.  When the last of them has gone,
  * the flight's deadline is cancelled, and work that no worker has begun is taken back at once: who asks
  * and leaves keeps nobody else out.
  *
@@ -30,6 +30,9 @@ struct key_waiter {
         uint64_t deadline_usec; /* CLOCK_MONOTONIC */
         key_ready_fn ready;
         void *userdata;
+        /* Whether this host may have the key is asked now, as for each start of a VM: the key is not taken out
+         * of the cache, and not put there for this one. */
+        bool anew;
         /* NULL, or written before ready is called with a key: the flavor that came with it, or {0}.  It has
          * to live as long as the ticket. */
         struct flavor_terms *ret_terms;

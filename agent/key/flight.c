@@ -16,7 +16,8 @@ struct key_flight {
         struct pool *pool;
         struct key_ticket *tickets;
         bool forgotten;
-        bool begun; /* by a worker, as far as is known here */
+        bool for_cache; /* somebody has asked who takes keys out of it */
+        bool begun;     /* by a worker, as far as is known here */
 
         /* Written by the worker, read after it has handed the job back. */
         struct wla_secret *key;
@@ -123,6 +124,7 @@ int key_flight_join(struct key_flight *flight, const struct key_waiter *waiter,
                 .waiter = *waiter,
         };
         flight->tickets = ticket;
+        flight->for_cache |= !waiter->anew;
         deadline_extend(&flight->request.deadline, waiter->deadline_usec);
         *ret = ticket;
         return 0;
@@ -166,8 +168,8 @@ void key_flight_forget(struct key_flight *flight) {
         flight->forgotten = true;
 }
 
-bool key_flight_forgotten(const struct key_flight *flight) {
-        return flight->forgotten;
+bool key_flight_keeps(const struct key_flight *flight) {
+        return flight->for_cache && !flight->forgotten;
 }
 
 const struct key_id *key_flight_id(const struct key_flight *flight) {

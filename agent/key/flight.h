@@ -44,7 +44,9 @@ bool key_flight_serves(const struct key_flight *flight, const struct key_id *id)
 
 /* Its key serves those who wait for it now, is not to be kept, and nobody joins any more. */
 void key_flight_forget(struct key_flight *flight);
-bool key_flight_forgotten(const struct key_flight *flight);
+
+/* Whether its key is for the cache: not once it is forgotten, nor when all who asked want it anew. */
+bool key_flight_keeps(const struct key_flight *flight);
 
 const struct key_id *key_flight_id(const struct key_flight *flight);
 

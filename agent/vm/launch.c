@@ -161,6 +161,7 @@ static void ask_for_keys(struct launch *launch) {
                         .deadline_usec = launch->options.deadline_usec,
                         .ready = take_key,
                         .userdata = waiting,
+                        .anew = true,
                         .ret_terms = &waiting->disk.terms,
                 };
 

@@ -214,6 +214,7 @@ static void came_back(struct pool_job *job, bool dropped) {
                 .deadline_usec = call->deadline_usec,
                 .ready = take_key,
                 .userdata = call,
+                .anew = true,
         };
         struct key_ticket *ticket = NULL;
         /* Without a ticket the call has gone on, or ended, already. */

@@ -205,7 +205,6 @@ class Refusals(VmTest):
         self.run_through(domain)
         self.ends(domain)
         self.agent.remove_key("image")
-        self.assertEqual(Asking(self.agent.control, request("forget")).answer().code, "ok")
         self.refused_start("prepare", domain, "not-found", "its key")
         self.nothing_is_left(domain)
         self.assertEqual(self.volumed.layers(), [domain.mapping()])

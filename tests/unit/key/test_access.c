@@ -61,6 +61,7 @@ struct answer {
         char text[256];
         struct key_ticket *cancel; /* a ticket to cancel from inside ready */
         struct flavor_terms terms;
+        bool anew;
 };
 
 static void on_ready(void *userdata, const struct wla_secret *key, const struct wla_error *err) {
@@ -107,6 +108,7 @@ static struct key_ticket *ask(struct fixture *fixture, const char *name, struct 
                 .deadline_usec = clock_now_usec() + timeout_usec,
                 .ready = on_ready,
                 .userdata = answer,
+                .anew = answer->anew,
                 .ret_terms = &answer->terms,
         };
         struct key_ticket *ticket;
@@ -189,6 +191,50 @@ START_TEST(without_cache_each_flight_opens_again) {
         ask(&fixture, "kek", &second, USEC_PER_SEC * 30);
         run_until(&fixture, &second);
         ck_assert_int_eq(atomic_load(&opens), 2);
+        teardown(&fixture);
+}
+END_TEST
+
+static void ask_and_wait(struct fixture *fixture, bool anew) {
+        struct answer answer = {.anew = anew};
+
+        (void)!ask(fixture, "kek", &answer, USEC_PER_SEC * 30);
+        run_until(fixture, &answer);
+        ck_assert(answer.has_key);
+}
+
+START_TEST(who_asks_anew_has_nothing_from_the_cache) {
+        struct fixture fixture;
+
+        setup(&fixture, 60 * USEC_PER_SEC);
+        ask_and_wait(&fixture, /* anew= */ true);
+        ck_assert_uint_eq(key_access_count(fixture.access).cached, 0);
+        ck_assert_uint_eq(wla_secret_heap_used(), 0);
+        ask_and_wait(&fixture, /* anew= */ false);
+        ck_assert_int_eq(atomic_load(&opens), 2);
+        ck_assert_uint_eq(key_access_count(fixture.access).cached, 1);
+        ask_and_wait(&fixture, /* anew= */ true);
+        ck_assert_int_eq(atomic_load(&opens), 3);
+        ask_and_wait(&fixture, /* anew= */ false);
+        ck_assert_int_eq(atomic_load(&opens), 3);
+        teardown(&fixture);
+}
+END_TEST
+
+/* And the key is kept when one of them takes it out of the cache again. */
+START_TEST(those_who_ask_anew_share_one_flight) {
+        struct answer answers[3] = {{.anew = true}, {.anew = true}, {.anew = false}};
+        struct fixture fixture;
+
+        setup(&fixture, 60 * USEC_PER_SEC);
+        for (int i = 0; i < 3; i++)
+                ck_assert_ptr_nonnull(ask(&fixture, "kek", &answers[i], USEC_PER_SEC * 30));
+        ck_assert_uint_eq(key_access_count(fixture.access).flights, 1);
+        run_until(&fixture, &answers[0]);
+        for (int i = 0; i < 3; i++)
+                ck_assert(answers[i].has_key);
+        ck_assert_int_eq(atomic_load(&opens), 1);
+        ck_assert_uint_eq(key_access_count(fixture.access).cached, 1);
         teardown(&fixture);
 }
 END_TEST
@@ -527,6 +573,7 @@ END_TEST
 
 SUITE_MAIN("access", twenty_requests_share_one_flight_and_then_the_cache,
            a_flavor_comes_with_its_key, without_cache_each_flight_opens_again,
+           who_asks_anew_has_nothing_from_the_cache, those_who_ask_anew_share_one_flight,
            failures_reach_all_and_are_not_cached, the_cache_ends, a_full_cache_drops_the_oldest,
            work_of_those_who_left_is_dropped, time_can_be_up_before_the_work_begins,
            an_answer_may_cancel_its_neighbour, forgetting_reaches_keys_on_their_way,
