@@ -4,7 +4,7 @@
 /* HTTPS to key brokers, over libcurl: one thread, one set of connections, any number of callers.
  *
  * Only https, TLS 1.3 unless the settings allow 1.2, host names checked, no redirects, no cookies, no
- * content encodings, and no POST made twice; a proxy is taken from the environment, as curl does (https_proxy,
+ * content encodings, and no request made twice; a proxy is taken from the environment, as curl does (https_proxy,
  * no_proxy).
  * Connections are kept and shared; over HTTP/2 requests to one broker share one.
  *

@@ -128,9 +128,22 @@ static size_t give_body(char *to, size_t unit, size_t count, void *userdata) {
         return size;
 }
 
-/* Given in pieces and not as a whole: libcurl could not begin again.  It would, unasked and as often as it
- * has kept connections, when one has ended before an answer came; whether a request is made twice is the
- * caller's to say. */
+/* libcurl would begin again, unasked and as often as it has kept connections, when one has ended before an
+ * answer came; whether a request is made twice is the caller's to say. */
+static int begin_once(void *userdata, char *address, char *own_address, int port, int own_port) {
+        struct transfer *transfer = userdata;
+
+        (void)address;
+        (void)own_address;
+        (void)port;
+        (void)own_port;
+        if (transfer->begun)
+                return CURL_PREREQFUNC_ABORT;
+        transfer->begun = true;
+        return CURL_PREREQFUNC_OK;
+}
+
+/* Given in pieces and not as a whole, which libcurl would copy. */
 static bool set_body(struct transfer *transfer) {
         CURL *easy = transfer->easy;
         curl_off_t size = transfer->sent ? (curl_off_t)wla_secret_view(transfer->sent).size : 0;
@@ -145,6 +158,8 @@ static bool set_request(struct transfer *transfer, const struct http_request *re
         CURL *easy = transfer->easy;
 
         if (library.curl_easy_setopt(easy, CURLOPT_URL, request->url) != CURLE_OK ||
+            library.curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, begin_once) != CURLE_OK ||
+            library.curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer) != CURLE_OK ||
             !set_headers(transfer, request))
                 return false;
         if (strcmp(request->method, "POST") == 0)
@@ -277,6 +292,7 @@ static int fail_transfer(const struct transfer *transfer, struct wla_error *err)
                 return wla_fail_hint(err, WLA_E_BUSY, hint_stranger,
                                      "its headers are too long, or memory is out");
         case CURLE_SEND_FAIL_REWIND: /* it would have begun again */
+        case CURLE_ABORTED_BY_CALLBACK:
                 return wla_fail_hint(err, WLA_E_UNAVAILABLE, hint_cut,
                                      "the connection ended before the answer");
         default:

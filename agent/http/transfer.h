@@ -27,6 +27,7 @@ struct transfer {
         struct trust trust;
         struct connection_purpose purpose;
         uint64_t begun_usec; /* CLOCK_MONOTONIC */
+        bool begun;          /* its request was let go */
         bool timed_out;      /* it was abandoned because its time was up */
         bool yields;         /* as the request says */
         uint8_t pin[HTTP_PIN_SIZE];
