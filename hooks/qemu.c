@@ -83,6 +83,10 @@ _Static_assert(offsetof(__typeof__(request), xml) ==
                        sizeof(struct control_header) + sizeof(struct control_domain),
                "the request is sent as it is");
 
+static const char line_late[] =
+        "wlagent: the domain has encrypted disks and wlagentd does not answer ('journalctl -u "
+        "wlagentd' says why)\n";
+
 /* What to say when time is up; NULL: exit with success. */
 static const char *volatile late_line;
 
@@ -212,9 +216,33 @@ static bool receive_all(int fd, char *to, size_t size) {
         return true;
 }
 
+static void limit_answer(const struct operation *operation, bool protected) {
+        limit_time(protected ? operation->seconds : UNPROTECTED_SECONDS,
+                   protected ? line_late : NULL);
+}
+
+static bool says_protected(const struct control_header *reply) {
+        return reply->magic == CONTROL_MAGIC && reply->command == CONTROL_DOMAIN &&
+               reply->code == CONTROL_PROTECTED && reply->size == 0;
+}
+
+/* wlagentd finds protected domains that cannot be seen to be from here.  Whatever comes next, and if nothing
+ * does: only its consent lets them go on. */
+static bool receive_reply(int fd, const struct operation *operation, bool *protected,
+                          struct control_header *ret) {
+        if (!receive_all(fd, (char *)ret, sizeof(*ret)))
+                return false;
+        if (operation->weight != DECIDES || !says_protected(ret))
+                return true;
+        if (!*protected)
+                limit_answer(operation, true);
+        *protected = true;
+        return receive_all(fd, (char *)ret, sizeof(*ret));
+}
+
 /* Returns why no answer came, or NULL; the text of a refusal goes to text. */
-static const char *ask(const struct operation *operation, size_t xml_size, enum wla_code *ret,
-                       char text[TEXT_MAX]) {
+static const char *ask(const struct operation *operation, size_t xml_size, bool *protected,
+                       enum wla_code *ret, char text[TEXT_MAX]) {
         const struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = HOOK_SOCKET};
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         struct control_header reply;
@@ -227,7 +255,7 @@ static const char *ask(const struct operation *operation, size_t xml_size, enum 
 
         if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
             !send_all(fd, sizeof(request.header) + request.header.size) ||
-            !receive_all(fd, (char *)&reply, sizeof(reply)))
+            !receive_reply(fd, operation, protected, &reply))
                 return strerrordesc_np(errno);
 
         if (reply.magic != CONTROL_MAGIC || reply.command != CONTROL_DOMAIN ||
@@ -253,12 +281,8 @@ static int decide(const struct operation *operation, size_t size) {
         char text[TEXT_MAX] = {0};
         enum wla_code code = WLA_OK;
 
-        limit_time(protected ? operation->seconds : UNPROTECTED_SECONDS,
-                   protected
-                           ? "wlagent: the domain has encrypted disks and wlagentd does not answer "
-                             "('journalctl -u wlagentd' says why)\n"
-                           : NULL);
-        const char *reason = ask(operation, size, &code, text);
+        limit_answer(operation, protected);
+        const char *reason = ask(operation, size, &protected, &code, text);
         if (reason && protected)
                 return refuse(
                         "wlagent: the domain has encrypted disks and wlagentd cannot be asked "
@@ -297,10 +321,11 @@ static int check_copied(const char *domain, char *names) {
 static int tell(const struct operation *operation, const char *domain, size_t size) {
         char text[TEXT_MAX] = {0};
         enum wla_code code = WLA_OK;
+        bool protected = false;
 
         if (operation->weight == OBJECTS)
                 limit_time(looks_protected(size) ? operation->seconds : UNPROTECTED_SECONDS, NULL);
-        if (ask(operation, size, &code, text) || operation->weight != OBJECTS)
+        if (ask(operation, size, &protected, &code, text) || operation->weight != OBJECTS)
                 return 0;
         if (code == WLA_OK)
                 return check_copied(domain, text);

@@ -21,6 +21,7 @@ struct control_connection {
         const struct control_service *service; /* of service_call */
         void *service_call;
         uint16_t command; /* repeated in the reply */
+        bool protected;   /* the peer has to hear it yet */
         bool answered;
 };
 
@@ -197,6 +198,7 @@ static void begin_service(struct control_connection *connection,
                 .secret_payload = secret_payload,
                 .peer = connection->options.peer,
                 .deadline_usec = connection->deadline_usec,
+                .ret_protected = &connection->protected,
         };
         connection->service = service;
         service->begin(service->self, &request, service_done, connection, &call);
@@ -330,8 +332,24 @@ int control_connection_feed(struct control_connection *connection, const uint8_t
         return 0;
 }
 
+static int drain_protected(struct control_connection *connection, struct buf *out,
+                           struct wla_error *err) {
+        const struct control_header header = {
+                .magic = CONTROL_MAGIC,
+                .command = connection->command,
+                .code = CONTROL_PROTECTED,
+        };
+
+        if (buf_append(out, &header, sizeof(header), err) < 0)
+                return -1;
+        connection->protected = false;
+        return 0;
+}
+
 int control_connection_drain(struct control_connection *connection, struct buf *out,
                              struct wla_error *err) {
+        if (connection->protected && drain_protected(connection, out, err) < 0)
+                return -1;
         if (!connection->answered)
                 return 0;
 

@@ -24,6 +24,8 @@ struct control_request {
         struct wla_secret *secret_payload; /* instead, when it was locked; the service's */
         struct key_peer peer;
         uint64_t deadline_usec; /* CLOCK_MONOTONIC; for the answer to be there */
+        /* CONTROL_DOMAIN: begin sets it when the peer has to hear CONTROL_PROTECTED before the reply. */
+        bool *ret_protected;
 };
 
 /* Either err is set, or the payload of the reply: text, and behind it secret.  Both may be NULL, and are

@@ -123,8 +123,11 @@ static void begin_start(const struct service_context *context, const struct doma
                 outcome = wla_fail(&err, WLA_E_BUSY, "out of memory");
         if (outcome == 0)
                 outcome = domain_parse(asked->xml, asked->xml_size, domain, &err);
-        if (outcome == 0)
+        if (outcome == 0) {
                 outcome = judge_domain(service, weight, domain, &header_fd, &err);
+                /* Also where it cannot be told whether the image is registered. */
+                *context->request->ret_protected = outcome < 0 || domain->disk_count > 0;
+        }
         if (outcome < 0)
                 report_definition(asked, domain, &err);
 

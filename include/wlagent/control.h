@@ -14,7 +14,9 @@
  *   CONTROL_KEYPROVIDER  request: ocicrypt keyprovider JSON input
  *                        reply: ocicrypt keyprovider JSON output; it holds a layer key
  *   CONTROL_DOMAIN       request: struct control_domain, then the domain's XML
- *                        reply: nothing; a domain that nothing here protects is WLA_OK at once;
+ *                        reply: nothing; a domain that nothing here protects is WLA_OK at once.  Before the
+ *                        reply about one that must not start without its disks, as soon as that is known, comes
+ *                        a header with code CONTROL_PROTECTED and no payload;
  *                        DOMAIN_STARTED: names below /dev/mapper, a line each, which QEMU has to have open
  *                        for writing by now, or the domain must not go on
  *   CONTROL_VOLUME_OPEN  request: JSON {"vm": UUID, "target": TEXT, "image": PATH, "mode": "layer" |
@@ -77,10 +79,12 @@ enum control_command {
         CONTROL_LAYER_REMOVE = 14,
 };
 
+#define CONTROL_PROTECTED 0xffffu
+
 struct control_header {
         uint32_t magic;
         uint16_t command; /* enum control_command; the reply repeats it */
-        uint16_t code;    /* enum wla_code; 0 in requests */
+        uint16_t code;    /* enum wla_code, or CONTROL_PROTECTED; 0 in requests */
         uint32_t size;    /* of the payload */
         uint32_t reserved;
 };

@@ -22,6 +22,7 @@ INSTALLED = os.path.join(HOOKS, "50-wlagent")
 
 MAGIC, CONTROL_DOMAIN = 0x31414c57, 5
 OK, INPUT, TIMEOUT, NOT_FOUND, DENIED, BUSY, TPM, UNSUPPORTED, SYSTEM, UNAVAILABLE = range(10)
+PROTECTED = 0xffff
 NUMBERS = {"prepare": 1, "start": 2, "started": 3, "stopped": 4, "release": 5, "migrate": 6, "restore": 7,
            "reconnect": 8}
 DECIDING = ("prepare", "start", "migrate", "restore")
@@ -190,6 +191,32 @@ class Answers(HookTest):
         for code in (INPUT, NOT_FOUND, DENIED, TPM):
             self.peer(says(reply(code, b"the image is not ours")))
             self.fails("^wlagent: the image is not ours$", "prepare")
+
+    def test_a_domain_that_wlagentd_knows_to_be_protected(self):
+        notice = reply(PROTECTED)
+        for operation in DECIDING:
+            for code in (TIMEOUT, BUSY, UNSUPPORTED, SYSTEM, UNAVAILABLE):
+                self.peer(says(notice + reply(code, b"trouble")))
+                self.fails("^wlagent: trouble$", operation)
+            for rest in (b"", reply(OK)[:9], notice, reply(OK, b"fine")):
+                self.peer(says(notice + rest))
+                self.fails("cannot be asked for them", operation)
+            self.peer(says(notice + reply(OK)))
+            self.passes(operation)
+        for operation in (*TOLD, "started"):
+            self.peer(says(notice + reply(DENIED, b"no")))
+            self.passes(operation, MARKED[0])
+        self.peer(says(reply(PROTECTED, b"trouble")))
+        self.passes("prepare")
+
+    def test_such_a_domain_waits_for_the_answer(self):
+        def act(connection):
+            connection.sendall(reply(PROTECTED))
+            time.sleep(4)  # twice as long as others wait
+            connection.sendall(reply(UNAVAILABLE, b"trouble"))
+
+        self.peer(act)
+        self.fails("^wlagent: trouble$", "prepare")
 
     def test_control_characters(self):
         self.peer(says(reply(DENIED, b"a\x1b]0;x\x07b\nc\r\xc2\x9bd\x7f" + bytes(range(1, 32)) + b"e\0f")))

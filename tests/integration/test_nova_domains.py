@@ -21,6 +21,9 @@ F_OFD_SETLK = 37
 QEMU_LOCKS = struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 100, 1, 0)
 
 
+HOOK = os.path.join(harness.BUILD, "hooks", "hook-below-cwd")
+
+
 class Instance(Domain):
     running = None
 
@@ -60,7 +63,7 @@ class Instance(Domain):
                 f"<source file='{self.path}'/>{below}<target dev='vda' bus='virtio'/></disk></devices></domain>")
 
 
-class Nova(VmTest):
+class NovaTest(VmTest):
     LIBVIRT = {"LaunchTimeoutSeconds": 15}
 
     def setUp(self):
@@ -72,6 +75,8 @@ class Nova(VmTest):
     def register(self):
         self.agent.run("image", "register", self.instance.glance, "--header", self.instance.base + ".header")
 
+
+class Nova(NovaTest):
     def starts(self, instance=None):
         instance = instance or self.instance
         self.allowed("prepare", instance)
@@ -282,3 +287,34 @@ class Nova(VmTest):
 
 if __name__ == "__main__":
     harness.unittest.main()
+
+
+class BelowAnotherStateDirectory(NovaTest):
+    """libvirt's hook finds no registered image where it looks for them: that one is below, it has from wlagentd."""
+
+    LIBVIRT = {"LaunchTimeoutSeconds": 4}
+
+    def hook(self, operation, domain=None):
+        self.assertFalse(os.path.exists(os.path.join(self.agent.run_directory, "images")))
+        return subprocess.run([HOOK, "instance-1", operation, "begin", "-"], cwd=self.agent.run_directory, check=False,
+                              input=(domain or self.instance).xml(), capture_output=True, text=True)
+
+    def refused_by_hook(self, operation, pattern):
+        done = self.hook(operation)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, pattern)
+        self.assertEqual(self.hook(operation, Domain({})).returncode, 0)
+
+    def test_it_is_refused_whatever_is_wrong(self):
+        self.volumed.fault("INSPECT_IMAGE", "hang")  # longer than a domain waits that nobody protects
+        self.refused_by_hook("prepare", "^wlagent: .*not .* in time|wlagent-volumed")
+        self.volumed.fault()
+        self.volumed.stop()
+        self.refused_by_hook("prepare", "wlagent-volumed is not running")
+        shutil.move(self.instance.path, self.instance.path + ".elsewhere")
+        self.instance.path += ".elsewhere"
+        self.refused_by_hook("start", "image .* is encrypted: its root disk is not a file of this instance")
+
+    def test_it_starts(self):
+        self.assertEqual(self.hook("prepare").returncode, 0)
+        self.assertEqual(self.hook("start").returncode, 0)

@@ -20,6 +20,8 @@ OPERATIONS = {"prepare": 1, "start": 2, "started": 3, "stopped": 4, "release": 5
               "reconnect": 8, "attach": 9}
 CODES = ("ok", "input", "timeout", "not-found", "denied", "busy", "tpm", "unsupported", "system", "unavailable")
 
+PROTECTED = 0xffff  # a reply follows
+
 Answer = collections.namedtuple("Answer", "code text")
 
 
@@ -43,11 +45,19 @@ class Asking:
 
     def answer(self):
         with self.socket, self.socket.makefile("rb") as stream:
-            magic, _, code, size, reserved = struct.unpack("=IHHII", stream.read(16))
-            assert (magic, reserved) == (MAGIC, 0)
+            code, size = self.header(stream)
+            if code == PROTECTED:
+                assert size == 0
+                code, size = self.header(stream)
             text = stream.read(size)
             assert len(text) == size and not stream.read(1)
         return Answer(CODES[code], text.decode())
+
+    @staticmethod
+    def header(stream):
+        magic, _, code, size, reserved = struct.unpack("=IHHII", stream.read(16))
+        assert (magic, reserved) == (MAGIC, 0)
+        return code, size
 
     def hang_up(self):
         self.socket.close()

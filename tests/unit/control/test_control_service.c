@@ -23,6 +23,7 @@ static struct {
         unsigned begun;
         unsigned cancelled;
         bool at_once; /* done is called before begin returns */
+        bool protected;
 } seen;
 
 static uint64_t timeout_usec(void *self, uint16_t command, const struct buf *payload) {
@@ -39,6 +40,7 @@ static void begin(void *self, const struct control_request *request, control_don
         seen.deadline_usec = request->deadline_usec;
         seen.done = done;
         seen.userdata = userdata;
+        *request->ret_protected = seen.protected;
         *ret = NULL;
         if (seen.at_once)
                 done(userdata, &(struct control_result){0});
@@ -186,6 +188,50 @@ START_TEST(the_answer_comes_at_once) {
 }
 END_TEST
 
+static void read_notice(struct control_connection *connection) {
+        _cleanup_buf_ struct buf out = BUF_WITH_LIMIT(64);
+        struct control_header header;
+        struct wla_error err = {0};
+
+        ck_assert_int_eq(control_connection_drain(connection, &out, &err), 0);
+        ck_assert_uint_ge(out.size, sizeof(header));
+        memcpy(&header, out.data, sizeof(header));
+        ck_assert_uint_eq(header.command, CONTROL_DOMAIN);
+        ck_assert_uint_eq(header.code, CONTROL_PROTECTED);
+        ck_assert_uint_eq(header.size, 0);
+        if (seen.at_once) {
+                ck_assert_uint_eq(out.size, 2 * sizeof(header));
+                memcpy(&header, out.data + sizeof(header), sizeof(header));
+                ck_assert_uint_eq(header.code, WLA_OK);
+        } else {
+                ck_assert_uint_eq(out.size, sizeof(header));
+        }
+}
+
+START_TEST(the_peer_hears_at_once_that_a_domain_is_protected) {
+        struct control_connection *connection = connect_as(true);
+        struct control_header header;
+        char text[256];
+
+        seen.protected = true;
+        ck_assert_int_eq(send_header(connection, CONTROL_DOMAIN, 0), 0);
+        read_notice(connection);
+        ck_assert(!control_connection_finished(connection));
+        seen.done(seen.userdata, &(struct control_result){0});
+        read_reply(connection, &header, text);
+        ck_assert_uint_eq(header.code, WLA_OK);
+        control_connection_free(connection);
+
+        connection = connect_as(true);
+        seen.protected = true;
+        seen.at_once = true;
+        ck_assert_int_eq(send_header(connection, CONTROL_DOMAIN, 0), 0);
+        read_notice(connection);
+        ck_assert(control_connection_finished(connection));
+        control_connection_free(connection);
+}
+END_TEST
+
 START_TEST(a_peer_that_goes_cancels) {
         struct control_connection *connection = connect_as(true);
 
@@ -296,5 +342,6 @@ START_TEST(failed_allocations) {
 END_TEST
 
 SUITE_MAIN("control_service", the_answer_comes_later, the_answer_is_an_error,
-           the_answer_comes_at_once, a_peer_that_goes_cancels, the_time_is_the_services,
-           large_payloads_are_for_few, who_may_ask, failed_allocations)
+           the_answer_comes_at_once, the_peer_hears_at_once_that_a_domain_is_protected,
+           a_peer_that_goes_cancels, the_time_is_the_services, large_payloads_are_for_few,
+           who_may_ask, failed_allocations)
