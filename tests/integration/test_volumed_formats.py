@@ -7,6 +7,7 @@ import os
 import pwd
 import re
 import shutil
+import socket
 import struct
 import subprocess
 import tempfile
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 import foreign_formats
-from running import BUILD, has_address_sanitizer, poll
+from running import BUILD, connects, has_address_sanitizer, poll
 
 VOLUMED = os.path.join(BUILD, "agent", "volume", "wlagent-volumed")
 CLIENT = os.path.join(BUILD, "tests", "vm", "volume-client")
@@ -51,7 +52,17 @@ class Volumed:
         self.process = subprocess.Popen([VOLUMED, "--config", self.config], stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                         env={**os.environ, **environment})
-        poll(lambda: os.path.exists(self.socket) or self.process.poll() is not None, "wlagent-volumed to listen")
+        poll(lambda: self.has_ended() or connects(self.socket, socket.SOCK_SEQPACKET), "wlagent-volumed to listen")
+        poll(lambda: self.has_ended() or not self.sessions(), "those who were asked whether it listens to end")
+
+    def has_ended(self):
+        return self.process.poll() is not None
+
+    def sessions(self):
+        """The processes of the sessions."""
+        pid = self.process.pid
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
+            return children.read().split()
 
     def stop(self):
         self.process.terminate()
@@ -103,9 +114,7 @@ class Formats(unittest.TestCase):
                               stdout=subprocess.PIPE, text=True) as client:
             said = client.stdout.readline() + client.stdout.readline()
             self.assertEqual(client.stdout.readline(), "waiting\n", said)
-            pid = self.volumed.process.pid
-            with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
-                session, = children.read().split()
+            session, = self.volumed.sessions()
             with open(f"/proc/{session}/status", encoding="ascii") as status:
                 peak, = re.findall(r"VmHWM:\s+(\d+) kB", status.read())
             client.stdin.write("\n")
@@ -312,11 +321,6 @@ class Digests(Formats):
             said, _ = client.communicate("\n", timeout=60)
         self.assertIn("denied: the image has been changed since its digest was computed", said)
 
-    def sessions(self):
-        pid = self.volumed.process.pid
-        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
-            return children.read().split()
-
     def test_it_is_finished_when_nobody_waits(self):
         size = 3 << 28
         os.truncate(self.path, size)
@@ -325,7 +329,7 @@ class Digests(Formats):
         self.assertRegex(said, f"digested=[0-9]+ of={size} digest=\n")
         # Who comes meanwhile sees how far it is, and computes nothing.
         self.assertRegex(self.ask("digest"), f"digested=[0-9]+ of={size} digest=")
-        poll(lambda: not self.sessions(), "the digest to be there", 120)
+        poll(lambda: not self.volumed.sessions(), "the digest to be there", 120)
         if self.keeps:
             self.assertRegex(self.ask("digest"), f"digested={size} of={size} digest=[0-9a-f]{{96}}\n")
 
