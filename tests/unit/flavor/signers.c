@@ -44,8 +44,10 @@ static X509 *new_certificate(const char *name, EVP_PKEY *key, const struct ident
         return certificate;
 }
 
-static struct identity make_authority(const char *name, const struct identity *issuer) {
-        struct identity authority = {.key = EVP_EC_gen("P-256")};
+/* Takes the key. */
+static struct identity make_authority(const char *name, EVP_PKEY *key,
+                                      const struct identity *issuer) {
+        struct identity authority = {.key = key};
 
         authority.certificate = new_certificate(name, authority.key, issuer, SIGNER_GOOD);
         extend(authority.certificate, NID_basic_constraints, "critical,CA:TRUE");
@@ -109,10 +111,14 @@ struct wla_secret *signers_key_pem(EVP_PKEY *key, const char *passphrase) {
 }
 
 void signers_make(struct signers *signers, enum signer_fault fault) {
-        struct identity root = make_authority("root", NULL);
-        struct identity other = make_authority("root", NULL);
-        struct identity between = make_authority("between", &root);
-        bool has_between = fault == SIGNER_INTERMEDIATE || fault == SIGNER_NO_INTERMEDIATE;
+        struct identity root = make_authority("root", EVP_EC_gen("P-256"), NULL);
+        struct identity other = make_authority("root", EVP_EC_gen("P-256"), NULL);
+        struct identity between = make_authority(
+                "between",
+                fault == SIGNER_INTERMEDIATE_RSA_1024 ? EVP_RSA_gen(1024) : EVP_EC_gen("P-256"),
+                &root);
+        bool shows_between = fault == SIGNER_INTERMEDIATE || fault == SIGNER_INTERMEDIATE_RSA_1024;
+        bool has_between = shows_between || fault == SIGNER_NO_INTERMEDIATE;
         struct identity signer = make_signer(fault == SIGNER_OTHER_ROOT ? &other
                                              : has_between              ? &between
                                                                         : &root,
@@ -126,7 +132,7 @@ void signers_make(struct signers *signers, enum signer_fault fault) {
                                    signer.certificate);
         else
                 write_certificates(&signers->signers_directory, signer.certificate,
-                                   fault == SIGNER_INTERMEDIATE ? between.certificate : NULL);
+                                   shows_between ? between.certificate : NULL);
         signers->trust = (struct flavor_trust){
                 .roots = signers->roots_directory.path,
                 .signers = signers->signers_directory.path,

@@ -23,6 +23,7 @@ enum signer_fault {
         SIGNER_SELF_SIGNED,
         SIGNER_INTERMEDIATE, /* good: its file brings the certificate in between along */
         SIGNER_NO_INTERMEDIATE,
+        SIGNER_INTERMEDIATE_RSA_1024,
         SIGNER_SECOND, /* good: behind another's certificate in its file */
 };
 

@@ -110,6 +110,7 @@ static const struct {
         {SIGNER_FOR_TLS, "it is not for signing"},
         {SIGNER_FOR_EXCHANGE, "it is not for signing"},
         {SIGNER_SHA1, "it is not trusted: CA signature digest algorithm too weak"},
+        {SIGNER_INTERMEDIATE_RSA_1024, "it is not trusted: CA certificate key too weak"},
         {SIGNER_SELF_SIGNED, "it is not trusted: self-signed certificate"},
         {SIGNER_NO_INTERMEDIATE, "it is not trusted: unable to get local issuer certificate"},
 };

@@ -4,6 +4,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "base/secret.h"
@@ -161,6 +163,29 @@ START_TEST(versions_of_tls) {
         options.tls_max = TLS1_1_VERSION;
         asked = ask_once(&options, true);
         ck_assert_int_eq(asked.outcome, -1);
+}
+END_TEST
+
+/* The broker asks for a second handshake, and answers when that is done. */
+static bool renegotiate(struct broker *broker, SSL *tls, const char *request) {
+        const struct timeval limit = {.tv_sec = 2};
+        char byte;
+
+        (void)setsockopt(SSL_get_fd(tls), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+        ck_assert_int_eq(SSL_renegotiate(tls), 1);
+        ck_assert_int_eq(SSL_do_handshake(tls), 1);
+        /* Behind the handshake the client has nothing more to say. */
+        return SSL_get_error(tls, SSL_read(tls, &byte, 1)) == SSL_ERROR_WANT_READ &&
+               keep_alive(broker, tls, request);
+}
+
+/* Whoever answers after it may have another certificate. */
+START_TEST(a_second_handshake_is_refused) {
+        const struct broker_options options = {.answer = renegotiate, .tls_max = TLS1_2_VERSION};
+
+        struct asked asked = ask_once(&options, true);
+        ck_assert_int_eq(asked.outcome, -1);
+        ck_assert_int_eq(asked.err.code, WLA_E_UNAVAILABLE);
 }
 END_TEST
 
@@ -509,6 +534,7 @@ int main(void) {
         tcase_add_test(tcase, request_and_answer);
         tcase_add_test(tcase, certificates_that_are_not_to_be_trusted);
         tcase_add_test(tcase, versions_of_tls);
+        tcase_add_test(tcase, a_second_handshake_is_refused);
         tcase_add_test(tcase, a_pin_instead_of_a_chain);
         tcase_add_test(tcase, a_connection_is_kept);
         tcase_add_test(tcase, no_request_is_made_twice);
