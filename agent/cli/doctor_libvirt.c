@@ -45,8 +45,11 @@ static enum finding weight(const struct libvirt_host *host) {
 static void check_run(struct doctor *doctor, const struct libvirt_host *host) {
         struct libvirt_hook_fault fault;
 
-        if (!libvirt_hook_runs(host, &fault))
-                doctor_report(doctor, weight(host), check_hook, fault.remedy, "%s", fault.text);
+        enum libvirt_hook outcome = libvirt_hook_check(host, &fault);
+        if (outcome != LIBVIRT_HOOK_RUNS)
+                doctor_report(doctor,
+                              outcome == LIBVIRT_HOOK_MAY_RUN ? FINDING_WARNING : weight(host),
+                              check_hook, fault.remedy, "%s", fault.text);
         else if (host->daemon.name)
                 doctor_report(doctor, FINDING_OK, check_hook, NULL,
                               LIBVIRT_HOOK " was there when %s looked for hooks",

@@ -14,5 +14,12 @@ struct libvirt_hook_fault {
         const char *remedy;
 };
 
-/* Where no daemon is running, the one that is started will. */
-bool libvirt_hook_runs(const struct libvirt_host *host, struct libvirt_hook_fault *ret_fault);
+enum libvirt_hook {
+        LIBVIRT_HOOK_RUNS,
+        LIBVIRT_HOOK_MAY_RUN, /* it came there while libvirt was at looking for hooks */
+        LIBVIRT_HOOK_FAILS,
+};
+
+/* Where no daemon is running, the one that is started will.  *ret_fault: unless it runs. */
+enum libvirt_hook libvirt_hook_check(const struct libvirt_host *host,
+                                     struct libvirt_hook_fault *ret_fault);

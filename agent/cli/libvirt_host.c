@@ -157,6 +157,7 @@ static void read_process(const char *root, int proc, const char *pid, struct lib
                 if (strcmp(comm, names[i]) == 0) {
                         host->daemon.name = names[i];
                         host->daemon.since = start_of(root, pid);
+                        host->daemon.pid = (pid_t)strtoimax(pid, NULL, 10);
                 }
 }
 

@@ -28,7 +28,8 @@ struct libvirt_host {
         struct stat hook; /* itself, when it is a symbolic link */
         struct {
                 const char *name; /* of the one that runs VMs: "virtqemud" or "libvirtd"; NULL */
-                time_t since;     /* its start */
+                time_t since;     /* its start, to a second or so */
+                pid_t pid;
         } daemon;
         struct {
                 unsigned protected;                     /* domains with disks of ours */

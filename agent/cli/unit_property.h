@@ -9,6 +9,10 @@
  */
 
 #include <stddef.h>
+#include <stdint.h>
 
-/* As systemctl(1) shows it, times as "@SECONDS".  It is cut at size. */
+/* As systemctl(1) shows it, times as in "Mon 2026-11-23 05:58:42.123456 UTC".  It is cut at size. */
 void unit_property(const char *unit, const char *property, char *to, size_t size);
+
+/* A time since the epoch; 0 where it is told of none. */
+uint64_t unit_time_usec(const char *unit, const char *property);

@@ -169,11 +169,14 @@ static void warn_of_hook(const struct domain_change *change, const struct config
         if (geteuid() != 0 || !is_of_the_service(change))
                 return;
         libvirt_host_read("", config->agent.state_directory, &host);
-        if (!libvirt_hook_runs(&host, &fault))
+        enum libvirt_hook outcome = libvirt_hook_check(&host, &fault);
+        if (outcome != LIBVIRT_HOOK_RUNS)
                 (void)fprintf(stderr,
-                              "wlagent: libvirt does not run wlagent's hook, and does not start "
-                              "domain %.80s: %s\nhint: %s\n",
-                              change->name, fault.text, fault.remedy);
+                              "wlagent: libvirt %s wlagent's hook, and %s not start domain %.80s: "
+                              "%s\nhint: %s\n",
+                              outcome == LIBVIRT_HOOK_FAILS ? "does not run" : "may not run",
+                              outcome == LIBVIRT_HOOK_FAILS ? "does" : "then does", change->name,
+                              fault.text, fault.remedy);
 }
 
 static void warn_of_volumed(const struct domain_change *change, const struct config *config,

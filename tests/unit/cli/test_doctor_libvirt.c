@@ -3,6 +3,7 @@
 #include "suite.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
@@ -36,7 +37,6 @@ static void put_healthy_host(void) {
         fixture_put_domain("web", MARKED);
         fixture_put_boot(time(NULL) - 1000);
         fixture_put_process(4711, "libvirtd", 2000);
-        fixture_put("/bin/systemctl", 0755, "#!/bin/sh\necho @1\n");
 }
 
 START_TEST(other_hosts_are_left_alone) {
@@ -134,30 +134,101 @@ START_TEST(an_image_of_openstack_is_registered) {
 }
 END_TEST
 
-START_TEST(the_daemon_is_older) {
-        char script[64];
+#define MSEC INT64_C(1000)
+#define SEC  INT64_C(1000000)
+
+/* As "systemctl show --timestamp=us+utc" writes it. */
+static void write_time(int64_t usec, char *to, size_t size) {
+        const time_t seconds = (time_t)(usec / SEC);
+        char text[64];
+        struct tm time;
+
+        ck_assert_ptr_nonnull(gmtime_r(&seconds, &time));
+        ck_assert_uint_gt(strftime(text, sizeof(text), "%a %Y-%m-%d %H:%M:%S", &time), 0);
+        (void)snprintf(to, size, "%s.%06u UTC", text, (unsigned)(usec % SEC));
+}
+
+/* systemd's service of libvirtd, by times after the hook came there. */
+static void put_unit(unsigned pid, int64_t begun, int64_t ready, int64_t changed) {
+        const int64_t usec[] = {begun, ready, changed};
+        struct stat facts;
+        char times[3][96];
+        char script[1024];
+
+        ck_assert_int_eq(lstat(fixture_path(LIBVIRT_HOOK), &facts), 0);
+        for (size_t i = 0; i < 3; i++)
+                write_time(facts.st_ctim.tv_sec * SEC + facts.st_ctim.tv_nsec / 1000 + usec[i],
+                           times[i], sizeof(times[i]));
+        (void)snprintf(script, sizeof(script),
+                       "#!/bin/sh\ncase $* in\n*--timestamp=us+utc*libvirtd.service) ;;\n"
+                       "*) exit 1 ;;\nesac\ncase $* in\n*MainPID*) echo %u ;;\n"
+                       "*ExecMainStartTimestamp*) echo '%s' ;;\n"
+                       "*ActiveEnterTimestamp*) echo '%s' ;;\n"
+                       "*StateChangeTimestamp*) echo '%s' ;;\nesac\n",
+                       pid, times[0], times[1], times[2]);
+        fixture_put("/bin/systemctl", 0755, script);
+}
+
+static const char *found_of_hook(void) {
+        run();
+        return fixture_found("ok", "libvirt-hook", "was there when libvirtd looked")       ? "runs"
+               : fixture_found("failure", "libvirt-hook", "libvirtd has not looked")       ? "fails"
+               : fixture_found("warning", "libvirt-hook", "while libvirtd started or was") ? "may"
+                                                                                           : "?";
+}
+
+/* In one second, too. */
+START_TEST(the_hook_came_when_libvirt_looked) {
+        static const struct {
+                int64_t begun;
+                int64_t ready;
+                int64_t changed;
+                const char *expected;
+        } cases[] = {
+                {200 * MSEC, 400 * MSEC, 400 * MSEC, "runs"},
+                {-400 * MSEC, -1 * MSEC, -1 * MSEC, "fails"},
+                {-400 * MSEC, 200 * MSEC, 200 * MSEC, "may"},
+                {50 * MSEC, 200 * MSEC, 200 * MSEC, "may"}, /* a tick is longer than that */
+                {-1 * MSEC, 20 * SEC, 20 * SEC, "may"},
+                {-90 * SEC, -80 * SEC, 200 * MSEC, "runs"}, /* it was reloaded */
+                {-90 * SEC, -80 * SEC, 50 * MSEC, "may"},
+                {-90 * SEC, -80 * SEC, -1 * MSEC, "fails"},
+        };
 
         fixture_set_up();
         put_healthy_host();
+        fixture_put_process(4711, "libvirtd", 1000);
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                put_unit(4711, cases[i].begun, cases[i].ready, cases[i].changed);
+                const char *found = found_of_hook();
+                ck_assert_msg(strcmp(found, cases[i].expected) == 0, "case %zu: %s", i, found);
+        }
+        fixture_tear_down();
+}
+END_TEST
+
+START_TEST(nothing_but_the_process_tells) {
+        fixture_set_up();
+        put_healthy_host();
         fixture_put_process(4711, "libvirtd", 10);
-        run();
-        ck_assert(fixture_found("failure", "libvirt-hook",
-                                "libvirtd has not looked for hooks since"));
+        ck_assert_str_eq(found_of_hook(), "fails");
+        fixture_put_process(4711, "libvirtd", 995);
+        ck_assert_str_eq(found_of_hook(), "may");
+        fixture_put_process(4711, "libvirtd", 2000);
+        ck_assert_str_eq(found_of_hook(), "runs");
 
-        fixture_remove("/bin/systemctl");
-        run();
-        ck_assert(fixture_found("failure", "libvirt-hook", "libvirtd has not looked"));
-
-        (void)snprintf(script, sizeof(script), "#!/bin/sh\necho @%lld\n",
-                       (long long)time(NULL) + 5);
-        fixture_put("/bin/systemctl", 0755, script);
-        run();
-        ck_assert(fixture_found("ok", "libvirt-hook", "was there when libvirtd looked"));
-
-        /* One that it was not asked about, and a process that is something else. */
+        /* systemd's is another, or does not say when. */
+        fixture_put_process(4711, "libvirtd", 10);
+        put_unit(4712, 9 * SEC, 10 * SEC, 10 * SEC);
+        ck_assert_str_eq(found_of_hook(), "fails");
+        fixture_put("/bin/systemctl", 0755, "#!/bin/sh\necho 4711\n");
+        ck_assert_str_eq(found_of_hook(), "fails");
         fixture_put("/bin/systemctl", 0755,
-                    "#!/bin/sh\ncase $* in *libvirtd.service) echo @99999999999 ;; *) echo @1 ;; "
-                    "esac\n");
+                    "#!/bin/sh\ncase $* in *MainPID*) echo 4711 ;; *) echo n/a ;; esac\n");
+        ck_assert_str_eq(found_of_hook(), "fails");
+
+        /* A unit that it was not asked about, and a process that is something else. */
+        put_unit(12, 9 * SEC, 10 * SEC, 10 * SEC);
         fixture_remove("/proc/4711");
         fixture_put_process(12, "virtqemud", 10);
         fixture_put_process(13, "libvirtd-helper", 2000);
@@ -416,6 +487,6 @@ END_TEST
 SUITE_MAIN("doctor_libvirt", storage_that_is_not_known, layers_of_nova,
            images_of_intel_that_are_not_registered, other_hosts_are_left_alone, nothing_to_report,
            the_file, a_domain_names_a_volume, an_image_of_openstack_is_registered,
-           the_daemon_is_older, selinux, apparmor, key_material_on_disk,
-           key_material_on_an_encrypted_file_system, a_secret_that_libvirt_keeps, memory_on_disk,
-           another_state_directory)
+           the_hook_came_when_libvirt_looked, nothing_but_the_process_tells, selinux, apparmor,
+           key_material_on_disk, key_material_on_an_encrypted_file_system,
+           a_secret_that_libvirt_keeps, memory_on_disk, another_state_directory)

@@ -4,7 +4,6 @@ what doctor and enable-libvirt make of a libvirtd that does not know of it."""
 
 import os
 import shutil
-import time
 
 import host
 import units
@@ -72,7 +71,6 @@ class Libvirt(units.UnitTest):
 
         run("systemctl", "restart", "libvirtd.service")
         poll(lambda: guest.state() == "shut off", "libvirtd to answer")
-        time.sleep(2.1)  # doctor knows both times to a second
         shutil.copy(AWAY, HOOK)
         os.unlink(AWAY)
         # Without the hook it is the missing disk that keeps the VM down.
