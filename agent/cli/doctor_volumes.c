@@ -32,6 +32,8 @@ static const char remedy_layer_mode[] = "chown root: and chmod 0700 that directo
 static const char remedy_roots[] = "name the directories of your images in ImageRoots=";
 static const char remedy_reconcile[] =
         "systemctl enable --now wlagent-reconcile.timer wlagent-reconcile.service";
+static const char remedy_failed[] = "journalctl --unit=wlagent-reconcile.service tells why; "
+                                    "systemctl start wlagent-reconcile.service tries again";
 static const char remedy_swap[] = "encrypt it with a random key (crypttab(5), option swap), or "
                                   "'swapoff' it";
 static const char remedy_hibernate[] = "systemctl mask hibernate.target hybrid-sleep.target";
@@ -209,10 +211,12 @@ static void check_reconcile(struct doctor *doctor) {
         char state[32];
         char timer[32];
         char service[32];
+        char result[32];
 
         unit_property("wlagent-reconcile.timer", "ActiveState", state, sizeof(state));
         unit_property("wlagent-reconcile.timer", "UnitFileState", timer, sizeof(timer));
         unit_property("wlagent-reconcile.service", "UnitFileState", service, sizeof(service));
+        unit_property("wlagent-reconcile.service", "Result", result, sizeof(result));
         if (state[0] == '\0')
                 return;
         if (strcmp(state, "active") != 0)
@@ -224,6 +228,11 @@ static void check_reconcile(struct doctor *doctor) {
                               "wlagent-reconcile.%s is not enabled, and does not run after the "
                               "next boot",
                               strcmp(timer, "enabled") != 0 ? "timer" : "service");
+        else if (result[0] != '\0' && strcmp(result, "success") != 0)
+                doctor_report(doctor, FINDING_WARNING, "reconcile", remedy_failed,
+                              "wlagent-reconcile.service failed when it ran last (%s): layers of "
+                              "VMs that are gone are not removed",
+                              result);
         else
                 doctor_report(doctor, FINDING_OK, "reconcile", NULL,
                               "wlagent-reconcile.timer has layers of VMs that are gone removed");

@@ -240,15 +240,21 @@ START_TEST(memory_on_disk) {
 END_TEST
 
 /* What "systemctl show" answers of the timer and the service. */
-static void put_reconcile(const char *state, const char *timer, const char *service) {
+static void put_reconcile_result(const char *state, const char *timer, const char *service,
+                                 const char *result) {
         char script[512];
 
         (void)snprintf(script, sizeof(script),
                        "#!/bin/sh\ncase $* in\n*ActiveState*wlagent-reconcile.timer) echo %s ;;\n"
                        "*UnitFileState*wlagent-reconcile.timer) echo %s ;;\n"
-                       "*UnitFileState*wlagent-reconcile.service) echo %s ;;\nesac\n",
-                       state, timer, service);
+                       "*UnitFileState*wlagent-reconcile.service) echo %s ;;\n"
+                       "*Result*wlagent-reconcile.service) echo %s ;;\nesac\n",
+                       state, timer, service, result);
         fixture_put("/bin/systemctl", 0755, script);
+}
+
+static void put_reconcile(const char *state, const char *timer, const char *service) {
+        put_reconcile_result(state, timer, service, "success");
 }
 
 START_TEST(layers_of_vms_that_are_gone) {
@@ -276,6 +282,10 @@ START_TEST(layers_of_vms_that_are_gone) {
         put_reconcile("active", "enabled", "disabled");
         run();
         ck_assert(fixture_found("warning", "reconcile", "wlagent-reconcile.service is not enabl"));
+        ck_assert_int_eq(fixture_count(FINDING_WARNING), 1);
+        put_reconcile_result("active", "enabled", "enabled", "exit-code");
+        run();
+        ck_assert(fixture_found("warning", "reconcile", "failed when it ran last (exit-code)"));
         ck_assert_int_eq(fixture_count(FINDING_WARNING), 1);
 
         fixture_put("/bin/systemctl", 0755, "#!/bin/sh\nexit 1\n");
