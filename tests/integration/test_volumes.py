@@ -431,6 +431,7 @@ class Orphans(VolumeTest):
 
     def test_a_clock_that_was_wrong(self):
         self.agent.stop()
+        self.agent.write_config(Libvirt={"OrphanSeconds": 3600})
         with open(os.path.join(self.agent.state, "orphans.json"), "w", encoding="utf-8") as orphans:
             json.dump({"reviewed_usec": time.monotonic_ns() // 1000, "layers": [
                 {"name": self.domain.mapping(), "since": 1 << 40, "age_usec": 0}]}, orphans)
