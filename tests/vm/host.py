@@ -74,7 +74,7 @@ def hostile_commands(size):
         commands += [f"{how} {cluster << 16} 64k" for cluster in range(clusters) if cluster % length]
         commands += [f"write -P {length} {at} {length << 16}" for at in range(0, size, length << 16)]
         commands += [f"{how} {cluster << 16} 64k" for cluster in chance.sample(range(clusters), clusters // 2)]
-        commands += [f"write -P {length} {at} {length << 17}" for at in range(0, size, length << 17)]
+        commands += [f"write -P {length} {at} {min(length << 17, size)}" for at in range(0, size, length << 17)]
     return commands + [f"read -P 16 0 {size}"]
 
 

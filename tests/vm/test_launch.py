@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Protected VMs from start to end: libvirt with the hook, wlagentd, wlagent-volumed, dm-crypt and QEMU."""
 
+import json
 import os
+
+import libvirt_qemu
 
 import host
 from running import poll
@@ -84,6 +87,63 @@ class Starts(LaunchTest):
         finally:
             self.host.agent.start()
         guest.destroy()
+
+
+class Discards(LaunchTest):
+    SIZE = 1 << 20
+
+    @staticmethod
+    def monitor(domain, *commands):
+        """Has QEMU do that to its first disk, as a guest would; what comes of it is in QEMU's log when it has ended."""
+        device = Discards.statistics(domain)["qdev"]
+        for command in commands:
+            libvirt_qemu.qemuMonitorCommand(domain, f'qemu-io -d {device} "{command}"',
+                                            libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP)
+
+    @staticmethod
+    def statistics(domain):
+        return json.loads(libvirt_qemu.qemuMonitorCommand(domain, '{"execute":"query-blockstats"}', 0))["return"][0]
+
+    def guest_that_discards(self, name):
+        """And whether QEMU gives the host back what is discarded. It hears of it in any case."""
+        image = self.image(f"marker of {name}", name)
+        guest = self.guest(name).protected_disk(image)
+        guest.disks[0] = guest.disks[0].replace("cache='none'", "cache='none' discard='unmap'")
+        guest.define()
+        self.host.agent.run("vm", "protect", "--disk", "vda", "--image", image, name)
+        keeps = "discard_no_unref='on'" in guest.ask(lambda domain: domain.XMLDesc())
+        if not keeps:
+            guest.define()
+        return guest, keeps
+
+    def test_a_guest_finds_room(self):
+        """However often it discards and writes: the volume does not grow, and QEMU stays in the part of it that a disk
+        takes which is written once."""
+        guest, keeps = self.guest_that_discards("discards")
+        layer = os.path.join(host.LAYERS, guest.uuid, "vda", "disk")
+        log = f"/var/log/libvirt/qemu/{guest.name}.log"
+        guest.start()
+        guest.wait_until_up()
+        commands = host.hostile_commands(self.SIZE)
+        for pattern in 21, 22:
+            commands += [f"discard 0 {self.SIZE}", f"write -P {pattern} 0 {self.SIZE}", f"read -P {pattern} 0 {self.SIZE}"]
+        guest.ask(lambda domain: self.monitor(domain, *commands, "flush"))
+        written = os.stat(layer).st_blocks * 512
+        self.assertGreater(written, self.SIZE)
+        guest.ask(lambda domain: self.monitor(domain, f"discard 0 {self.SIZE}", "flush"))
+        freed = written - os.stat(layer).st_blocks * 512
+        self.assertEqual(freed > self.SIZE // 2, keeps, freed)  # the file system's own blocks count as well
+        highest = guest.ask(lambda domain: self.statistics(domain)["parent"]["stats"]["wr_highest_offset"])
+        self.assertGreater(highest, self.SIZE)
+        self.assertLessEqual(highest, os.path.getsize(layer) // 2)
+        guest.destroy()
+        self.gone(guest)
+
+        with open(log, encoding="utf-8", errors="replace") as file:
+            said = file.read()
+        self.assertEqual(said.count("discard "), sum(command.startswith("discard ") for command in commands) + 1, said)
+        self.assertEqual(said.count("wrote "), sum(command.startswith("write ") for command in commands), said)
+        self.assertNotRegex(said, "failed|No space left")
 
 
 class Refusals(LaunchTest):
