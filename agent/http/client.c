@@ -15,6 +15,11 @@
 /* One that waits so long in vain may be on a connection that brings no answer to anybody. */
 #define SILENCE_USEC (2 * USEC_PER_SEC)
 
+/* A handshake keeps the client's thread busy for some milliseconds, in which no answer is read.  So
+ * connections to one broker are opened one after the other, and no faster than this while one takes its
+ * time because the broker is far away. */
+#define OPENING_PACE_USEC (5 * USEC_PER_MSEC)
+
 struct http_client {
         struct transfer_options options;
         CURLM *multi; /* the thread's */
@@ -55,17 +60,55 @@ static void finish(struct http_client *client, struct transfer *transfer, CURLco
         (void)pthread_cond_signal(&transfer->finished);
 }
 
-static void begin_new(struct http_client *client) {
+static bool runs_to(const struct transfer *transfer, const char *origin) {
+        return transfer->state != TRANSFER_NEW && strcmp(transfer->purpose.origin, origin) == 0;
+}
+
+/* When it may be begun, if nothing happens before.  What the first connection to an origin is, decides
+ * whether there will be others: libcurl waits for it too, but opens them all at once then. */
+static uint64_t held_until_usec(const struct http_client *client, const struct transfer *transfer) {
+        const char *origin = transfer->purpose.origin;
+        size_t open = connections_count(client->options.connections, origin);
+        size_t running = 0;
+        size_t connecting = 0;
+        uint64_t last_usec = 0;
+
+        for (const struct transfer *other = client->transfers; other; other = other->next) {
+                if (!runs_to(other, origin))
+                        continue;
+                running++;
+                if (other->connecting_usec > 0)
+                        connecting++;
+                if (other->connecting_usec > last_usec)
+                        last_usec = other->connecting_usec;
+        }
+        if (connecting == 0 || open > running)
+                return 0;
+        return open > connecting ? last_usec + OPENING_PACE_USEC : UINT64_MAX;
+}
+
+/* When it is to be called again, even if nothing happens. */
+static uint64_t begin_new(struct http_client *client) {
+        uint64_t now_usec = clock_now_usec();
+        uint64_t again_usec = UINT64_MAX;
         struct transfer *next;
 
         for (struct transfer *transfer = client->transfers; transfer; transfer = next) {
                 next = transfer->next;
                 if (transfer->state != TRANSFER_NEW)
                         continue;
+
+                uint64_t until_usec = held_until_usec(client, transfer);
+                if (until_usec < again_usec)
+                        again_usec = until_usec;
+                if (until_usec > now_usec)
+                        continue;
                 transfer->state = TRANSFER_RUNNING;
+                transfer->connecting_usec = now_usec;
                 if (library.curl_multi_add_handle(client->multi, transfer->easy) != CURLM_OK)
                         finish(client, transfer, CURLE_OUT_OF_MEMORY);
         }
+        return again_usec;
 }
 
 /* They are in the order in which they began.  The other's caller knows best how long the broker may take,
@@ -117,23 +160,39 @@ static void end_finished(struct http_client *client) {
         }
 }
 
+/* When it is to be called again, even if nothing happens. */
+static uint64_t begin_and_end(struct http_client *client) {
+        end_finished(client);
+        end_abandoned(client, false);
+        return begin_new(client);
+}
+
+static int wait_msec(uint64_t until_usec) {
+        uint64_t now_usec = clock_now_usec();
+
+        if (until_usec <= now_usec)
+                return 0;
+        if (until_usec - now_usec >= IDLE_MSEC * USEC_PER_MSEC)
+                return IDLE_MSEC;
+        return (int)((until_usec - now_usec + USEC_PER_MSEC - 1) / USEC_PER_MSEC);
+}
+
 static void *client_thread(void *argument) {
         struct http_client *client = argument;
         int running;
 
         (void)pthread_mutex_lock(&client->lock);
         while (!client->stopping) {
-                begin_new(client);
-                end_abandoned(client, false);
+                (void)begin_and_end(client);
                 (void)pthread_mutex_unlock(&client->lock);
 
                 (void)library.curl_multi_perform(client->multi, &running);
 
                 (void)pthread_mutex_lock(&client->lock);
-                end_finished(client);
+                uint64_t until_usec = begin_and_end(client);
                 (void)pthread_mutex_unlock(&client->lock);
 
-                (void)library.curl_multi_poll(client->multi, NULL, 0, IDLE_MSEC, NULL);
+                (void)library.curl_multi_poll(client->multi, NULL, 0, wait_msec(until_usec), NULL);
                 (void)pthread_mutex_lock(&client->lock);
         }
         end_abandoned(client, true);

@@ -97,6 +97,16 @@ int connections_close(void *connections, curl_socket_t fd) {
         return close(fd);
 }
 
+size_t connections_count(const struct connections *connections, const char *origin) {
+        const struct open_socket *open;
+        size_t count = 0;
+
+        LIST_FOREACH(open, &connections->sockets, entry)
+        if (strcmp(open->origin, origin) == 0)
+                count++;
+        return count;
+}
+
 void connections_heard(struct connections *connections, const char *origin, uint64_t now_usec) {
         struct open_socket *open;
 

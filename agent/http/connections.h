@@ -36,6 +36,9 @@ void connection_purpose_set(struct connection_purpose *purpose, struct connectio
 curl_socket_t connections_open(void *purpose, curlsocktype type, struct curl_sockaddr *address);
 int connections_close(void *connections, curl_socket_t fd);
 
+/* How many are open to an origin, or being opened. */
+size_t connections_count(const struct connections *connections, const char *origin);
+
 /* The origin has answered.  CLOCK_MONOTONIC. */
 void connections_heard(struct connections *connections, const char *origin, uint64_t now_usec);
 

@@ -6,7 +6,8 @@
  * Only https, TLS 1.3 unless the settings allow 1.2, host names checked, no redirects, no cookies, no
  * content encodings, and no request made twice; a proxy is taken from the environment, as curl does (https_proxy,
  * no_proxy).
- * Connections are kept and shared; over HTTP/2 requests to one broker share one.
+ * Connections are kept and shared; over HTTP/2 requests to one broker share one.  Where it takes several,
+ * they are opened one after the other, or, to a broker that is far away, a few milliseconds apart.
  *
  * Ownership: a client outlives its calls.  A call that its caller has given up is ended and freed by the
  *            client's thread: nobody waits for a broker, a resolver or a proxy beyond the deadline.

@@ -137,6 +137,7 @@ static int begin_once(void *userdata, char *address, char *own_address, int port
         (void)own_address;
         (void)port;
         (void)own_port;
+        transfer->connecting_usec = 0;
         if (transfer->begun)
                 return CURL_PREREQFUNC_ABORT;
         transfer->begun = true;

@@ -26,10 +26,12 @@ struct transfer {
         struct curl_slist *headers;
         struct trust trust;
         struct connection_purpose purpose;
-        uint64_t begun_usec; /* CLOCK_MONOTONIC */
-        bool begun;          /* its request was let go */
-        bool timed_out;      /* it was abandoned because its time was up */
-        bool yields;         /* as the request says */
+        uint64_t begun_usec; /* CLOCK_MONOTONIC, as the next one */
+        /* Since when it has been running without a connection that is ready; 0: it is not. */
+        uint64_t connecting_usec;
+        bool begun;     /* its request was let go */
+        bool timed_out; /* it was abandoned because its time was up */
+        bool yields;    /* as the request says */
         uint8_t pin[HTTP_PIN_SIZE];
         struct wla_secret *sent; /* the request's body: it may hold a password */
         size_t given;            /* of it, to libcurl */

@@ -111,6 +111,7 @@ class Herd(herd_case.HerdCase):
 class AtATime(herd_case.HerdCase):
     timeout = 120
     broker_delay = 1000
+    connections = 1
 
     def section(self):
         return {**super().section(), "MaxRequests": "3"}
@@ -120,8 +121,14 @@ class AtATime(herd_case.HerdCase):
         harness.poll(lambda: self.agent.status()["keys"]["queued"] == 9, "all but those that are asked for")
         harness.poll(lambda: sum(self.calls_of_keys().values()) >= 3, "three requests")
         self.assertEqual(sum(self.calls_of_keys().values()), 3)
+        self.assertEqual(self.relay.most, self.connections)
         double.clear_faults()
         burst.close()
+
+
+class AtATimeOverHttp1(AtATime):
+    http2 = False
+    connections = 3
 
 
 class Away(herd_case.HerdCase):

@@ -416,6 +416,61 @@ static void *ask_patiently(void *argument) {
         return NULL;
 }
 
+/* As many as there are, from the second on: how long after the first of them the last came. */
+static uint64_t opened_within_usec(struct broker *broker) {
+        uint64_t first_usec = UINT64_MAX;
+        uint64_t last_usec = 0;
+
+        for (unsigned i = 1; i < broker->connections; i++) {
+                while (broker->greeted_usec[i] == 0)
+                        (void)usleep(5 * 1000);
+                if (broker->greeted_usec[i] < first_usec)
+                        first_usec = broker->greeted_usec[i];
+                if (broker->greeted_usec[i] > last_usec)
+                        last_usec = broker->greeted_usec[i];
+        }
+        return last_usec - first_usec;
+}
+
+/* Also to a broker that is so far away that each takes long. */
+START_TEST(connections_are_not_opened_all_at_once) {
+        const struct broker_options options = {.answer = answer_when_ready,
+                                               .handshake_usec = 300 * 1000};
+        struct broker *broker = broker_start(&options);
+        struct scratch trust;
+        struct patient patients[8];
+        pthread_t threads[8];
+
+        slow = false;
+        scratch_make(&trust);
+        struct http_client *client = client_for(broker, &trust, false);
+        struct asked asked = ask(client, broker, 30 * USEC_PER_SEC, NULL);
+        ck_assert_int_eq(asked.outcome, 0);
+        http_answer_clear(&asked.answer);
+
+        slow = true;
+        for (size_t i = 0; i < 8; i++) {
+                patients[i] = (struct patient){.client = client, .broker = broker};
+                ck_assert_int_eq(pthread_create(&threads[i], NULL, ask_patiently, &patients[i]), 0);
+        }
+        while (broker->connections < 8)
+                (void)usleep(5 * 1000);
+        /* 25 ms, by clocks that may tick every 4. */
+        ck_assert_uint_ge(opened_within_usec(broker), 16 * USEC_PER_MSEC);
+        slow = false;
+        for (size_t i = 0; i < 8; i++) {
+                ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+                ck_assert_msg(patients[i].asked.outcome == 0, "%s",
+                              wla_error_text(&patients[i].asked.err));
+                http_answer_clear(&patients[i].asked.answer);
+        }
+        ck_assert_uint_eq(broker->connections, 8);
+        http_client_free(client);
+        broker_stop(broker);
+        scratch_remove(&trust);
+}
+END_TEST
+
 /* One that has little time does not take their connections from those that began before it. */
 START_TEST(a_timeout_is_one_requests_own) {
         const struct broker_options options = {.answer = answer_when_ready};
@@ -543,6 +598,7 @@ int main(void) {
         tcase_add_test(tcase, too_long_an_answer);
         tcase_add_test(tcase, a_redirect_is_an_answer);
         tcase_add_test(tcase, a_broker_that_trickles);
+        tcase_add_test(tcase, connections_are_not_opened_all_at_once);
         tcase_add_test(tcase, a_timeout_is_one_requests_own);
         tcase_add_test(tcase, who_yields_keeps_no_silent_connection);
         tcase_add_test(tcase, nobody_there);

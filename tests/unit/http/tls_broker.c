@@ -3,8 +3,10 @@
 
 #include <arpa/inet.h>
 #include <check.h>
+#include <netinet/tcp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,6 +14,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 #define DAY 86400L
 
@@ -145,6 +149,7 @@ struct connection {
         struct connection *earlier;
         struct broker *broker;
         pthread_t thread;
+        unsigned number;
         int fd; /* -1 once closed; locked */
 };
 
@@ -187,12 +192,34 @@ void broker_answer_by(struct broker *broker, broker_answer_fn answer) {
         (void)pthread_mutex_unlock(&broker->lock);
 }
 
+/* The kernel knows when they came, however late this thread looks. */
+static uint64_t greeted_usec(int fd) {
+        struct pollfd greeting = {.fd = fd, .events = POLLIN};
+        struct tcp_info info = {0};
+        socklen_t size = sizeof(info);
+
+        (void)poll(&greeting, 1, -1);
+        (void)getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size);
+        return clock_now_usec() - info.tcpi_last_data_recv * USEC_PER_MSEC;
+}
+
+static void let_wait(const struct connection *connection) {
+        struct broker *broker = connection->broker;
+
+        if (broker->options.handshake_usec == 0 || connection->number == 0 ||
+            connection->number >= BROKER_CONNECTIONS_NOTED)
+                return;
+        broker->greeted_usec[connection->number] = greeted_usec(connection->fd);
+        (void)usleep(broker->options.handshake_usec);
+}
+
 static void *serve(void *argument) {
         struct connection *connection = argument;
         struct broker *broker = connection->broker;
         SSL *tls = SSL_new(broker->context);
         char request[sizeof(broker->seen)];
 
+        let_wait(connection);
         (void)SSL_set_fd(tls, connection->fd);
         if (SSL_accept(tls) == 1) {
                 bool more = true;
@@ -217,10 +244,10 @@ static void *accept_all(void *argument) {
                 *connection = (struct connection){
                         .earlier = broker->last,
                         .broker = broker,
+                        .number = atomic_fetch_add(&broker->connections, 1),
                         .fd = fd,
                 };
                 broker->last = connection;
-                atomic_fetch_add(&broker->connections, 1);
                 ck_assert_int_eq(pthread_create(&connection->thread, NULL, serve, connection), 0);
         }
         return NULL;

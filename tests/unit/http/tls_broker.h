@@ -37,8 +37,11 @@ struct broker_options {
         const char *raw; /* without answer: what every request gets; the connection ends then */
         size_t raw_size; /* 0: a text */
         bool no_close_notify;
-        bool reset; /* the connection is reset after the answer */
+        bool reset;              /* the connection is reset after the answer */
+        unsigned handshake_usec; /* how long all connections but the first wait for theirs */
 };
+
+#define BROKER_CONNECTIONS_NOTED 16u
 
 struct broker {
         struct broker *next;
@@ -53,6 +56,8 @@ struct broker {
         SSL_CTX *context;
         _Atomic unsigned connections;
         _Atomic unsigned requests;
+        /* When a connection's first bytes were there, CLOCK_MONOTONIC; the first's is not noted. */
+        _Atomic uint64_t greeted_usec[BROKER_CONNECTIONS_NOTED];
         pthread_mutex_t lock;
         struct connection *last; /* all that there were; the acceptor's while there is one */
         char seen[4096];         /* the last request; locked */
