@@ -62,6 +62,9 @@ struct command {
         bool one_line_errors; /* the hint goes in parentheses, for programs that read stderr */
         const struct command_option *options; /* ends with {0}; NULL: none */
         const struct command_letter *letters; /* ends with {0}; NULL: none */
+        /* Places in the table of options, as bits, for the line of usage: run() checks them. */
+        unsigned needed; /* all of these have to be given */
+        unsigned either; /* and one of these */
         /* Ends with NULL; then the operand is words and there is no run(). */
         const struct command *const *subcommands;
         enum outcome (*run)(struct invocation *invocation, const struct arguments *arguments,

@@ -176,5 +176,6 @@ const struct command command_flavor_create = {
         .details = "'wlagent image encrypt --flavor' does so at once.",
         .operand = OPERAND_TWO_FILES,
         .options = options,
+        .needed = 1u << LABEL | 1u << FLAVOR_KEY,
         .run = run,
 };

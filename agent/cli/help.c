@@ -41,16 +41,36 @@ static void print_path(FILE *to, const struct command *parent, const struct comm
                 (void)fprintf(to, " %s", command->name);
 }
 
+static void print_word(FILE *to, const char *before, const struct command_option *option) {
+        (void)fprintf(to, "%s--%s%s%s", before, option->name, option->value ? " " : "",
+                      option->value ? option->value : "");
+}
+
+/* In brackets what may be left out.  Where one of several is needed, all of them stand at the first. */
+static void print_option(FILE *to, const struct command *command, unsigned place) {
+        const struct command_option *options = command->options;
+        unsigned bit = 1u << place;
+
+        if (!((command->needed | command->either) & bit)) {
+                print_word(to, " [", &options[place]);
+                (void)fputs("]", to);
+                return;
+        }
+        if ((command->either & bit) && (command->either & (bit - 1u)))
+                return;
+
+        print_word(to, " ", &options[place]);
+        for (unsigned i = place + 1; (command->either & bit) && options[i].name; i++)
+                if (command->either & 1u << i)
+                        print_word(to, "|", &options[i]);
+}
+
 void command_print_usage(FILE *to, const struct command *parent, const struct command *command) {
         (void)fputs("usage: ", to);
         print_path(to, parent, command);
 
-        for (const struct command_option *option = command->options; option && option->name;
-             option++)
-                if (option->value)
-                        (void)fprintf(to, " [--%s %s]", option->name, option->value);
-                else
-                        (void)fprintf(to, " [--%s]", option->name);
+        for (unsigned i = 0; command->options && command->options[i].name; i++)
+                print_option(to, command, i);
 
         (void)fprintf(to, "%s\n", operand_word(command));
 }

@@ -121,5 +121,7 @@ const struct command command_key_wrap = {
                    "with, and wrap for the next host.",
         .operand = OPERAND_NONE,
         .options = options,
+        .needed = 1u << TO | 1u << NAME,
+        .either = 1u << KEY_FILE | 1u << RANDOM,
         .run = run,
 };

@@ -58,6 +58,8 @@ const struct command command_vm_protect = {
                 "the secret that this names its value while the domain starts.",
         .operand = OPERAND_DOMAIN,
         .options = protect_options,
+        .needed = 1u << VM_PROTECT_DISK,
+        .either = 1u << VM_PROTECT_IMAGE | 1u << VM_PROTECT_SECRET,
         .run = vm_protect,
 };
 

@@ -74,6 +74,7 @@ const struct command command_volume_prepare = {
                    "What has been\nbegun is finished, also when this command is interrupted.",
         .operand = OPERAND_FILE,
         .options = options,
+        .needed = 1u << KEY,
         .run = run_prepare,
 };
 
@@ -86,5 +87,6 @@ const struct command command_volume_adopt = {
                    "this command is interrupted.",
         .operand = OPERAND_FILE,
         .options = options,
+        .needed = 1u << KEY,
         .run = run_adopt,
 };

@@ -123,5 +123,6 @@ const struct command command_volume_open = {
                    "lets go of it.",
         .operand = OPERAND_NONE,
         .options = options,
+        .needed = 1u << VM | 1u << DISK | 1u << IMAGE,
         .run = run,
 };

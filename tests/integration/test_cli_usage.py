@@ -2,6 +2,7 @@
 """wlagent's command line itself: help, mistakes, configuration; needs neither TPM nor daemon."""
 
 import os
+import re
 import subprocess
 import tempfile
 import unittest
@@ -65,6 +66,19 @@ class Usage(unittest.TestCase):
                     self.assertIn(f"  {option}", done.stdout)
                 for line in lines[1:]:
                     self.assertLessEqual(len(line), 110, line)
+
+    def test_what_may_be_left_out(self):
+        """It stands in brackets, and nothing else does."""
+        for command, needed in (
+                ("vm protect", "--disk TARGET --image FILE|--secret"), ("key wrap", "--to FILE --name NAME --key-file FILE|--random"),
+                ("volume open", "--vm UUID --disk TARGET --image FILE"), ("volume prepare", "--key KEYID"),
+                ("volume adopt", "--key KEYID"), ("flavor create", "--label TEXT --flavor-key FILE"), ("setup", ""),
+                ("image info", ""), ("key import", ""), ("vm unprotect", "")):
+            with self.subTest(command=command):
+                usage = run(*command.split(), "--help").stdout.splitlines()[0].removeprefix(f"usage: wlagent {command}")
+                words = re.sub(r" \[[^]]*\]", "", usage).split()
+                self.assertEqual(words[:len(needed.split())], needed.split())
+                self.assertNotIn("-", " ".join(words[len(needed.split()):]))
 
     def test_mistakes(self):
         usage = "usage: wlagent [--config FILE] [--version] COMMAND"
