@@ -18,6 +18,10 @@ static const char hint_header[] =
         "name its header with --header; 'wlagent image list' shows which images "
         "have theirs registered here";
 
+static const char hint_disk[] = "name the disk by its file or block device";
+static const char hint_alone[] =
+        "name the header that 'wlagent image encrypt' has made, OUT.header";
+
 static int open_source(const char *path, struct disk_source *ret, struct wla_error *err) {
         int fd;
 
@@ -49,8 +53,11 @@ int image_input_disk(const char *path, const char *format, struct disk_source *r
                      struct wla_error *err) {
         _cleanup_disk_source_ struct disk_source file = {0};
 
-        if (open_source(path, &file, err) < 0)
+        if (open_source(path, &file, err) < 0) {
+                if (err->code == WLA_E_NOT_FOUND)
+                        err->hint = hint_disk;
                 return -1;
+        }
         if (is_qcow2(&file, format, ret_qcow2, err) < 0)
                 return wla_wrap(err, "%s", path);
         if (*ret_qcow2)
@@ -87,7 +94,7 @@ int image_input_header(const char *path, const char *image, struct luks2_header 
                         return -1;
                 if (image && access(image, F_OK) < 0)
                         return fail_missing(image, hint_image, err);
-                return fail_missing(path, image ? hint_header : NULL, err);
+                return fail_missing(path, image ? hint_header : hint_alone, err);
         }
         if (luks2_header_check(bytes->data, bytes->size, ret, err) < 0)
                 return wla_wrap(err, "%s", path);

@@ -14,6 +14,7 @@ static const struct command_option options[] = {
         {0},
 };
 
+static const char hint_file[] = "name the file that 'wlagent key wrap' has written";
 static const char hint_setup[] =
         "run 'wlagent setup', and have the key's owner wrap the key to the "
         "binding-key.pem it writes";
@@ -23,8 +24,11 @@ static const char hint_wrap[] = "have the key's owner run 'wlagent key wrap --to
 static int read_key_file(const char *path, struct key_file *ret, struct wla_error *err) {
         _cleanup_buf_ struct buf text = BUF_WITH_LIMIT(KEY_FILE_SIZE_MAX);
 
-        if (input_read(path, &text, err) < 0)
+        if (input_read(path, &text, err) < 0) {
+                if (err->code == WLA_E_NOT_FOUND)
+                        err->hint = hint_file;
                 return -1;
+        }
 
         if (key_file_parse((const char *)text.data, text.size, ret, err) < 0)
                 return wla_wrap(err, "key file %s", input_name(path));

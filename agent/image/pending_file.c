@@ -17,6 +17,8 @@
 
 #define FD_PATH_SIZE 32u
 
+static const char hint_directory[] = "make that directory first, or name another file";
+
 static int open_directory(const char *path, struct pending_file *file, struct wla_error *err) {
         const char *slash = strrchr(path, '/');
         _cleanup_free_ char *directory = NULL;
@@ -29,7 +31,11 @@ static int open_directory(const char *path, struct pending_file *file, struct wl
         file->name = slash ? slash + 1 : path;
         if (file->name[0] == '\0' || strcmp(file->name, ".") == 0 || strcmp(file->name, "..") == 0)
                 return wla_fail(err, WLA_E_INPUT, "%s is no name for a file", path);
-        return file_open_directory(directory, false, 0, &file->directory_fd, err);
+        if (file_open_directory(directory, false, 0, &file->directory_fd, err) == 0)
+                return 0;
+        if (err->code == WLA_E_NOT_FOUND)
+                err->hint = hint_directory;
+        return -1;
 }
 
 static int make_temporary_name(char *to, size_t size, struct wla_error *err) {

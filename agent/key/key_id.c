@@ -76,8 +76,9 @@ static int parse_wls(const char *path, size_t size, struct key_id *ret, struct w
 
         if (size < strlen(IMAGES) || memcmp(path, IMAGES, strlen(IMAGES)) != 0 ||
             uuid_parse(path + strlen(IMAGES), size - strlen(IMAGES), &image, err) < 0)
-                return wla_fail(err, WLA_E_INPUT,
-                                "the key id wls:///... does not have the form wls:///images/UUID");
+                return wla_fail_hint(err, WLA_E_INPUT, "the UUID is that of the image in Glance",
+                                     "the key id wls:///... does not have the form "
+                                     "wls:///images/UUID");
         return key_id_image(&image, ret, err);
 }
 

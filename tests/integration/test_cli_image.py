@@ -386,10 +386,12 @@ class ImageTest(unittest.TestCase):
             self.assertEqual(done.returncode, 2, words)
         self.assertEqual(self.run_image("encrypt", disk, self.out, check=False).returncode, 2)
         self.assertEqual(self.run_image("encrypt", disk, self.out, "--key", "no such key!", check=False).returncode, 2)
-        for source, text in ((self.path("nothing"), "does not exist"), (self.directory, "neither a file nor a block device"),
+        for source, text in ((self.path("nothing"), "does not exist\nhint: name the disk "), (self.directory, "neither a file nor a block device"),
                              ("/dev/zero", "neither a file nor a block device"), (self.write("empty", b""), "the disk is empty")):
             self.fails(self.encrypt(source, check=False), text)
-        self.fails(self.encrypt(disk, out=self.path("no/where"), check=False), "no does not exist")
+        self.fails(self.encrypt(disk, out=self.path("no/where"), check=False), "no does not exist\nhint: make that directory first")
+        self.assertIn(b"UUID\nhint: the UUID is that of the image in Glance\nusage: wlagent image encrypt ",
+                      self.run_image("encrypt", disk, self.out, "--key", "wls:///images/x", check=False).stderr)
         short = self.write("short", b"x" * 31)
         self.fails(self.run_image("encrypt", disk, self.out, "--key", "web-1", "--key-file", short, check=False),
                    "holds less than the 32 bytes of a raw key\nhint: make one with 'openssl rand -out FILE 32'\n$")
@@ -417,7 +419,7 @@ class ImageTest(unittest.TestCase):
             self.fails(self.run_image(command, self.out, *words, check=False),
                        f"^wlagent: {self.out}.header does not exist\nhint: .*--header.*'wlagent image list'")
             self.fails(self.run_image(command, self.out, *words, "--header", self.path("none"), check=False),
-                       f"^wlagent: {self.path('none')} does not exist\n$")
+                       f"^wlagent: {self.path('none')} does not exist\nhint: name the header ")
         for command, *words in (("verify",), ("decrypt", self.path("back"))):
             self.fails(self.run_image(command, self.path("none"), *words, "--header", self.path("away"), "--key-file", self.key,
                                       check=False), "none does not exist\nhint: .*'wlagent image list'")
@@ -648,7 +650,8 @@ class ImageTest(unittest.TestCase):
         self.fails(self.run_image("register", GLANCE, "--header", self.write("damaged", content), check=False),
                    "the checksum of the first copy does not match")
         self.fails(self.run_image("register", GLANCE, "--header", self.out, check=False), "this is no LUKS header")
-        self.fails(self.run_image("register", GLANCE, "--header", self.path("none"), check=False), "does not exist")
+        self.fails(self.run_image("register", GLANCE, "--header", self.path("none"), check=False),
+                   "does not exist\nhint: name the header ")
         self.assertEqual(self.run_image("register", GLANCE, check=False).returncode, 2)
         for name in ("", "../../etc/passwd", GLANCE + "0", GLANCE[:-1] + "g", "0" * 36):
             self.assertEqual(self.run_image("register", name, "--header", self.out + ".header", check=False).returncode, 2)

@@ -169,6 +169,8 @@ class Refusals(KeyTest):
         other = self.another_host()
         other.run("key", "create", "web-1")
         foreign = os.path.join(other.state, "keys", "web-1.json")
+        self.fails(self.agent.run("key", "import", "/nonexistent", check=False),
+                   "^wlagent: importing a key: /nonexistent does not exist\nhint: name the file that 'wlagent key wrap' has")
         self.fails(self.agent.run("key", "import", foreign, check=False),
                    "^wlagent: importing a key: key web-1 is wrapped for the host with binding key [0-9a-f]{16}\\.\\.\\., "
                    "and this host's is [0-9a-f]{16}\\.\\.\\.\nhint: have the key's owner run 'wlagent key wrap --to' ")
