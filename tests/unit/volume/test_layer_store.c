@@ -362,7 +362,8 @@ static int end_of_who_waits(const char *directory) {
 
         pid_t pid = fork();
         if (pid == 0) {
-                (void)signal(SIGALRM, SIG_DFL); /* Check has one of its own */
+                /* Check has a handler of its own. */
+                (void)sigaction(SIGALRM, &(const struct sigaction){.sa_handler = SIG_DFL}, NULL);
                 (void)alarm(1);
                 _exit(layer_store_open(directory, &store, &err) < 0 ||
                       layer_store_wait_lock(&store, "mapping", VM_A, &err) < 0);
