@@ -166,7 +166,8 @@ def measure_speed(tpm_ms, arguments):
 
 
 def measure_away(arguments):
-    """The broker goes when a third of the keys is open, and comes back after that time."""
+    """The broker goes when a third of the keys is open, and comes back after that time. Meanwhile connections to it are
+    reset; tests/integration/test_herd.py also has them hang, and not come about."""
     host = new_host(arguments.away_tpm_ms, arguments)
     try:
         packets = host.make_packets(arguments.keys)

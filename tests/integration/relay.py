@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 
-REFUSES, RESETS, HANGS, PASSES = "refuses", "resets", "hangs", "passes"
+REFUSES, RESETS, HANGS, DROPS, PASSES = "refuses", "resets", "hangs", "drops", "passes"
 PIECE = 65536
 
 
@@ -23,6 +23,7 @@ class Relay:
         self.most = 0      # passed on at one time
         self.pairs = {}
         self.held = []
+        self.fillers = []
         self.lock = threading.Lock()
         self.selector = selectors.DefaultSelector()
         self.listen()
@@ -38,7 +39,8 @@ class Relay:
         self.selector.register(self.listener, selectors.EVENT_READ)
 
     def change(self, manner):
-        """From now on it refuses connections, resets them when they have come, says nothing to them, or passes on."""
+        """From now on it refuses connections, resets them when they have come, says nothing to them, has them wait for an
+        answer to their first packet, or passes on."""
         with self.lock:
             for one in list(self.pairs):
                 self.reset(one)
@@ -54,7 +56,28 @@ class Relay:
                 self.listener = None
             elif manner != REFUSES and not self.listener:
                 self.listen()
+            self.fill() if manner == DROPS else self.empty()
             self.wake.send(b"x")
+
+    def fill(self):
+        """The kernel drops who wants to connect to a listener that has as many waiting as it may."""
+        self.selector.unregister(self.listener)
+        self.listener.listen(0)
+        for _ in range(3):
+            one = socket.socket()
+            one.setblocking(False)
+            one.connect_ex(self.listener.getsockname())
+            self.fillers.append(one)
+
+    def empty(self):
+        if not self.fillers:
+            return
+        for one in self.fillers:
+            one.close()
+        self.fillers = []
+        if self.listener:
+            self.listener.listen(512)
+            self.selector.register(self.listener, selectors.EVENT_READ)
 
     def count_anew(self):
         """most is what is connected now, and what will be."""

@@ -62,6 +62,15 @@ class Herd(herd_case.HerdCase):
         return until - since - sum(end - begin for begin, end in busy if end > begin)
 
     def test_broker_away_for_a_while(self):
+        self.away_for_a_while(relay.RESETS)
+
+    def test_broker_that_says_nothing_for_a_while(self):
+        self.away_for_a_while(relay.HANGS)
+
+    def test_broker_whose_packets_are_dropped_for_a_while(self):
+        self.away_for_a_while(relay.DROPS)
+
+    def away_for_a_while(self, manner):
         self.warm_up()
         double.clear_faults()
         double.fault(route="wls.keys", times=20, delay=self.broker_delay)
@@ -69,7 +78,7 @@ class Herd(herd_case.HerdCase):
         burst = self.burst(self.make_packets(60))
         burst.collect(60, until=20)
         gone = time.monotonic()
-        self.relay.change(relay.RESETS)
+        self.relay.change(manner)
         double.clear_faults()
         double.fault(route="wls.keys", delay=self.broker_delay)
         burst.collect(5)
