@@ -87,6 +87,53 @@ START_TEST(from_prepare_to_release) {
 }
 END_TEST
 
+static void expect_no_start(const struct vm_fixture *fixture, const struct domain *domain,
+                            enum wla_code code, const char *text) {
+        struct wla_error err = {0};
+
+        ck_assert_int_eq(lifecycle_check_start(fixture->lifecycle, domain, &err), -1);
+        ck_assert_int_eq(err.code, code);
+        ck_assert_msg(strstr(wla_error_text(&err), text) != NULL, "%s", wla_error_text(&err));
+}
+
+/* Between "prepare" and "start" the definition may have become another. */
+START_TEST(only_what_was_opened_starts) {
+        static const char another[] = "is not the one that was opened";
+        struct vm_fixture fixture;
+        struct wla_error err = {0};
+        struct answer answer;
+        struct vm_call *call;
+
+        begin(&fixture);
+        const struct domain opened = {
+                .uuid = fixture.vm,
+                .disk_count = 2,
+                .disks = {vm_fixture_line(&fixture, "vda", DISK_LAYER),
+                          vm_fixture_line(&fixture, "vdb", DISK_DIRECT)},
+        };
+        expect_no_start(&fixture, &opened, WLA_E_UNAVAILABLE, "disk vda is not open any more");
+        open_disks(&fixture, OPEN_FOR_START, 2, &answer, &call);
+        vm_fixture_run(&fixture, &answer.count);
+        ck_assert_int_eq(answer.code, WLA_OK);
+        ck_assert_msg(lifecycle_check_start(fixture.lifecycle, &opened, &err) == 0, "%s",
+                      wla_error_text(&err));
+
+        struct domain changed = opened;
+        changed.disks[1].mode = DISK_EPHEMERAL;
+        expect_no_start(&fixture, &changed, WLA_E_INPUT, another);
+        changed = opened;
+        changed.disks[1].image[strlen(changed.disks[1].image) - 1] ^= 1;
+        expect_no_start(&fixture, &changed, WLA_E_INPUT, another);
+        changed = opened;
+        changed.disks[1].secret = fixture.vm;
+        expect_no_start(&fixture, &changed, WLA_E_INPUT, another);
+        changed = opened;
+        changed.disks[1].target[2] = 'c';
+        expect_no_start(&fixture, &changed, WLA_E_UNAVAILABLE, "disk vdc is not open any more");
+        vm_fixture_teardown(&fixture);
+}
+END_TEST
+
 /* volumed's word comes first at times, then libvirt's: reports are named by the moment of the start. */
 START_TEST(a_start_has_one_moment) {
         struct vm_fixture fixture;
@@ -303,7 +350,7 @@ START_TEST(allocation_failures_in_another_life) {
 }
 END_TEST
 
-SUITE_MAIN("lifecycle", from_prepare_to_release, a_start_has_one_moment, no_reports_at_the_end,
-           cancelled_anywhere, the_newest_start_wins, a_waiting_start_is_cancelled,
-           migration_is_taken_over, another_life, allocation_failures, allocation_failures_by_hand,
-           allocation_failures_in_another_life)
+SUITE_MAIN("lifecycle", from_prepare_to_release, only_what_was_opened_starts,
+           a_start_has_one_moment, no_reports_at_the_end, cancelled_anywhere, the_newest_start_wins,
+           a_waiting_start_is_cancelled, migration_is_taken_over, another_life, allocation_failures,
+           allocation_failures_by_hand, allocation_failures_in_another_life)

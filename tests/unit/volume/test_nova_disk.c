@@ -168,11 +168,49 @@ START_TEST(a_disk_that_qemu_has_open_is_left_alone) {
 }
 END_TEST
 
+static int lock_byte(off_t byte, short type) {
+        struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+        int fd = open(disk, O_RDWR | O_CLOEXEC);
+
+        ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lock), 0);
+        return fd;
+}
+
+/* QEMU locks a byte for each thing that it does with a disk, or bears from others, for reading. */
+START_TEST(every_lock_of_qemu_counts) {
+        static const off_t of_qemu[] = {100, 163, 199, 200, 263, 299};
+        static const off_t of_others[] = {99, 300};
+
+        make_files();
+        for (size_t i = 0; i < sizeof(of_qemu) / sizeof(of_qemu[0]); i++) {
+                int fd = lock_byte(of_qemu[i], F_RDLCK);
+
+                expect_busy();
+                (void)close(fd);
+        }
+        for (size_t i = 0; i < sizeof(of_others) / sizeof(of_others[0]); i++) {
+                int fd = lock_byte(of_others[i], F_WRLCK);
+
+                expect_done(i == 0, true);
+                (void)close(fd);
+        }
+        scratch_remove(&scratch);
+}
+END_TEST
+
 /* F-10: a flavor whose disk is smaller than the image does not start, and costs nothing. */
 START_TEST(a_disk_smaller_than_its_image_is_refused) {
+        struct wla_error err;
+        bool changed = false;
+
         make_files();
         expect_refusal(8 * MIB + 512, WLA_E_INPUT, "its image has 8389120");
         expect_done(false, false);
+        /* One of the same size is large enough, and every one finds back. */
+        ck_assert_int_eq(rebase(true, 8 * MIB, &changed, &err), 0);
+        ck_assert(changed);
+        ck_assert_int_eq(rebase(false, 8 * MIB + 512, &changed, &err), 0);
+        ck_assert(changed);
         scratch_remove(&scratch);
 }
 END_TEST
@@ -248,6 +286,6 @@ END_TEST
 
 SUITE_MAIN("volume/nova_disk", it_goes_there_and_back_and_again,
            what_qemu_writes_in_between_is_kept, a_disk_that_qemu_has_open_is_left_alone,
-           a_disk_smaller_than_its_image_is_refused, other_disks_are_refused,
-           without_memory_nothing_changes, a_disk_that_cannot_be_written_is_as_it_was,
-           no_disk_at_all)
+           every_lock_of_qemu_counts, a_disk_smaller_than_its_image_is_refused,
+           other_disks_are_refused, without_memory_nothing_changes,
+           a_disk_that_cannot_be_written_is_as_it_was, no_disk_at_all)

@@ -18,6 +18,29 @@
 #include "volume/ordinary_key.h"
 #include "volume/volume_adopt.h"
 
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+int __real_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags);
+int __wrap_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags);
+
+/* What happens to the old file while the new one is made; and to the new one before it is on the disk. */
+static void (*meanwhile)(void);
+static bool damaged;
+
+int __wrap_fsync(int fd) {
+        static const uint8_t zeros[1 << 20];
+
+        if (damaged)
+                ck_assert_int_eq(pwrite(fd, zeros, sizeof(zeros), 0), sizeof(zeros));
+        return __real_fsync(fd);
+}
+
+int __wrap_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags) {
+        if (meanwhile)
+                meanwhile();
+        return __real_linkat(from_fd, from, to_fd, to, flags);
+}
+
 #define OTHER_KEY "fedcba9876543210fedcba9876543210"
 
 /* A volume in a directory. */
@@ -306,6 +329,65 @@ START_TEST(another_file_in_its_place) {
 }
 END_TEST
 
+static struct fixture written;
+
+static void write_what_is_there(void) {
+        int fd = open(scratch_file(&written.scratch, "vm"), O_RDWR | O_CLOEXEC);
+        uint8_t byte;
+
+        ck_assert_int_eq(pread(fd, &byte, 1, ORDINARY_DATA_OFFSET), 1);
+        ck_assert_int_eq(pwrite(fd, &byte, 1, ORDINARY_DATA_OFFSET), 1);
+        (void)close(fd);
+}
+
+/* By somebody who hides it. */
+static void lengthen(void) {
+        int fd = open(scratch_file(&written.scratch, "vm"), O_RDWR | O_CLOEXEC);
+        struct stat status;
+
+        ck_assert_int_eq(fstat(fd, &status), 0);
+        ck_assert_int_eq(ftruncate(fd, status.st_size + 512), 0);
+        ck_assert_int_eq(futimens(fd, (const struct timespec[]){status.st_atim, status.st_mtim}),
+                         0);
+        (void)close(fd);
+}
+
+/* What a guest has written while its volume was copied is in the old file alone. */
+START_TEST(written_to_while_it_is_adopted) {
+        static void (*const changes[])(void) = {write_what_is_there, lengthen};
+
+        for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+                enum volume_adopted how;
+                struct wla_error err = {0};
+
+                set_up(&written, &(struct ordinary_volume){.empty_passphrase = true});
+                ino_t before = inode_of(&written);
+                meanwhile = changes[i];
+                ck_assert_int_eq(adopt(&written, ORDINARY_KEY, &how, &err), -1);
+                meanwhile = NULL;
+                ck_assert_int_eq(err.code, WLA_E_BUSY);
+                ck_assert_uint_eq(inode_of(&written), before);
+                ck_assert_uint_eq(count_files(&written), 1);
+                tear_down(&written);
+        }
+}
+END_TEST
+
+START_TEST(one_that_does_not_open_replaces_nothing) {
+        struct fixture fixture;
+        enum volume_adopted how;
+        struct wla_error err = {0};
+
+        set_up(&fixture, &(struct ordinary_volume){.empty_passphrase = true});
+        damaged = true;
+        ck_assert_int_eq(adopt(&fixture, ORDINARY_KEY, &how, &err), -1);
+        damaged = false;
+        ck_assert_uint_eq(count_files(&fixture), 1);
+        ck_assert(opens(&fixture, NULL));
+        tear_down(&fixture);
+}
+END_TEST
+
 /* F-10: a volume whose size is not what one expects is not made again, it is refused. */
 START_TEST(layouts_that_are_none) {
         struct fixture fixture;
@@ -376,5 +458,6 @@ END_TEST
 
 SUITE_MAIN("volume_adopt", exposed_volumes_get_a_key, its_key_but_slowly, the_volume_key_is_another,
            what_neither_opens_is_left_alone, holes_stay_holes, what_an_earlier_run_left,
-           what_somebody_else_left, another_file_in_its_place, layouts_that_are_none,
-           a_disk_that_is_full, killed_while_it_is_adopted)
+           what_somebody_else_left, another_file_in_its_place, written_to_while_it_is_adopted,
+           one_that_does_not_open_replaces_nothing, layouts_that_are_none, a_disk_that_is_full,
+           killed_while_it_is_adopted)
