@@ -10,10 +10,11 @@
 #include "loop/condition.h"
 #include "source/token_expiry.h"
 
-#define LOGIN_FRAME 64u                 /* more than the names, quotes and braces of a login */
-#define AHEAD_USEC  (60 * USEC_PER_SEC) /* renewed so long before its expiry */
-#define TRIES_MAX   2
-#define LIFE_USEC   (5 * 60 * USEC_PER_SEC) /* of a token that does not tell its own */
+#define LOGIN_FRAME  64u                 /* more than the names, quotes and braces of a login */
+#define AHEAD_USEC   (60 * USEC_PER_SEC) /* renewed so long before its expiry */
+#define TRIES_MAX    2
+#define RENEWAL_USEC (2 * USEC_PER_SEC)      /* may take no longer while the old one is good */
+#define LIFE_USEC    (5 * 60 * USEC_PER_SEC) /* of a token that does not tell its own */
 
 static const char hint_request[] =
         "something on the way has changed the request, or this AAS is none of versions 3.0 to 5.1: "
@@ -45,8 +46,9 @@ struct broker_token {
         pthread_cond_t change;
         bool asking;             /* one of the callers asks AAS */
         struct wla_secret *line; /* of a header, with the token, terminated; NULL: none */
-        uint64_t renew_usec;     /* CLOCK_MONOTONIC */
-        uint64_t stopped_usec;   /* no login before; CLOCK_MONOTONIC */
+        uint64_t renew_usec;     /* CLOCK_MONOTONIC, as the next two */
+        uint64_t end_usec;
+        uint64_t stopped_usec; /* no login before */
         bool banned;
 };
 
@@ -59,10 +61,14 @@ static int fail_login(const struct broker_login_words *words, bool banned, struc
 }
 
 /* With the lock held, as all below that take a token. */
-static bool is_usable(const struct broker_token *token, const struct wla_secret *refused) {
-        return token->line && clock_now_usec() < token->renew_usec &&
+static bool is_good(const struct broker_token *token, const struct wla_secret *refused) {
+        return token->line && clock_now_usec() < token->end_usec &&
                (!refused || strcmp((const char *)wla_secret_view(token->line).data,
                                    (const char *)wla_secret_view(refused).data) != 0);
+}
+
+static bool is_usable(const struct broker_token *token, const struct wla_secret *refused) {
+        return is_good(token, refused) && clock_now_usec() < token->renew_usec;
 }
 
 static size_t append(uint8_t *to, size_t at, const char *text) {
@@ -138,7 +144,7 @@ static int read_login(const struct http_answer *answer, const struct broker_logi
         return 0;
 }
 
-static int ask_aas(const struct broker_token *token, const struct deadline *deadline,
+static int ask_aas(const struct broker_token *token, bool early, const struct deadline *deadline,
                    struct http_answer *ret, struct wla_error *err) {
         static const char *const headers[] = {
                 "Accept: application/jwt",
@@ -157,21 +163,24 @@ static int ask_aas(const struct broker_token *token, const struct deadline *dead
                 .body = wla_secret_view(login),
                 .answer_max = BROKER_TOKEN_MAX,
                 .deadline = deadline,
+                .longest_usec = early ? RENEWAL_USEC : 0,
         };
         return broker_gate_ask(token->gate, &request, ret, err);
 }
 
-/* Once more when AAS was out of reach, and has come back. */
-static int log_in(const struct broker_token *token, const struct deadline *deadline,
+/* Once more when AAS was out of reach, and has come back.  early: the old token still does. */
+static int log_in(const struct broker_token *token, bool early, const struct deadline *deadline,
                   struct http_answer *ret, struct wla_error *err) {
+        bool once = token->impatient || early;
+
         for (int tries = 1;; tries++) {
-                if (!token->impatient && broker_gate_pass(token->gate, deadline, err) < 0)
+                if (!once && broker_gate_pass(token->gate, deadline, err) < 0)
                         return -1;
-                if (ask_aas(token, deadline, ret, err) == 0)
+                if (ask_aas(token, early, deadline, ret, err) == 0)
                         return read_login(ret, token->words, err);
                 http_answer_clear(ret);
                 *ret = (struct http_answer){0};
-                if (err->code != WLA_E_UNAVAILABLE || tries == TRIES_MAX || token->impatient)
+                if (err->code != WLA_E_UNAVAILABLE || tries == TRIES_MAX || once)
                         return -1;
         }
 }
@@ -191,6 +200,7 @@ static int keep(struct broker_token *token, const struct http_answer *answer,
         token->line = line;
         if (life_usec == 0)
                 life_usec = LIFE_USEC;
+        token->end_usec = clock_now_usec() + life_usec;
         token->renew_usec = clock_now_usec() +
                             (life_usec > 2 * AHEAD_USEC ? life_usec - AHEAD_USEC : life_usec / 2);
         return 0;
@@ -203,13 +213,13 @@ static void stop(struct broker_token *token, unsigned status) {
 }
 
 /* Without the lock while AAS is asked. */
-static int renew(struct broker_token *token, const struct deadline *deadline,
+static int renew(struct broker_token *token, bool early, const struct deadline *deadline,
                  struct wla_error *err) {
         _cleanup_answer_ struct http_answer answer = {0};
 
         token->asking = true;
         (void)pthread_mutex_unlock(&token->lock);
-        int outcome = log_in(token, deadline, &answer, err);
+        int outcome = log_in(token, early, deadline, &answer, err);
         (void)pthread_mutex_lock(&token->lock);
         token->asking = false;
 
@@ -221,6 +231,19 @@ static int renew(struct broker_token *token, const struct deadline *deadline,
         return outcome;
 }
 
+/* Ahead of the end of the old token; without an answer that one is used on. */
+static int renew_early(struct broker_token *token, const struct deadline *deadline,
+                       struct wla_error *err) {
+        struct wla_error own = {0};
+
+        if (token->asking || broker_gate_closed(token->gate, &own) ||
+            renew(token, /* early= */ true, deadline, &own) == 0 || own.code == WLA_E_UNAVAILABLE ||
+            own.code == WLA_E_TIMEOUT)
+                return 0;
+        *err = own;
+        return -1;
+}
+
 static int make_usable(struct broker_token *token, const struct wla_secret *refused,
                        const struct deadline *deadline, struct wla_error *err) {
         bool renewed = false;
@@ -228,6 +251,8 @@ static int make_usable(struct broker_token *token, const struct wla_secret *refu
         while (!is_usable(token, refused)) {
                 if (clock_now_usec() < token->stopped_usec)
                         return fail_login(token->words, token->banned, err);
+                if (is_good(token, refused))
+                        return renew_early(token, deadline, err);
                 if (renewed)
                         return wla_fail_hint(err, WLA_E_DENIED, token->words->same_token,
                                              "AAS gives a token that is expired or refused "
@@ -238,7 +263,7 @@ static int make_usable(struct broker_token *token, const struct wla_secret *refu
                         return wla_fail(err, WLA_E_TIMEOUT, "no token from AAS in time");
                 if (token->asking)
                         condition_wait(&token->change, &token->lock, deadline);
-                else if (renew(token, deadline, err) < 0)
+                else if (renew(token, /* early= */ false, deadline, err) < 0)
                         return -1;
                 else
                         renewed = true;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* A user's token from Intel SecL's AAS: fetched once, shared, renewed ahead of its expiry.
+/* A user's token from Intel SecL's AAS: fetched once, shared, renewed ahead of its expiry, and used until then
+ * while AAS gives no other.
  *
  * A token is opaque to WLS's clients, but for the expiry in it (RFC 7519 section 4.1.4), which is believed
- * only to renew earlier.  AAS bans a user after five wrong passwords in five minutes, so that one refused
- * login ends all attempts until the time below has passed; nothing here is tried in a loop.
+ * only to renew earlier, and to use it no longer.  AAS bans a user after five wrong passwords in five
+ * minutes, so that one refused login ends all attempts until the time below has passed; nothing here is
+ * tried in a loop.
  *
  * Ownership: the password is copied.  It and the token are in locked memory; what libcurl makes of them for
  *            a request is not (http/http.h).

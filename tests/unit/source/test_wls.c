@@ -386,6 +386,32 @@ START_TEST(a_token_of_two_hours_is_used_for_nearly_as_long) {
 }
 END_TEST
 
+/* While AAS gives no other one, and no longer. */
+START_TEST(a_token_is_used_until_its_end) {
+        struct road road = open_road();
+        struct wla_error err;
+
+        ck_assert_int_eq(fetch(&road, &err), 0);
+        plan.login_status = 500;
+        ahead_usec = (7200 - 55) * USEC_PER_SEC;
+        for (unsigned i = 2; i < 4; i++) {
+                ck_assert_msg(fetch(&road, &err) == 0, "%s", wla_error_text(&err));
+                ck_assert_uint_eq(plan.logins, i);
+        }
+        plan.login_status = 503; /* nobody is behind the proxy: it is not asked again so soon */
+        for (unsigned i = 0; i < 2; i++)
+                ck_assert_msg(fetch(&road, &err) == 0, "%s", wla_error_text(&err));
+        ck_assert_uint_eq(plan.logins, 4);
+        ck_assert_uint_eq(plan.keys, 5);
+        plan.login_status = 500;
+        ahead_usec = 7201 * USEC_PER_SEC;
+        ck_assert_int_eq(fetch(&road, &err), -1);
+        ck_assert_int_eq(err.code, WLA_E_UNAVAILABLE);
+        ck_assert_uint_eq(plan.keys, 5);
+        close_road(&road);
+}
+END_TEST
+
 /* An AAS that hands the refused token out again is asked for one, not for many. */
 START_TEST(the_same_token_again) {
         struct road road = open_road();
@@ -504,6 +530,7 @@ int main(void) {
         tcase_add_test(tcase, a_login_that_failed_otherwise_is);
         tcase_add_test(tcase, a_token_is_renewed_ahead_of_its_end);
         tcase_add_test(tcase, a_token_of_two_hours_is_used_for_nearly_as_long);
+        tcase_add_test(tcase, a_token_is_used_until_its_end);
         tcase_add_test(tcase, the_same_token_again);
         tcase_add_test(tcase, what_was_down_is_tried_once_more);
         tcase_add_test(tcase, the_pause_before_that_is_a_random_one);
