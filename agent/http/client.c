@@ -286,13 +286,12 @@ static bool wait_for_end(struct http_client *client, struct transfer *transfer,
 
 /* Whether the transfer is the caller's again. */
 static bool run(struct http_client *client, struct transfer *transfer,
-                const struct http_request *request, struct http_answer *ret) {
+                const struct http_request *request) {
         (void)pthread_mutex_lock(&client->lock);
         client->callers++;
         append(client, transfer);
         (void)library.curl_multi_wakeup(client->multi);
         bool finished = wait_for_end(client, transfer, request);
-        ret->connected = transfer->connected;
         client->callers--;
         if (client->stopping)
                 (void)pthread_cond_broadcast(&client->left);
@@ -312,7 +311,7 @@ int http_perform(struct http_client *client, const struct http_request *request,
 
         if (transfer_new(request, &client->options, &transfer, err) < 0)
                 return -1;
-        if (!run(client, transfer, request, ret)) {
+        if (!run(client, transfer, request)) {
                 ret->sent = true;
                 if (deadline_cancelled(request->deadline))
                         return wla_fail(err, WLA_E_TIMEOUT, "nobody waits for the answer any more");

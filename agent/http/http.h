@@ -62,8 +62,6 @@ struct http_answer {
         struct buf body;
         /* On failure: the request may have reached the broker. */
         bool sent;
-        /* On WLA_E_TIMEOUT: there was a connection to the broker, or to the proxy. */
-        bool connected;
 };
 
 static inline void http_answer_clear(struct http_answer *answer) {

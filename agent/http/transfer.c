@@ -28,13 +28,9 @@ static size_t take_body(char *data, size_t unit, size_t count, void *userdata) {
         return size;
 }
 
-/* The connection is there, its handshake begins. */
 static CURLcode judge_by_trust(CURL *easy, void *context, void *userdata) {
-        struct transfer *transfer = userdata;
-
         (void)easy;
-        transfer->connected = true;
-        trust_apply(&transfer->trust, context);
+        trust_apply(userdata, context);
         return CURLE_OK;
 }
 
@@ -88,7 +84,7 @@ static bool set_trust(struct transfer *transfer) {
                library.curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, by_name) == CURLE_OK &&
                library.curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, judge_by_trust) ==
                        CURLE_OK &&
-               library.curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, transfer) == CURLE_OK &&
+               library.curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, &transfer->trust) == CURLE_OK &&
                library.curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, alone) == CURLE_OK &&
                library.curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, alone) == CURLE_OK &&
                library.curl_easy_setopt(easy, CURLOPT_SSL_SESSIONID_CACHE, 1L - alone) == CURLE_OK;
@@ -145,7 +141,6 @@ static int begin_once(void *userdata, char *address, char *own_address, int port
         if (transfer->begun)
                 return CURL_PREREQFUNC_ABORT;
         transfer->begun = true;
-        transfer->connected = true;
         return CURL_PREREQFUNC_OK;
 }
 

@@ -29,8 +29,7 @@ struct transfer {
         uint64_t begun_usec; /* CLOCK_MONOTONIC, as the next one */
         /* Since when it has been running without a connection that is ready; 0: it is not. */
         uint64_t connecting_usec;
-        bool begun; /* its request was let go */
-        _Atomic bool connected;
+        bool begun;     /* its request was let go */
         bool timed_out; /* it was abandoned because its time was up */
         bool yields;    /* as the request says */
         uint8_t pin[HTTP_PIN_SIZE];

@@ -18,8 +18,7 @@
 #define PAUSE_FIRST_USEC   (250 * USEC_PER_MSEC)
 #define PAUSE_LONGEST_USEC USEC_PER_SEC
 
-/* How long a look may take: more when it was too short for a service that is merely slow, which is no matter
- * where not even a connection was made: its return is to be seen soon. */
+/* How long a look may take: more when it was too short for a service that is merely slow. */
 #define LOOK_FIRST_USEC   (2 * USEC_PER_SEC)
 #define SILENCE_USEC      LOOK_FIRST_USEC
 #define LOOK_LONGEST_USEC (16 * USEC_PER_SEC)
@@ -158,9 +157,7 @@ static void look(struct broker_gate *gate, const struct deadline *deadline) {
         /* A request that did not wait at the gate may have opened it meanwhile. */
         if (!gate->closed || deadline_cancelled(deadline))
                 return;
-        if (err.code == WLA_E_TIMEOUT && !answer.connected)
-                gate->look_usec = LOOK_FIRST_USEC;
-        else if (err.code == WLA_E_TIMEOUT && whole)
+        if (err.code == WLA_E_TIMEOUT && whole)
                 gate->look_usec = later(gate->look_usec, LOOK_LONGEST_USEC);
         else if (err.code != WLA_E_TIMEOUT)
                 gate->why = err;

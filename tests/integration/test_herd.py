@@ -68,9 +68,10 @@ class Herd(herd_case.HerdCase):
         self.away_for_a_while(relay.HANGS)
 
     def test_broker_whose_packets_are_dropped_for_a_while(self):
-        self.away_for_a_while(relay.DROPS)
+        """The kernel sends its first packets at 0, 1 and 3 seconds (RFC 6298)."""
+        self.away_for_a_while(relay.DROPS, 5)
 
-    def away_for_a_while(self, manner):
+    def away_for_a_while(self, manner, seconds=2):
         self.warm_up()
         double.clear_faults()
         double.fault(route="wls.keys", times=20, delay=self.broker_delay)
@@ -95,12 +96,12 @@ class Herd(herd_case.HerdCase):
         self.assertRegex(self.agent.log_text(), r"WLS \S+ is out of reach: ")
         self.assertRegex(self.agent.log_text(), r"WLS \S+ is within reach again")
 
-        # Two seconds, and what as many keys take on this machine, busy as it may be, with a broker that was never away.
+        # Some seconds, and what as many keys take on this machine, busy as it may be, with a broker that was never away.
         took = self.beside_the_tpm(back, max(answer.end for answer in answers))
         others = self.burst(self.make_packets(60 - opened))
         ends = [answer.end for answer in others.collect(110)]
         as_ever = self.beside_the_tpm(others.begun, max(ends))
-        self.assertLess(took, 2 + 2 * as_ever, (opened, as_ever))
+        self.assertLess(took, seconds + 2 * as_ever, (opened, as_ever))
 
     def test_local_keys_open_meanwhile(self):
         self.agent.import_key("image", bytes(32))

@@ -340,7 +340,7 @@ class Digests(Formats):
 
 
 class Luks2(Formats):
-    """F-1 of Intel's agent: the VM's volume has an empty passphrase."""
+    """The VM's volume has an empty passphrase."""
 
     def setUp(self):
         super().setUp()

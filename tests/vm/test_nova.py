@@ -200,7 +200,7 @@ class Nova(host.VmTest):
         self.assert_off(instance)
 
     def test_other_disks_of_the_instance(self):
-        """F-28: a config drive, an ephemeral disk over a base of its own and swap are Nova's."""
+        """A config drive, an ephemeral disk over a base of its own and swap are Nova's."""
         image = self.encrypt()
         instance = self.instance(image)
         instance.make_disk()
@@ -242,7 +242,7 @@ class Nova(host.VmTest):
         self.assert_off(second)
 
     def test_resize_of_the_flavor(self):
-        """F-10: Nova makes the disk larger between two starts; what the guest wrote is still there."""
+        """Nova makes the disk larger between two starts; what the guest wrote is still there."""
         instance = self.instance(self.encrypt())
         instance.make_disk()
         instance.define().start()
@@ -256,7 +256,7 @@ class Nova(host.VmTest):
         self.assert_off(instance)
 
     def test_disk_made_anew(self):
-        """F-11: a rebuild gives the instance a new disk over the same base; it is taken as it is."""
+        """A rebuild gives the instance a new disk over the same base; it is taken as it is."""
         instance = self.instance(self.encrypt())
         for _ in range(2):
             instance.make_disk()

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "source/broker_gate.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "scratch.h"
@@ -281,46 +278,6 @@ START_TEST(closed_by_silence) {
 }
 END_TEST
 
-/* A listener that has as many waiting as it may: the kernel drops who wants to connect. */
-static int make_full_listener(char url[128]) {
-        struct sockaddr_in address = {.sin_family = AF_INET,
-                                      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-        socklen_t size = sizeof(address);
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-        ck_assert_int_eq(bind(fd, (const struct sockaddr *)&address, size), 0);
-        ck_assert_int_eq(listen(fd, 0), 0);
-        ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &size), 0);
-        for (int i = 0; i < 3; i++) {
-                int one = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-                ck_assert_int_ge(one, 0); /* open until the process ends */
-                (void)!connect(one, (const struct sockaddr *)&address, size);
-        }
-        (void)snprintf(url, 128, "https://127.0.0.1:%u/wls/v1", ntohs(address.sin_port));
-        return fd;
-}
-
-/* However long that lasts, it is soon asked again. */
-START_TEST(who_cannot_be_reached_is_not_waited_for) {
-        struct place place = make_place();
-        int listener = make_full_listener(place.url);
-        struct wla_error err = {0};
-
-        broker_gate_free(place.gate);
-        ck_assert_int_eq(broker_gate_new(place.http, "WLS", place.url, &place.gate, &err), 0);
-        ck_assert_int_eq(ask(&place, 5 * USEC_PER_SEC / 2, &err), -1);
-        ck_assert(broker_gate_closed(place.gate, &err));
-        draws.usec = USEC_PER_SEC / 10;
-        draws.count = 0;
-        ck_assert_int_eq(pass(&place, 9 * USEC_PER_SEC, &err), -1);
-        draws.usec = 0;
-        ck_assert_uint_ge(draws.count, 4); /* looks of two seconds each that have ended */
-        (void)close(listener);
-        end_place(&place);
-}
-END_TEST
-
 static void await_requests(const struct place *place, unsigned count) {
         while (place->broker->requests < count)
                 (void)usleep(5 * 1000);
@@ -453,7 +410,6 @@ int main(void) {
         tcase_add_test(tcase, one_looks_for_all);
         tcase_add_test(tcase, each_look_is_at_a_random_moment);
         tcase_add_test(tcase, closed_by_silence);
-        tcase_add_test(tcase, who_cannot_be_reached_is_not_waited_for);
         tcase_add_test(tcase, not_closed_while_an_older_one_waits);
         tcase_add_test(tcase, who_is_cancelled_leaves);
         tcase_add_test(tcase, a_look_is_cancelled_with_the_looker);

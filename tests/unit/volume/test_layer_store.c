@@ -354,8 +354,8 @@ START_TEST(one_session_works_on_a_disk) {
 }
 END_TEST
 
-/* As a session's watchdog would end it: SIGALRM, or 0 when it has had its turn. */
-static int end_of_who_waits(const char *directory) {
+/* As a session's watchdog would end it after some seconds: SIGALRM, or 0 when it has had its turn. */
+static int end_of_who_waits(const char *directory, unsigned seconds) {
         struct layer_store store = LAYER_STORE_NONE;
         struct wla_error err = {0};
         int status = -1;
@@ -364,7 +364,7 @@ static int end_of_who_waits(const char *directory) {
         if (pid == 0) {
                 /* Check has a handler of its own. */
                 (void)sigaction(SIGALRM, &(const struct sigaction){.sa_handler = SIG_DFL}, NULL);
-                (void)alarm(1);
+                (void)alarm(seconds);
                 _exit(layer_store_open(directory, &store, &err) < 0 ||
                       layer_store_wait_lock(&store, "mapping", VM_A, &err) < 0);
         }
@@ -389,15 +389,15 @@ START_TEST(who_waits_has_his_turn_when_the_other_has_ended) {
                 _exit(EXIT_FAILURE);
         }
         ck_assert_int_eq(read(ready[0], &byte, 1), 1);
-        ck_assert_int_eq(end_of_who_waits(place.layers), SIGALRM);
+        ck_assert_int_eq(end_of_who_waits(place.layers, 1), SIGALRM);
         ck_assert_int_eq(kill(pid, SIGKILL), 0);
         ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
-        ck_assert_int_eq(end_of_who_waits(place.layers), 0);
+        ck_assert_int_eq(end_of_who_waits(place.layers, 60), 0);
 
         ck_assert_int_eq(layer_store_wait_lock(&place.store, "mapping", VM_A, &place.err), 0);
-        ck_assert_int_eq(end_of_who_waits(place.layers), SIGALRM);
+        ck_assert_int_eq(end_of_who_waits(place.layers, 1), SIGALRM);
         layer_store_unlock(&place.store, "mapping", VM_A);
-        ck_assert_int_eq(end_of_who_waits(place.layers), 0);
+        ck_assert_int_eq(end_of_who_waits(place.layers, 60), 0);
         (void)close(ready[0]);
         (void)close(ready[1]);
         place_remove(&place);

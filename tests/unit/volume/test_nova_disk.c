@@ -115,7 +115,7 @@ START_TEST(it_goes_there_and_back_and_again) {
 }
 END_TEST
 
-/* F-11: guest data is never made anew; what QEMU has written since is kept. */
+/* Guest data is never made anew; what QEMU has written since is kept. */
 START_TEST(what_qemu_writes_in_between_is_kept) {
         make_files();
         expect_done(true, true);
@@ -198,7 +198,7 @@ START_TEST(every_lock_of_qemu_counts) {
 }
 END_TEST
 
-/* F-10: a flavor whose disk is smaller than the image does not start, and costs nothing. */
+/* A flavor whose disk is smaller than the image does not start, and costs nothing. */
 START_TEST(a_disk_smaller_than_its_image_is_refused) {
         struct wla_error err;
         bool changed = false;

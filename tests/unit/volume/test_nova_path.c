@@ -49,7 +49,6 @@ START_TEST(the_base_is_derived) {
 }
 END_TEST
 
-/* F-27 */
 START_TEST(any_part_of_the_path_may_be_named_disk) {
         expect("/srv/disks/disk/instances-disk/" INSTANCE "/disk",
                "/srv/disks/disk/instances-disk/_base/88607926df58f2de85c9d44cd0324614a44d28b3");

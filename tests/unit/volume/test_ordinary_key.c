@@ -68,7 +68,7 @@ START_TEST(another_key_does_not) {
 }
 END_TEST
 
-/* F-1: also when there is another keyslot, and it is the right key. */
+/* Also when there is another keyslot, and it is the right key. */
 START_TEST(an_empty_passphrase_is_refused) {
         static const struct ordinary_volume volumes[] = {
                 {.empty_passphrase = true},

@@ -388,7 +388,7 @@ START_TEST(one_that_does_not_open_replaces_nothing) {
 }
 END_TEST
 
-/* F-10: a volume whose size is not what one expects is not made again, it is refused. */
+/* A volume whose size is not what one expects is not made again, it is refused. */
 START_TEST(layouts_that_are_none) {
         struct fixture fixture;
         enum volume_adopted how;
